@@ -1,0 +1,1 @@
+//! Message bodies: hot tier, object stores, checksums, references and the collector.

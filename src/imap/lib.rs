@@ -1,0 +1,1 @@
+//! The IMAP4rev2 and IMAP4rev1 server.

@@ -1,0 +1,44 @@
+//! The subspaces of the store, one place for all of them.
+//!
+//! Keys are tuple-encoded (`foundationdb-tuple`); the first element is the subspace.
+
+use std::ops::Range;
+
+use foundationdb_tuple::TuplePack;
+
+/// Subspaces: the first element of every key.
+pub mod subspace {
+    /// Domains, accounts, addresses, credentials, the directory version. Rows: `directory` crate.
+    pub const DIRECTORY: u8 = 1;
+    /// Mailboxes by id and by name, UIDNEXT, counters.
+    pub const MAILBOXES: u8 = 2;
+    /// account/mailbox/uid: small fixed rows for SELECT and FETCH FLAGS.
+    pub const INDEX: u8 = 3;
+    /// account/message: body reference, headers, MIME structure.
+    pub const MESSAGES: u8 = 4;
+    /// account/mailbox/versionstamp: what changed.
+    pub const CHANGES: u8 = 5;
+    /// Bodies, their chunks and references.
+    pub const BODIES: u8 = 6;
+    /// The outgoing queue.
+    pub const QUEUE: u8 = 7;
+    /// Rate buckets, greylist, bans, with expiry.
+    pub const LIMITS: u8 = 8;
+    /// Nodes, leases, incarnation, schema version.
+    pub const CLUSTER: u8 = 9;
+}
+
+/// Packs a tuple into a key.
+pub fn key<T: TuplePack>(tuple: &T) -> Vec<u8> {
+    foundationdb_tuple::pack(tuple)
+}
+
+/// All keys whose tuples begin with `tuple` and have at least one element more.
+pub fn range<T: TuplePack>(tuple: &T) -> Range<Vec<u8>> {
+    let prefix = foundationdb_tuple::pack(tuple);
+    let mut begin = prefix.clone();
+    begin.push(0x00);
+    let mut end = prefix;
+    end.push(0xFF);
+    begin..end
+}

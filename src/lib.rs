@@ -1,0 +1,1 @@
+//! Ekitei: a clustered mail service.

@@ -1,0 +1,1 @@
+//! Mailboxes, messages, flags, the change log, quota, search and delivery.

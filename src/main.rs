@@ -1,0 +1,2 @@
+//! The `ekitei` command.
+fn main() {}

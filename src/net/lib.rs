@@ -1,0 +1,1 @@
+//! Listeners, PROXY protocol, TLS with reloadable certificates, limits and shutdown.

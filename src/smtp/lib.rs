@@ -1,0 +1,1 @@
+//! The receiving server: MX, submission and LMTP.
