@@ -4,6 +4,7 @@
 //! reads, atomic add, versionstamped keys and values, watches, and its limits (see [`limits`]). Data enters
 //! and leaves through [`Database::transact`], which retries conflicts with backoff.
 
+pub mod clock;
 pub mod keys;
 pub mod limits;
 
