@@ -1,0 +1,57 @@
+# Everything that a person does here, by name. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The profile `make run` builds with. `dev` shares every artifact with `make test`, so the first start
+# compiles the dependencies once; dependencies are optimised in it (see Cargo.toml), and it is they that
+# hash, compress and encrypt. `make run PROFILE=release` is what an operator would ship.
+PROFILE ?= dev
+# Where `make run` keeps its mail, keys and passwords.
+DATA ?= data
+# Seconds for each fuzz target.
+FUZZ_SECONDS ?= 60
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Start the service with two demo accounts, in ./data (DATA=dir, PROFILE=release)
+	cargo run --quiet --profile $(PROFILE) --bin ekitei -- demo --data $(DATA)
+
+.PHONY: test
+test: ## Run every test this machine can run; ends with what was skipped and why
+	scripts/test
+
+.PHONY: clients
+clients: ## Install the mail programs that the end-to-end tests use (Debian, as root)
+	scripts/install-clients
+
+.PHONY: bench
+bench: ## Compare with Postfix and Dovecot on this machine; rewrites docs/benchmarks.md
+	scripts/bench
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZ_SECONDS each
+	scripts/fuzz $(FUZZ_SECONDS)
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
+
+.PHONY: clippy
+clippy: ## Lint the code as CI does
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: deny
+deny: ## Check licences, bans, sources and, where it can be fetched, the advisory database
+	scripts/cargo-deny
+
+.PHONY: docs
+docs: ## Regenerate docs/configuration.md from the configuration's types
+	cargo run --quiet --bin ekitei -- config docs > docs/configuration.md
+
+.PHONY: ci
+ci: ## What CI runs
+	.ci/run
