@@ -1,1 +1,26 @@
-//! Domains, accounts, aliases, groups and credentials.
+//! Domains, accounts, aliases, groups and credentials: who an address leads to, and who may log in.
+//!
+//! Addresses are parsed once at the edge ([`EmailAddress`]); [`Directory`] answers three questions: where mail for an
+//! address goes ([`Directory::resolve_recipient`]), whether a login is right ([`Directory::authenticate`]), and
+//! whether an account may use a sender ([`Directory::may_send_as`]). Everything else serves the administrator.
+//!
+//! Every change writes the version row in the same transaction; lookups are cached in memory, and a cached one counts only as long as
+//! it was read at or after the last change ([`Directory::follow_changes`]).
+
+mod address;
+mod directory;
+mod error;
+mod model;
+mod settings;
+
+pub use address::{
+    ADDRESS_OCTETS, AddressError, DOMAIN_OCTETS, Domain, EmailAddress, LOCAL_PART_OCTETS, LocalPart,
+};
+pub use directory::Directory;
+pub use error::{AuthError, Error, Result};
+pub use model::{
+    Account, AccountChange, AccountId, Alias, AppPassword, AuthContext, Authenticated, DomainChange,
+    DomainInfo, Group, GroupChange, LocalRecipient, NewAccount, NewDomain, NewGroup, NewPassword, Page,
+    PageRequest, Recipient, Revision, Service, Timestamp,
+};
+pub use settings::{Argon2Cost, Clock, Settings};

@@ -1,0 +1,107 @@
+//! Limits and habits of the directory, and its clock.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::address::{Domain, EmailAddress};
+use crate::model::Timestamp;
+
+/// How the directory behaves. `Default` is what the configuration has when it says nothing.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What divides a user from the detail in `user+detail@domain`; `None` turns plus-addressing off.
+    pub detail_separator: Option<char>,
+    /// How many aliases and groups may lie behind one another.
+    pub expansion_depth: usize,
+    /// How many accounts and addresses may lie behind one address.
+    pub expansion_fanout: usize,
+    /// The domain of login names without one; `None` refuses them.
+    pub default_domain: Option<Domain>,
+    /// Where mail to `postmaster` without a domain, and to postmaster@ and abuse@ of domains that name nobody, goes.
+    pub postmaster: Option<EmailAddress>,
+    /// Quota in bytes of accounts whose domain has none either; `None` for no limit.
+    pub default_quota: Option<u64>,
+    /// Lookups that are kept in memory.
+    pub cache_entries: usize,
+    /// How long a lookup or a verified password is believed without another look.
+    pub cache_ttl: Duration,
+    /// Cost of Argon2id.
+    pub argon2: Argon2Cost,
+    /// Passwords verified at the same time.
+    pub verify_concurrency: usize,
+    /// Passwords that may wait to be verified; more are refused as [`crate::AuthError::Busy`].
+    pub verify_queue: usize,
+    /// Fewest characters of a new password.
+    pub password_min_length: usize,
+    /// App passwords of one account.
+    pub app_passwords_per_account: usize,
+}
+
+/// Cost of Argon2id (RFC 9106 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Argon2Cost {
+    /// Memory in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+impl Default for Argon2Cost {
+    /// The first recommendation of the OWASP password storage cheat sheet.
+    fn default() -> Self {
+        Self { memory_kib: 19 * 1024, passes: 2, lanes: 1 }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            detail_separator: Some('+'),
+            expansion_depth: 10,
+            expansion_fanout: 1000,
+            default_domain: None,
+            postmaster: None,
+            default_quota: None,
+            cache_entries: 100_000,
+            cache_ttl: Duration::from_secs(60),
+            argon2: Argon2Cost::default(),
+            verify_concurrency: std::thread::available_parallelism().map_or(1, usize::from),
+            verify_queue: 256,
+            password_min_length: 8,
+            app_passwords_per_account: 50,
+        }
+    }
+}
+
+/// Where the time comes from: injected, so that tests need not wait.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self::new(SystemTime::now)
+    }
+
+    /// A clock of the caller's.
+    pub fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The time now.
+    pub fn now(&self) -> SystemTime {
+        (self.0)()
+    }
+
+    pub(crate) fn timestamp(&self) -> Timestamp {
+        self.now().into()
+    }
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
+}
