@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use ekitei_kv::clock::SharedClock;
 use ekitei_kv::{Database, Version};
 
 use crate::address::{Domain, EmailAddress};
 use crate::error::{AuthError, Result};
 use crate::model::*;
-use crate::settings::{Clock, Settings};
+use crate::settings::Settings;
 
 /// The directory: cheap to clone, shared by all servers of the process.
 #[derive(Clone)]
@@ -15,7 +16,7 @@ pub struct Directory {}
 
 impl Directory {
     /// Opens the directory in `db`. Spawn [`Directory::follow_changes`] to hear of other processes' changes at once.
-    pub fn new(db: Database, settings: Settings, clock: Clock) -> Self {
+    pub fn new(db: Database, settings: Settings, clock: SharedClock) -> Self {
         let _ = (db, settings, clock);
         todo!()
     }

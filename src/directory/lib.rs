@@ -23,4 +23,4 @@ pub use model::{
     DomainInfo, Group, GroupChange, LocalRecipient, NewAccount, NewDomain, NewGroup, NewPassword, Page,
     PageRequest, Recipient, Revision, Service, Timestamp,
 };
-pub use settings::{Argon2Cost, Clock, Settings};
+pub use settings::{Argon2Cost, Settings};

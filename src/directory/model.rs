@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime};
 
+use ekitei_kv::clock::Clock;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Domain, EmailAddress};
@@ -76,10 +76,9 @@ impl Timestamp {
     }
 }
 
-impl From<SystemTime> for Timestamp {
-    /// A time before the epoch becomes the epoch.
-    fn from(time: SystemTime) -> Self {
-        Self(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs())
+impl Timestamp {
+    pub(crate) fn of(clock: &dyn Clock) -> Self {
+        Self(clock.now().as_secs())
     }
 }
 

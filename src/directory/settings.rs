@@ -1,10 +1,8 @@
-//! Limits and habits of the directory, and its clock.
+//! Limits and habits of the directory.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::address::{Domain, EmailAddress};
-use crate::model::Timestamp;
 
 /// How the directory behaves. `Default` is what the configuration has when it says nothing.
 #[derive(Clone, Debug)]
@@ -72,36 +70,5 @@ impl Default for Settings {
             password_min_length: 8,
             app_passwords_per_account: 50,
         }
-    }
-}
-
-/// Where the time comes from: injected, so that tests need not wait.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
-
-impl Clock {
-    /// The machine's clock.
-    pub fn system() -> Self {
-        Self::new(SystemTime::now)
-    }
-
-    /// A clock of the caller's.
-    pub fn new(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
-    }
-
-    /// The time now.
-    pub fn now(&self) -> SystemTime {
-        (self.0)()
-    }
-
-    pub(crate) fn timestamp(&self) -> Timestamp {
-        self.now().into()
-    }
-}
-
-impl std::fmt::Debug for Clock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Clock")
     }
 }
