@@ -1,0 +1,46 @@
+//! The sections of the configuration: one file each, every key with its meaning and its default side by side.
+
+mod directory;
+mod imap;
+mod listeners;
+mod mailstore;
+mod pop3;
+mod process;
+mod smtp;
+mod storage;
+
+pub use directory::{Directory, PasswordHashing};
+pub use imap::{Imap, ImapSearch};
+pub use listeners::{
+    CertificateConfig, Limits, ListenerConfig, Protocol, ProxyProtocol, TlsConfig, TlsVersion,
+};
+pub use mailstore::{DeliveryBatch, Mailstore};
+pub use pop3::Pop3;
+pub use process::{Admin, Log, LogFormat, LogLevel, Shutdown};
+pub use smtp::{Smtp, SmtpTimeouts, Submission};
+pub use storage::{BlobStore, Blobs, Store, Verify};
+
+/// Declares a section: a struct whose keys each carry a doc comment, a type and a default. The defaults
+/// become its `Default`, so a section or key that is left out has exactly the value that is documented.
+macro_rules! section {
+    (
+        $(#[$doc:meta])*
+        pub struct $name:ident {
+            $( $(#[$field_doc:meta])* $field:ident : $type:ty = $default:expr, )*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+        pub struct $name {
+            $( $(#[$field_doc])* pub $field: $type, )*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $( $field: $default, )* }
+            }
+        }
+    };
+}
+pub(crate) use section;

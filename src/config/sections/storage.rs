@@ -1,0 +1,100 @@
+//! Where metadata and message bodies are kept.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::section;
+use crate::{ByteSize, Duration};
+
+/// How thoroughly the embedded store checks its files at start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// Read and check everything: takes as long as reading the store.
+    Full,
+    /// Check the log and what recovery needs; data blocks are checked when they are read.
+    #[default]
+    Quick,
+}
+
+/// The metadata store: everything but large message bodies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum Store {
+    /// A store of one machine, inside the service.
+    Embedded {
+        /// The directory of the store. One service uses it at a time.
+        #[serde(default = "default_store_path")]
+        path: PathBuf,
+        /// Memory for the cache of data blocks.
+        #[serde(default = "default_cache_size")]
+        cache_size: ByteSize,
+        /// How thoroughly files are checked at start.
+        #[serde(default)]
+        verify: Verify,
+    },
+    /// A FoundationDB cluster, shared by all pods of a region.
+    #[serde(rename = "foundationdb")]
+    FoundationDb {
+        /// The cluster file of FoundationDB.
+        #[serde(default = "default_cluster_file")]
+        cluster_file: PathBuf,
+    },
+}
+
+fn default_store_path() -> PathBuf {
+    "data/store".into()
+}
+
+fn default_cache_size() -> ByteSize {
+    ByteSize::mib(64)
+}
+
+fn default_cluster_file() -> PathBuf {
+    "/etc/foundationdb/fdb.cluster".into()
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::Embedded {
+            path: default_store_path(),
+            cache_size: default_cache_size(),
+            verify: Verify::default(),
+        }
+    }
+}
+
+/// The kinds of object store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BlobStore {
+    /// A directory on a local disk.
+    #[default]
+    Directory,
+}
+
+section! {
+    /// Message bodies.
+    pub struct Blobs {
+        /// The kind of object store for bodies above `inlineLimit`.
+        kind: BlobStore = BlobStore::Directory,
+        /// The directory of the object store.
+        path: PathBuf = "data/blobs".into(),
+        /// Bodies up to this size, after compression, are written with their metadata in one transaction.
+        /// At most 1MiB.
+        inline_limit: ByteSize = ByteSize::kib(256),
+        /// The zstd level, 1 to 19; 0 keeps bodies as they come.
+        compression_level: i32 = 3,
+        /// How long a body that nothing refers to is kept before the collector removes it. Longer than any
+        /// read or write of a body takes.
+        grace_period: Duration = Duration::hours(1),
+        /// How often the collector looks for bodies to remove.
+        collect_interval: Duration = Duration::minutes(10),
+        /// How many bodies the collector removes in one transaction.
+        collect_batch: u32 = 200,
+        /// Memory for the cache of bodies that are read often.
+        cache_size: ByteSize = ByteSize::mib(64),
+    }
+}

@@ -1,0 +1,20 @@
+//! The only module that knows which YAML library is in use.
+
+use serde_json::Value;
+
+/// Reads one YAML document as a tree of JSON values. An empty document is an empty mapping.
+///
+/// # Errors
+/// The library's message, with line and column. Mappings whose keys are not strings are refused.
+pub(crate) fn read(text: &str) -> Result<Value, String> {
+    let value: Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+    Ok(if value.is_null() { Value::Object(serde_json::Map::new()) } else { value })
+}
+
+/// Writes a value as YAML.
+///
+/// # Errors
+/// The library's message; values made of maps, lists and scalars have none.
+pub(crate) fn write(value: &impl serde::Serialize) -> Result<String, String> {
+    serde_yaml::to_string(value).map_err(|error| error.to_string())
+}

@@ -1,0 +1,268 @@
+//! Metrics named `ekitei_*`, with label values that come from short lists.
+//!
+//! A family accepts at most [`Labels::MAX`] different sets of label values; the ones after that are counted
+//! together under `other`. So a label that wrongly takes a client's input cannot fill the memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use prometheus::core::{Atomic, Collector, GenericCounter, GenericGauge};
+use prometheus::{Encoder, HistogramOpts, Opts, TextEncoder};
+
+/// Bounds for histograms of time, in seconds: from half a millisecond to a minute.
+pub const SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Bounds for histograms of sizes, in bytes: from 1 KiB to 64 MiB.
+pub const BYTES: &[f64] =
+    &[1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0];
+
+/// The content type of [`Registry::render`].
+pub const EXPOSITION_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A set of metrics. Clones share it.
+///
+/// Families are declared at start; a name that is declared twice is a mistake in the program and panics with
+/// the name, so that the first test which builds both parts shows it.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    inner: prometheus::Registry,
+}
+
+/// A number that only grows.
+pub type Counter = prometheus::IntCounter;
+/// A number that goes up and down.
+pub type Gauge = prometheus::IntGauge;
+/// A distribution.
+pub type Histogram = prometheus::Histogram;
+
+/// Counters told apart by labels.
+pub type CounterFamily = Labels<prometheus::IntCounterVec>;
+/// Gauges told apart by labels.
+pub type GaugeFamily = Labels<prometheus::IntGaugeVec>;
+/// Histograms told apart by labels.
+pub type HistogramFamily = Labels<prometheus::HistogramVec>;
+
+impl Registry {
+    /// An empty set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A counter `ekitei_<name>`; by convention the name ends in `_total`.
+    pub fn counter(&self, name: &str, help: &str) -> Counter {
+        self.register(name, Counter::new(full(name), help))
+    }
+
+    /// A gauge `ekitei_<name>`.
+    pub fn gauge(&self, name: &str, help: &str) -> Gauge {
+        self.register(name, Gauge::new(full(name), help))
+    }
+
+    /// A histogram `ekitei_<name>` with upper bounds such as [`SECONDS`] or [`BYTES`].
+    pub fn histogram(&self, name: &str, help: &str, bounds: &[f64]) -> Histogram {
+        let options = HistogramOpts::new(full(name), help).buckets(bounds.to_vec());
+        self.register(name, Histogram::with_opts(options))
+    }
+
+    /// Counters `ekitei_<name>{labels}`.
+    pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> CounterFamily {
+        let family = prometheus::IntCounterVec::new(Opts::new(full(name), help), labels);
+        Labels::new(self.register(name, family), labels.len())
+    }
+
+    /// Gauges `ekitei_<name>{labels}`.
+    pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeFamily {
+        let family = prometheus::IntGaugeVec::new(Opts::new(full(name), help), labels);
+        Labels::new(self.register(name, family), labels.len())
+    }
+
+    /// Histograms `ekitei_<name>{labels}`.
+    pub fn histograms(&self, name: &str, help: &str, labels: &[&str], bounds: &[f64]) -> HistogramFamily {
+        let options = HistogramOpts::new(full(name), help).buckets(bounds.to_vec());
+        Labels::new(self.register(name, prometheus::HistogramVec::new(options, labels)), labels.len())
+    }
+
+    /// Everything in Prometheus' text format.
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        // Writing to memory fails only for a family without a name or without metrics, which cannot be registered.
+        if let Err(error) = TextEncoder::new().encode(&self.inner.gather(), &mut text) {
+            tracing::error!(%error, "metrics cannot be written");
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn register<M: Collector + Clone + 'static>(&self, name: &str, metric: prometheus::Result<M>) -> M {
+        let metric = match metric {
+            Ok(metric) => metric,
+            Err(error) => panic!("the metric {name} is declared wrongly: {error}"),
+        };
+        if let Err(error) = self.inner.register(Box::new(metric.clone())) {
+            panic!("the metric {name} cannot be registered: {error}");
+        }
+        metric
+    }
+}
+
+fn full(name: &str) -> String {
+    format!("ekitei_{name}")
+}
+
+/// A kind of family: how one member is found by its label values.
+pub trait Family: Clone {
+    /// One member.
+    type Member: Clone;
+
+    /// The member with these label values.
+    fn member(&self, values: &[&str]) -> Self::Member;
+}
+
+impl<P: Atomic> Family for prometheus::core::GenericCounterVec<P> {
+    type Member = GenericCounter<P>;
+
+    fn member(&self, values: &[&str]) -> Self::Member {
+        self.with_label_values(values)
+    }
+}
+
+impl<P: Atomic> Family for prometheus::core::GenericGaugeVec<P> {
+    type Member = GenericGauge<P>;
+
+    fn member(&self, values: &[&str]) -> Self::Member {
+        self.with_label_values(values)
+    }
+}
+
+impl Family for prometheus::HistogramVec {
+    type Member = Histogram;
+
+    fn member(&self, values: &[&str]) -> Self::Member {
+        self.with_label_values(values)
+    }
+}
+
+/// A family whose number of members is bounded.
+#[derive(Clone)]
+pub struct Labels<F: Family> {
+    family: F,
+    width: usize,
+    /// Members by their label values.
+    members: Arc<RwLock<HashMap<String, F::Member>>>,
+}
+
+impl<F: Family> std::fmt::Debug for Labels<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Labels").field("width", &self.width).finish_non_exhaustive()
+    }
+}
+
+impl<F: Family> Labels<F> {
+    /// The most sets of label values of one family.
+    pub const MAX: usize = 200;
+
+    fn new(family: F, width: usize) -> Self {
+        Self { family, width, members: Arc::default() }
+    }
+
+    /// The member with these label values, in the order of the declaration. Where it is used often, keep it.
+    ///
+    /// # Panics
+    /// When the number of values is not that of the declaration, which is a mistake in the program.
+    pub fn with(&self, values: &[&str]) -> F::Member {
+        assert_eq!(values.len(), self.width, "label values {values:?} do not fit the declaration");
+        let key = values.join("\u{1f}");
+        let known = self.members.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(member) = known.get(&key) {
+            return member.clone();
+        }
+        drop(known);
+        let mut members = self.members.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if members.len() >= Self::MAX {
+            return self.family.member(&vec!["other"; self.width]);
+        }
+        members.entry(key).or_insert_with(|| self.family.member(values)).clone()
+    }
+}
+
+/// Counts something for as long as it lives, such as a connection.
+#[derive(Debug)]
+pub struct GaugeGuard(Gauge);
+
+impl GaugeGuard {
+    /// Adds one now and takes it away when dropped.
+    pub fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Measures from its creation until [`Timer::observe`].
+#[derive(Debug, Clone, Copy)]
+pub struct Timer(Instant);
+
+impl Timer {
+    /// Starts now.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Puts the time since the start, in seconds, into `histogram`, and returns it.
+    pub fn observe(self, histogram: &Histogram) -> Duration {
+        let elapsed = self.0.elapsed();
+        histogram.observe(elapsed.as_secs_f64());
+        elapsed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_rendered_in_the_text_format() {
+        let registry = Registry::new();
+        registry.counter("things_total", "Things.").inc_by(3);
+        registry.gauges("open", "Open things.", &["protocol"]).with(&["imap"]).set(2);
+        registry.histogram("delay_seconds", "Delay.", SECONDS).observe(0.2);
+        let text = registry.render();
+        assert!(text.contains("# TYPE ekitei_things_total counter\nekitei_things_total 3\n"), "{text}");
+        assert!(text.contains("ekitei_open{protocol=\"imap\"} 2\n"), "{text}");
+        assert!(text.contains("ekitei_delay_seconds_bucket{le=\"0.25\"} 1\n"), "{text}");
+    }
+
+    #[test]
+    fn label_values_are_bounded() {
+        let registry = Registry::new();
+        let family = registry.counters("replies_total", "Replies.", &["code"]);
+        for n in 0..Labels::<prometheus::IntCounterVec>::MAX + 50 {
+            family.with(&[&n.to_string()]).inc();
+        }
+        assert_eq!(family.with(&["never seen"]).get(), 50);
+        assert_eq!(family.with(&["7"]).get(), 1, "members from before the bound keep counting");
+    }
+
+    #[test]
+    fn a_guard_counts_while_it_lives() {
+        let gauge = Registry::new().gauge("sessions", "Sessions.");
+        let guard = GaugeGuard::new(&gauge);
+        assert_eq!(gauge.get(), 1);
+        drop(guard);
+        assert_eq!(gauge.get(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "twice_total")]
+    fn a_name_declared_twice_is_found_at_once() {
+        let registry = Registry::new();
+        registry.counter("twice_total", "One.");
+        registry.counter("twice_total", "Two.");
+    }
+}
