@@ -1,0 +1,318 @@
+//! Listening sockets: from `accept` to a [`Connection`] in the hands of a [`Handler`].
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ekitei_config::{Config, ListenerConfig, Live, Protocol};
+use ekitei_telemetry::{CounterFamily, GaugeFamily, GaugeGuard, Registry};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::limits::{AddressKey, ConnectionLimits, ConnectionPermit, Maxima, Refusal};
+use crate::proxy::ProxyHeader;
+use crate::rate::RateLimiter;
+use crate::{Connection, Shutdown, Tls};
+
+/// How long to wait when `accept` fails for want of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a refused client may take to receive the refusal.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Addresses whose rate of connections is remembered.
+const MAX_RATED_ADDRESSES: usize = 100_000;
+
+/// A protocol server.
+pub trait Handler: Send + Sync + 'static {
+    /// What a client that is refused is told, as a complete line: `421 4.7.0 ...`, `* BYE ...`, `-ERR ...`. Empty to
+    /// say nothing.
+    fn refusal(&self, reason: Refusal) -> Cow<'_, [u8]>;
+
+    /// Serves one client until it or the service ends. The connection counts until this returns.
+    fn handle(self: Arc<Self>, connection: Connection) -> impl Future<Output = ()> + Send;
+}
+
+/// Why a listener cannot listen; the operator must see to it.
+#[derive(Debug, thiserror::Error)]
+#[error("listener {name} cannot listen on {address}: {source}")]
+pub struct BindError {
+    /// The listener's name.
+    pub name: String,
+    /// Where it should listen.
+    pub address: SocketAddr,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+/// What all listeners share. Clones share it.
+#[derive(Clone)]
+pub struct Net {
+    live: Live,
+    tls: Tls,
+    shutdown: Shutdown,
+    limits: ConnectionLimits,
+    rates: Arc<RateLimiter<(&'static str, AddressKey)>>,
+    metrics: Arc<Metrics>,
+}
+
+struct Metrics {
+    accepted: CounterFamily,
+    refused: CounterFamily,
+    open: GaugeFamily,
+    handshakes: CounterFamily,
+    proxy_rejected: CounterFamily,
+    accept_errors: CounterFamily,
+}
+
+impl Net {
+    /// Limits are read from `live` for each connection, so a reload takes effect on the next one.
+    pub fn new(live: Live, tls: Tls, shutdown: Shutdown, registry: &Registry) -> Self {
+        Self {
+            live,
+            tls,
+            shutdown,
+            limits: ConnectionLimits::default(),
+            rates: Arc::new(RateLimiter::new(MAX_RATED_ADDRESSES)),
+            metrics: Arc::new(Metrics::new(registry)),
+        }
+    }
+
+    /// The configuration in force.
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// TLS, for STARTTLS.
+    pub fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    /// The shutdown of the service.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// The counts of connections.
+    pub fn limits(&self) -> &ConnectionLimits {
+        &self.limits
+    }
+}
+
+impl Metrics {
+    fn new(registry: &Registry) -> Self {
+        let by = &["listener"];
+        Self {
+            accepted: registry.counters("connections_total", "Connections that were let in.", by),
+            refused: registry.counters(
+                "connections_refused_total",
+                "Connections that were over a limit.",
+                &["listener", "reason"],
+            ),
+            open: registry.gauges("connections_open", "Connections that are open.", by),
+            handshakes: registry.counters(
+                "tls_handshakes_total",
+                "TLS handshakes on listeners with implicit TLS.",
+                &["listener", "result"],
+            ),
+            proxy_rejected: registry.counters(
+                "proxy_rejected_total",
+                "Connections closed for want of a valid PROXY header from a trusted network.",
+                by,
+            ),
+            accept_errors: registry.counters("accept_errors_total", "Failures to accept a connection.", by),
+        }
+    }
+}
+
+/// A socket that listens.
+pub struct Listener {
+    socket: TcpListener,
+    config: Arc<ListenerConfig>,
+    label: Arc<str>,
+    net: Net,
+}
+
+impl Listener {
+    /// Binds the socket; clients can connect from now on, and wait until [`Listener::serve`].
+    ///
+    /// # Errors
+    /// [`BindError`], with the address.
+    pub async fn bind(config: ListenerConfig, net: &Net) -> Result<Self, BindError> {
+        let label: Arc<str> = config.label().into();
+        let socket = TcpListener::bind(config.address).await.map_err(|source| BindError {
+            name: label.to_string(),
+            address: config.address,
+            source,
+        })?;
+        Ok(Self { socket, config: Arc::new(config), label, net: net.clone() })
+    }
+
+    /// Where it listens, with the port that the system chose for port 0.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Accepts clients until the shutdown begins. Each client is served in its own tracked task.
+    pub async fn serve<H: Handler>(self, handler: Arc<H>) {
+        let this = Arc::new(self);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = this.net.shutdown.graceful() => return,
+                accepted = this.socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((socket, peer)) => {
+                    let (listener, handler) = (Arc::clone(&this), Arc::clone(&handler));
+                    this.net.shutdown.spawn(async move { listener.admit(socket, peer, handler).await });
+                }
+                Err(error) => this.accept_failed(&error).await,
+            }
+        }
+    }
+
+    /// Clients that left before they were accepted are nothing. Everything else, such as no more file descriptors,
+    /// passes when connections end: waiting is the only cure, and ending the loop would be the end of the service.
+    async fn accept_failed(&self, error: &io::Error) {
+        self.net.metrics.accept_errors.with(&[&self.label]).inc();
+        if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+            tracing::warn!(listener = %self.label, %error, "cannot accept connections at the moment");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+
+    /// Takes one client from its first byte to the end.
+    async fn admit<H: Handler>(self: Arc<Self>, mut socket: TcpStream, peer: SocketAddr, handler: Arc<H>) {
+        // Small replies must not wait for acknowledgements; a failure here costs only speed.
+        let _ = socket.set_nodelay(true);
+        let Some((peer, local)) = self.addresses(&mut socket, peer).await else { return };
+        let permit = match self.permit(peer) {
+            Ok(permit) => permit,
+            Err(reason) => return self.refuse(socket, reason, handler.as_ref()).await,
+        };
+        let _open = GaugeGuard::new(&self.net.metrics.open.with(&[&self.label]));
+        self.net.metrics.accepted.with(&[&self.label]).inc();
+        let connection = Connection::admitted(socket.into(), peer, local, Arc::clone(&self.config), permit);
+        if let Some(connection) = self.implicit_tls(connection).await {
+            handler.handle(connection).await;
+        }
+    }
+
+    /// The addresses of the client and of where it connected to; `None` when the connection must be closed.
+    async fn addresses(&self, socket: &mut TcpStream, peer: SocketAddr) -> Option<(SocketAddr, SocketAddr)> {
+        let local = socket.local_addr().ok()?;
+        let Some(proxy) = &self.config.proxy_protocol else { return Some((peer, local)) };
+        let trusted = proxy.trusted_networks.iter().any(|network| network.contains(peer.ip()));
+        if !trusted {
+            self.reject_proxy(peer, "the peer is not in trustedNetworks");
+            return None;
+        }
+        let timeout = self.net.live.load().limits.proxy_header_timeout.get();
+        match tokio::time::timeout(timeout, ProxyHeader::read(socket)).await {
+            Ok(Ok(ProxyHeader::Proxied { source, destination })) => Some((source, destination)),
+            Ok(Ok(ProxyHeader::Local)) => Some((peer, local)),
+            Ok(Err(error)) => {
+                self.reject_proxy(peer, &error.to_string());
+                None
+            }
+            Err(_) => {
+                self.reject_proxy(peer, "no PROXY header in time");
+                None
+            }
+        }
+    }
+
+    fn reject_proxy(&self, peer: SocketAddr, reason: &str) {
+        self.net.metrics.proxy_rejected.with(&[&self.label]).inc();
+        tracing::debug!(listener = %self.label, %peer, reason, "connection closed");
+    }
+
+    /// Counts the client, or says which limit it is over.
+    fn permit(&self, peer: SocketAddr) -> Result<ConnectionPermit, Refusal> {
+        if self.net.shutdown.is_shutting_down() {
+            return Err(Refusal::ShuttingDown);
+        }
+        let config = self.net.live.load();
+        let policy = AddressPolicy::of(&config, self.config.protocol, peer);
+        let address = AddressKey::from(peer.ip());
+        if !self.net.rates.allow(&(policy.group, address), policy.per_minute) {
+            return Err(Refusal::Rate);
+        }
+        let maxima = Maxima {
+            total: config.limits.max_connections,
+            listener: self.config.max_connections,
+            address: policy.connections,
+        };
+        self.net.limits.admit(&self.label, policy.group, address, &maxima)
+    }
+
+    /// Tells the client why it is not served. Under implicit TLS it would not understand, so it is only closed.
+    async fn refuse<H: Handler>(&self, mut socket: TcpStream, reason: Refusal, handler: &H) {
+        self.net.metrics.refused.with(&[&self.label, reason.name()]).inc();
+        tracing::debug!(listener = %self.label, reason = reason.name(), "connection refused");
+        if self.config.protocol.implicit_tls() {
+            return;
+        }
+        let line = handler.refusal(reason);
+        let say = async {
+            socket.write_all(&line).await?;
+            socket.shutdown().await
+        };
+        // The client may be gone, and then it need not be told.
+        let _ = tokio::time::timeout(REFUSAL_TIMEOUT, say).await;
+    }
+
+    async fn implicit_tls(&self, connection: Connection) -> Option<Connection> {
+        if !self.config.protocol.implicit_tls() {
+            return Some(connection);
+        }
+        let result = connection.start_tls(&self.net.tls, &[]).await;
+        let outcome = if result.is_ok() { "ok" } else { "failed" };
+        self.net.metrics.handshakes.with(&[&self.label, outcome]).inc();
+        result.inspect_err(|error| tracing::debug!(listener = %self.label, %error, "no TLS")).ok()
+    }
+}
+
+/// The limits for one client on one protocol.
+struct AddressPolicy {
+    /// Listeners of one group share the counts per address.
+    group: &'static str,
+    connections: u32,
+    per_minute: u32,
+}
+
+impl AddressPolicy {
+    fn of(config: &Config, protocol: Protocol, peer: SocketAddr) -> Self {
+        let (group, connections, per_minute) = match protocol {
+            Protocol::Smtp | Protocol::Submission | Protocol::Submissions => (
+                "smtp",
+                config.smtp.max_connections_per_address,
+                config.smtp.connections_per_address_per_minute,
+            ),
+            Protocol::Imap | Protocol::Imaps => (
+                "imap",
+                config.imap.max_connections_per_address,
+                config.imap.connections_per_address_per_minute,
+            ),
+            Protocol::Pop3 | Protocol::Pop3s => (
+                "pop3",
+                config.pop3.max_connections_per_address,
+                config.pop3.connections_per_address_per_minute,
+            ),
+            // A front end or an administrator's tool is one address with many connections.
+            Protocol::Lmtp | Protocol::Http => ("internal", 0, 0),
+        };
+        let trusted =
+            group == "smtp" && config.smtp.trusted_networks.iter().any(|network| network.contains(peer.ip()));
+        if trusted {
+            Self { group, connections: 0, per_minute: 0 }
+        } else {
+            Self { group, connections, per_minute }
+        }
+    }
+}
