@@ -24,6 +24,10 @@ pub enum Error {
     /// A versionstamped row was read in the transaction that wrote it: the caller's fault.
     #[error("a versionstamped row was read before its commit")]
     AccessedUnreadable,
+    /// What FoundationDB refuses as an invalid use (an inverted range, a key of the system keyspace, a versionstamp
+    /// that does not fit, a transaction used after its commit): the caller's fault.
+    #[error("invalid use of a transaction: {0}")]
+    Misuse(&'static str),
     /// The store cannot commit any more (failed fsync, full disk, lost cluster): nobody's fault, and temporary for a
     /// client of ours. Reads may still work.
     #[error("the store is unavailable: {0}")]

@@ -8,14 +8,32 @@ pub mod clock;
 pub mod keys;
 pub mod limits;
 
+mod buffer;
+mod embedded;
 mod error;
+mod faults;
+mod monotonic;
+mod range_set;
+mod retry;
+mod span;
+mod statistics;
+mod transaction;
+mod versionstamp;
 
+pub use embedded::MemoryOptions;
 pub use error::{AsKvError, Error};
+pub use faults::{CommitFault, FaultScript, Faults};
+pub use monotonic::{ManualMonotonicClock, MonotonicClock};
+pub use statistics::Statistics;
+pub use transaction::{Transaction, Watch};
 
 use std::future::Future;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use embedded::{EmbeddedDatabase, EmbeddedTransaction};
+use retry::Backoff;
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -46,7 +64,20 @@ pub struct RangeOptions {
 
 /// A database: cheap to clone, shared by all tasks.
 #[derive(Clone)]
-pub struct Database {}
+pub struct Database {
+    engine: Engine,
+}
+
+#[derive(Clone)]
+enum Engine {
+    Embedded(Arc<EmbeddedDatabase>),
+}
+
+/// After so many attempts [`Database::transact`] gives up, which takes most of a minute.
+const ATTEMPTS: usize = 60;
+
+/// One page of [`Database::scan`].
+const SCAN: RangeOptions = RangeOptions { limit: 1_000, reverse: false, snapshot: true };
 
 /// What a successful [`Database::transact_versioned`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,16 +92,46 @@ pub struct Committed<T> {
 impl Database {
     /// An empty database in memory: the embedded engine without its files, for tests and simulation.
     pub fn in_memory() -> Self {
-        todo!()
+        Self::embedded(EmbeddedDatabase::in_memory(&MemoryOptions::default()))
+    }
+
+    /// [`Database::in_memory`] with an injected clock or faults.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the committing thread cannot be started.
+    pub fn in_memory_with(options: &MemoryOptions) -> Result<Self> {
+        if options.committing_thread {
+            return Ok(Self::embedded(EmbeddedDatabase::in_memory_on_thread(options)?));
+        }
+        Ok(Self::embedded(EmbeddedDatabase::in_memory(options)))
+    }
+
+    fn embedded(database: EmbeddedDatabase) -> Self {
+        Self { engine: Engine::Embedded(Arc::new(database)) }
+    }
+
+    /// What the store has done since it was opened.
+    pub fn statistics(&self) -> Statistics {
+        match &self.engine {
+            Engine::Embedded(database) => database.statistics(),
+        }
     }
 
     /// Begins a transaction. Prefer [`Database::transact`], which also retries.
     pub fn begin(&self) -> Transaction {
-        todo!()
+        self.begin_attempt(false)
+    }
+
+    fn begin_attempt(&self, may_have_committed: bool) -> Transaction {
+        match &self.engine {
+            Engine::Embedded(database) => {
+                Transaction::embedded(EmbeddedTransaction::new(database.clone()), may_have_committed)
+            }
+        }
     }
 
     /// Runs `operation` in a transaction and commits it; repeats both while the error is retryable (conflict,
-    /// read version too old, commit result unknown), with backoff and jitter.
+    /// read version too old, commit result unknown), with backoff and jitter, and gives up after most of a minute.
     ///
     /// The closure may therefore run after an attempt whose commit *did* happen: it must be written so that a repetition
     /// changes nothing ([`Transaction::may_have_committed`] tells when that is possible, so that the check for the
@@ -97,8 +158,26 @@ impl Database {
         Fut: Future<Output = Result<T, E>>,
         E: From<Error> + AsKvError,
     {
-        let _ = operation;
-        todo!()
+        let mut backoff = Backoff::new();
+        let mut may_have_committed = false;
+        for attempt in 1.. {
+            let transaction = self.begin_attempt(may_have_committed);
+            let failure = match operation(transaction.clone()).await {
+                Ok(value) => match transaction.commit().await {
+                    Ok(version) => return Ok(Committed { value, version }),
+                    Err(error) => {
+                        may_have_committed |= matches!(error, Error::CommitUnknown);
+                        E::from(error)
+                    }
+                },
+                Err(error) => error,
+            };
+            if attempt >= ATTEMPTS || !is_retryable(&failure) {
+                return Err(failure);
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+        unreachable!("the loop ends by returning")
     }
 
     /// Reads outside of any transaction's conflicts: a closure over one consistent snapshot, retried when it grew
@@ -112,8 +191,22 @@ impl Database {
         Fut: Future<Output = Result<T, E>>,
         E: From<Error> + AsKvError,
     {
-        let _ = operation;
-        todo!()
+        let mut backoff = Backoff::new();
+        for attempt in 1.. {
+            let transaction = self.begin();
+            let failure = match operation(transaction.clone()).await {
+                Ok(value) => {
+                    transaction.end_read();
+                    return Ok(value);
+                }
+                Err(error) => error,
+            };
+            if attempt >= ATTEMPTS || !is_retryable(&failure) {
+                return Err(failure);
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+        unreachable!("the loop ends by returning")
     }
 
     /// Reads a range of any size page by page, each page in a transaction of its own when the range is too large for one
@@ -121,142 +214,30 @@ impl Database {
     ///
     /// # Errors
     /// [`Error`] of a read, or what `page` returned.
-    pub async fn scan<E, F>(&self, range: Range<Vec<u8>>, page: F) -> Result<(), E>
+    pub async fn scan<E, F>(&self, range: Range<Vec<u8>>, mut page: F) -> Result<(), E>
     where
         F: FnMut(Vec<KeyValue>) -> Result<(), E>,
         E: From<Error> + AsKvError,
     {
-        let _ = (range, page);
-        todo!()
+        let Range { mut start, end } = range;
+        loop {
+            let (from, end) = (&start, &end);
+            let rows = self.read(async |t: Transaction| t.get_range(from.clone()..end.clone(), SCAN).await);
+            let rows = rows.await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            let next = span::successor(&last.key);
+            let is_last = rows.len() < SCAN.limit;
+            page(rows)?;
+            if is_last {
+                return Ok(());
+            }
+            start = next.into();
+        }
     }
 }
 
-/// A transaction: a handle, cheap to clone, so that a closure can move it into its future.
-///
-/// Reads see one snapshot plus the transaction's own writes. All methods take `&self`.
-#[derive(Clone)]
-pub struct Transaction {}
-
-impl Transaction {
-    /// The value of a key, with a read conflict on it.
-    ///
-    /// # Errors
-    /// [`Error::TransactionTooOld`] and the engine's failures.
-    pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        let _ = key;
-        todo!()
-    }
-
-    /// The value of a key without a read conflict.
-    ///
-    /// # Errors
-    /// As [`Transaction::get`].
-    pub async fn get_snapshot(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        let _ = key;
-        todo!()
-    }
-
-    /// The rows of `[range.start, range.end)` in key order (reversed if asked); all of them up to `options.limit`.
-    ///
-    /// # Errors
-    /// As [`Transaction::get`].
-    pub async fn get_range(&self, range: Range<Vec<u8>>, options: RangeOptions) -> Result<Vec<KeyValue>> {
-        let _ = (range, options);
-        todo!()
-    }
-
-    /// Sets a key. Limits are checked at commit.
-    pub fn set(&self, key: &[u8], value: &[u8]) {
-        let _ = (key, value);
-        todo!()
-    }
-
-    /// Removes a key.
-    pub fn clear(&self, key: &[u8]) {
-        let _ = key;
-        todo!()
-    }
-
-    /// Removes every key of `[range.start, range.end)`.
-    pub fn clear_range(&self, range: Range<Vec<u8>>) {
-        let _ = range;
-        todo!()
-    }
-
-    /// Adds to a little-endian 64-bit integer (an absent one is 0), without a read conflict. Read it with
-    /// [`decode_counter`].
-    pub fn add(&self, key: &[u8], delta: i64) {
-        let _ = (key, delta);
-        todo!()
-    }
-
-    /// Sets a key whose ten bytes at `offset` are replaced by the commit's versionstamp (eight bytes of commit version and two
-    /// of order within it, big-endian). The key cannot be read in this transaction.
-    pub fn set_versionstamped_key(&self, key: &[u8], offset: usize, value: &[u8]) {
-        let _ = (key, offset, value);
-        todo!()
-    }
-
-    /// Sets a value whose ten bytes at `offset` are replaced by the commit's versionstamp. The key cannot be read in this
-    /// transaction ([`Error::AccessedUnreadable`]).
-    pub fn set_versionstamped_value(&self, key: &[u8], value: &[u8], offset: usize) {
-        let _ = (key, value, offset);
-        todo!()
-    }
-
-    /// Makes the commit fail if another transaction writes the range after this one's read version.
-    pub fn add_read_conflict(&self, range: Range<Vec<u8>>) {
-        let _ = range;
-        todo!()
-    }
-
-    /// Makes others that read the range conflict with this transaction.
-    pub fn add_write_conflict(&self, range: Range<Vec<u8>>) {
-        let _ = range;
-        todo!()
-    }
-
-    /// A future that completes once the key's value differs from what this transaction saw (including its own
-    /// write), or spuriously. It counts from the commit on.
-    pub fn watch(&self, key: &[u8]) -> Watch {
-        let _ = key;
-        todo!()
-    }
-
-    /// The version whose state this transaction reads.
-    ///
-    /// # Errors
-    /// The engine's failures.
-    pub async fn read_version(&self) -> Result<Version> {
-        todo!()
-    }
-
-    /// True when an earlier attempt of this closure ended with an unknown commit result, so what it writes may be there
-    /// already.
-    pub fn may_have_committed(&self) -> bool {
-        todo!()
-    }
-
-    /// Commits, once; the handle and its clones are spent. A transaction that wrote nothing commits trivially.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`], [`Error::CommitUnknown`], limits, and the engine's failures.
-    pub async fn commit(self) -> Result<Version> {
-        todo!()
-    }
-}
-
-/// A pending watch; completes when the key changed. Dropping it cancels it.
-pub struct Watch {}
-
-impl Watch {
-    /// Waits for the change.
-    ///
-    /// # Errors
-    /// When the engine can no longer tell (closed, or too many watches): treat it as a change, and read again.
-    pub async fn changed(self) -> Result<()> {
-        todo!()
-    }
+fn is_retryable<E: AsKvError>(error: &E) -> bool {
+    error.as_kv_error().is_some_and(Error::is_retryable)
 }
 
 /// Reads a counter that [`Transaction::add`] keeps; absent is 0.

@@ -6,7 +6,13 @@ use std::time::Duration;
 pub const KEY_SIZE: usize = 10_000;
 /// Largest value, in bytes.
 pub const VALUE_SIZE: usize = 100_000;
-/// Largest transaction: keys and values written, and the keys of conflict ranges, in bytes.
+/// Largest transaction: keys and values written, and the keys of conflict ranges, in bytes, with
+/// [`MUTATION_OVERHEAD`] and [`RANGE_OVERHEAD`] for each. [`crate::Transaction::size`] tells the sum so far.
 pub const TRANSACTION_SIZE: usize = 10_000_000;
 /// How long a transaction may read and commit after its first read.
 pub const TRANSACTION_AGE: Duration = Duration::from_secs(5);
+/// What each write adds to the size of its transaction besides key and value: FoundationDB counts its own
+/// structures too.
+pub const MUTATION_OVERHEAD: usize = 56;
+/// What each conflict range adds to the size of its transaction besides its two keys.
+pub const RANGE_OVERHEAD: usize = 32;

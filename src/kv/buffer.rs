@@ -1,0 +1,302 @@
+//! What a transaction has written so far, and how its own reads see it (read-your-writes).
+//!
+//! Writes are kept collapsed, one entry per key, the way FoundationDB's client keeps them: range clears first, then the
+//! last state of each key, then versionstamped keys.
+
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+use std::ops::{Bound, ControlFlow};
+
+use bytes::Bytes;
+
+use crate::limits;
+use crate::range_set::RangeSet;
+use crate::span::{Span, successor};
+use crate::versionstamp::{SIZE as STAMP_SIZE, Versionstamp};
+use crate::{Error, KeyValue, Result, Version};
+
+/// The last write to one key.
+#[derive(Debug)]
+pub(crate) enum PointWrite {
+    Set(Bytes),
+    Clear,
+    /// Added to whatever the store holds at commit.
+    Add(i64),
+    /// A value with the commit's versionstamp at `offset`, and what was added to it afterwards.
+    Stamped {
+        value: Bytes,
+        offset: usize,
+        add: Option<i64>,
+    },
+}
+
+/// A write whose key is known at commit only.
+#[derive(Debug)]
+pub(crate) struct StampedKey {
+    pub(crate) template: Bytes,
+    pub(crate) offset: usize,
+    pub(crate) value: Bytes,
+}
+
+/// What a transaction's own writes say about one key.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// The value, whatever the store holds.
+    Known(Option<Bytes>),
+    /// The store's value, plus a number.
+    Base(Option<i64>),
+    /// A versionstamp makes it unreadable until the commit.
+    Unreadable,
+}
+
+/// The writes of one transaction.
+#[derive(Default, Debug)]
+pub(crate) struct WriteBuffer {
+    pub(crate) points: BTreeMap<Bytes, PointWrite>,
+    pub(crate) cleared: RangeSet,
+    pub(crate) stamped_keys: Vec<StampedKey>,
+    size: usize,
+}
+
+impl WriteBuffer {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.points.is_empty() && self.cleared.is_empty() && self.stamped_keys.is_empty()
+    }
+
+    /// Bytes counted against [`limits::TRANSACTION_SIZE`]; each operation counts, also a repeated one.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(crate) fn set(&mut self, key: &[u8], value: &[u8]) {
+        self.count_point(key, value.len());
+        self.points.insert(Bytes::copy_from_slice(key), PointWrite::Set(Bytes::copy_from_slice(value)));
+    }
+
+    pub(crate) fn clear(&mut self, key: &[u8]) {
+        self.count_point(key, key.len() + 1);
+        self.points.insert(Bytes::copy_from_slice(key), PointWrite::Clear);
+        self.stamped_keys.retain(|stamped| stamped.template[..] != *key);
+    }
+
+    pub(crate) fn clear_range(&mut self, start: Bytes, end: Bytes) {
+        if start >= end {
+            return;
+        }
+        self.size += 2 * (start.len() + end.len()) + limits::MUTATION_OVERHEAD + limits::RANGE_OVERHEAD;
+        let covered: Vec<Bytes> =
+            self.points.range::<[u8], _>(bounds(&start, &end)).map(|(key, _)| key.clone()).collect();
+        for key in covered {
+            self.points.remove(&key);
+        }
+        self.stamped_keys.retain(|stamped| stamped.template < start || stamped.template >= end);
+        self.cleared.insert(start, end);
+    }
+
+    pub(crate) fn add(&mut self, key: &[u8], delta: i64) {
+        self.count_point(key, 8);
+        let write = match self.points.remove(key) {
+            Some(PointWrite::Set(value)) => PointWrite::Set(add_little_endian(Some(&value), delta)),
+            Some(PointWrite::Clear) => PointWrite::Set(add_little_endian(None, delta)),
+            Some(PointWrite::Add(before)) => PointWrite::Add(before.wrapping_add(delta)),
+            Some(PointWrite::Stamped { value, offset, add }) => {
+                PointWrite::Stamped { value, offset, add: Some(add.unwrap_or(0).wrapping_add(delta)) }
+            }
+            None if self.cleared.contains(key) => PointWrite::Set(add_little_endian(None, delta)),
+            None => PointWrite::Add(delta),
+        };
+        self.points.insert(Bytes::copy_from_slice(key), write);
+    }
+
+    pub(crate) fn set_versionstamped_key(&mut self, key: &[u8], offset: usize, value: &[u8]) {
+        self.count_point(key, value.len());
+        let template = Bytes::copy_from_slice(key);
+        // Two writes of one template end as one row, the last.
+        self.stamped_keys.retain(|stamped| stamped.template != template || stamped.offset != offset);
+        self.stamped_keys.push(StampedKey { template, offset, value: Bytes::copy_from_slice(value) });
+    }
+
+    pub(crate) fn set_versionstamped_value(&mut self, key: &[u8], value: &[u8], offset: usize) {
+        self.count_point(key, value.len());
+        let write = PointWrite::Stamped { value: Bytes::copy_from_slice(value), offset, add: None };
+        self.points.insert(Bytes::copy_from_slice(key), write);
+    }
+
+    /// What the writes say about `key`. `read_version` bounds the versionstamps that the commit can get.
+    pub(crate) fn get(&self, key: &[u8], read_version: Version) -> Own {
+        if self.stamped_keys.iter().any(|stamped| stamped.may_become(key, read_version)) {
+            return Own::Unreadable;
+        }
+        match self.points.get(key) {
+            Some(PointWrite::Set(value)) => Own::Known(Some(value.clone())),
+            Some(PointWrite::Clear) => Own::Known(None),
+            Some(PointWrite::Add(delta)) => Own::Base(Some(*delta)),
+            Some(PointWrite::Stamped { .. }) => Own::Unreadable,
+            None if self.cleared.contains(key) => Own::Known(None),
+            None => Own::Base(None),
+        }
+    }
+
+    /// Whether any row of `[start, end)` may come from a versionstamped key.
+    fn is_unreadable(&self, start: &[u8], end: &[u8], read_version: Version) -> bool {
+        self.stamped_keys.iter().any(|stamped| {
+            stamped.extent(read_version).is_some_and(|(min, max)| min[..] < *end && max[..] >= *start)
+        })
+    }
+
+    /// The conflict ranges of the writes whose keys are known; each versionstamped key adds its own at commit.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> {
+        let points = self.points.keys().map(|key| Span::Key(key.clone()));
+        let ranges = self.cleared.iter().map(|(start, end)| Span::Range(start.clone(), end.clone()));
+        points.chain(ranges)
+    }
+
+    fn count_point(&mut self, key: &[u8], value: usize) {
+        self.size += 3 * key.len() + 1 + value + limits::MUTATION_OVERHEAD + limits::RANGE_OVERHEAD;
+    }
+
+    /// The rows of a range as the transaction sees them: `scan` gives the store's rows of a sub-range in the asked
+    /// direction until it is told to stop.
+    pub(crate) fn merge_range(
+        &self,
+        range: &RangeRead,
+        read_version: Version,
+        mut scan: impl FnMut(&Bytes, &Bytes, Visitor<'_>) -> Result<()>,
+    ) -> Result<RangeRows> {
+        let own = self.points.range::<[u8], _>(bounds(&range.start, &range.end));
+        let own: Box<dyn Iterator<Item = (&Bytes, &PointWrite)>> =
+            if range.reverse { Box::new(own.rev()) } else { Box::new(own) };
+        let mut merge =
+            Merge { own: own.peekable(), reverse: range.reverse, limit: range.limit, rows: Vec::new() };
+        let mut gaps = self.cleared.gaps(&range.start, &range.end);
+        if range.reverse {
+            gaps.reverse();
+        }
+        for (start, end) in &gaps {
+            scan(start, end, &mut |key, value| merge.base_row(key, value))?;
+            if merge.is_full() {
+                break;
+            }
+        }
+        merge.own_rows_before(None)?;
+        let Merge { rows, .. } = merge;
+        let extent = range.extent(&rows);
+        if self.is_unreadable(&extent.0, &extent.1, read_version) {
+            return Err(Error::AccessedUnreadable);
+        }
+        Ok(RangeRows { rows, extent })
+    }
+}
+
+impl StampedKey {
+    /// The lowest and highest key that the commit can make of this, both inclusive.
+    fn extent(&self, read_version: Version) -> Option<(Bytes, Bytes)> {
+        let min = Versionstamp::new(read_version, 0).place(&self.template, self.offset)?;
+        let max = Versionstamp::MAX.place(&self.template, self.offset)?;
+        Some((min, max))
+    }
+
+    fn may_become(&self, key: &[u8], read_version: Version) -> bool {
+        key.len() == self.template.len()
+            && key.get(self.offset..).is_some_and(|rest| rest.len() >= STAMP_SIZE)
+            && self.extent(read_version).is_some_and(|(min, max)| min[..] <= *key && *key <= max[..])
+    }
+}
+
+/// A range to read, not inverted.
+pub(crate) struct RangeRead {
+    pub(crate) start: Bytes,
+    pub(crate) end: Bytes,
+    /// At most so many rows.
+    pub(crate) limit: usize,
+    pub(crate) reverse: bool,
+}
+
+impl RangeRead {
+    /// The part of the range that `rows` tell about: all of it, unless the limit ended them.
+    fn extent(&self, rows: &[KeyValue]) -> (Bytes, Bytes) {
+        match rows.last() {
+            Some(last) if rows.len() >= self.limit && self.reverse => (last.key.clone(), self.end.clone()),
+            Some(last) if rows.len() >= self.limit => (self.start.clone(), successor(&last.key)),
+            _ => (self.start.clone(), self.end.clone()),
+        }
+    }
+}
+
+/// What a range read found.
+pub(crate) struct RangeRows {
+    pub(crate) rows: Vec<KeyValue>,
+    /// The part of the range that the rows tell about: the read conflict.
+    pub(crate) extent: (Bytes, Bytes),
+}
+
+/// Takes one row of the store; tells whether it wants more.
+pub(crate) type Visitor<'a> = &'a mut dyn FnMut(Bytes, Bytes) -> Result<ControlFlow<()>>;
+
+/// Merges the store's rows with a transaction's own, in either direction.
+struct Merge<'a> {
+    own: Peekable<Box<dyn Iterator<Item = (&'a Bytes, &'a PointWrite)> + 'a>>,
+    reverse: bool,
+    limit: usize,
+    rows: Vec<KeyValue>,
+}
+
+impl Merge<'_> {
+    fn is_full(&self) -> bool {
+        self.rows.len() >= self.limit
+    }
+
+    fn base_row(&mut self, key: Bytes, value: Bytes) -> Result<ControlFlow<()>> {
+        self.own_rows_before(Some(&key))?;
+        if self.is_full() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let value = match self.own.next_if(|(own, _)| **own == key) {
+            None => Some(value),
+            Some((_, PointWrite::Set(own))) => Some(own.clone()),
+            Some((_, PointWrite::Clear)) => None,
+            Some((_, PointWrite::Add(delta))) => Some(add_little_endian(Some(&value), *delta)),
+            Some((_, PointWrite::Stamped { .. })) => return Err(Error::AccessedUnreadable),
+        };
+        if let Some(value) = value {
+            self.rows.push(KeyValue { key, value });
+        }
+        Ok(if self.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Takes the own rows that come before `bound` in the direction of the read, or all that are left.
+    fn own_rows_before(&mut self, bound: Option<&Bytes>) -> Result<()> {
+        let reverse = self.reverse;
+        let comes_before = |own: &Bytes| match bound {
+            None => true,
+            Some(bound) if reverse => own > bound,
+            Some(bound) => own < bound,
+        };
+        while !self.is_full()
+            && let Some((key, write)) = self.own.next_if(|(own, _)| comes_before(own))
+        {
+            let value = match write {
+                PointWrite::Set(value) => value.clone(),
+                PointWrite::Clear => continue,
+                PointWrite::Add(delta) => add_little_endian(None, *delta),
+                PointWrite::Stamped { .. } => return Err(Error::AccessedUnreadable),
+            };
+            self.rows.push(KeyValue { key: key.clone(), value });
+        }
+        Ok(())
+    }
+}
+
+/// FoundationDB's ADD with a 64-bit operand: the value is cut or zero-extended to eight bytes, and the sum wraps.
+pub(crate) fn add_little_endian(value: Option<&[u8]>, delta: i64) -> Bytes {
+    let mut bytes = [0u8; 8];
+    for (to, from) in bytes.iter_mut().zip(value.unwrap_or_default()) {
+        *to = *from;
+    }
+    Bytes::copy_from_slice(&i64::from_le_bytes(bytes).wrapping_add(delta).to_le_bytes())
+}
+
+/// `[start, end)` as map bounds.
+pub(crate) fn bounds<'a>(start: &'a [u8], end: &'a [u8]) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
+    (Bound::Included(start), Bound::Excluded(end))
+}

@@ -1,0 +1,51 @@
+//! The pause between two attempts of a transaction: exponential backoff with jitter.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+/// The first pause is at most this long.
+const FIRST: Duration = Duration::from_millis(2);
+/// No pause is longer.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// The pauses of one operation.
+pub(crate) struct Backoff {
+    ceiling: Duration,
+    random: u64,
+}
+
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self { ceiling: FIRST, random: RandomState::new().hash_one(0) | 1 }
+    }
+
+    /// How long to wait before the next attempt: between half the ceiling and all of it; the ceiling doubles.
+    pub(crate) fn next(&mut self) -> Duration {
+        // xorshift64: only spreads retries, nothing depends on its quality.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let half = self.ceiling / 2;
+        let share = u32::try_from(self.random >> 48).unwrap_or(0);
+        let pause = half + half * share / u32::from(u16::MAX);
+        self.ceiling = (self.ceiling * 2).min(LONGEST);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_the_longest_and_keep_their_jitter() {
+        let mut backoff = Backoff::new();
+        let mut ceiling = FIRST;
+        for _ in 0..20 {
+            let pause = backoff.next();
+            assert!(pause >= ceiling / 2 && pause <= ceiling, "{pause:?} of {ceiling:?}");
+            ceiling = (ceiling * 2).min(LONGEST);
+        }
+        assert_eq!(ceiling, LONGEST);
+    }
+}

@@ -1,0 +1,194 @@
+//! The transaction that both engines offer.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::embedded::{EmbeddedTransaction, WatchHandle};
+use crate::{Error, KeyValue, RangeOptions, Result, Version};
+
+/// A transaction: a handle, cheap to clone, so that a closure can move it into its future.
+///
+/// Reads see one snapshot plus the transaction's own writes. All methods take `&self`. The snapshot is taken at the
+/// first read.
+#[derive(Clone)]
+pub struct Transaction {
+    engine: Engine,
+    may_have_committed: bool,
+}
+
+/// Which engine runs it. An enum, since embedded reads are ready at once and need no boxed future.
+#[derive(Clone)]
+enum Engine {
+    Embedded(Arc<EmbeddedTransaction>),
+}
+
+impl Transaction {
+    pub(crate) fn embedded(transaction: EmbeddedTransaction, may_have_committed: bool) -> Self {
+        Self { engine: Engine::Embedded(Arc::new(transaction)), may_have_committed }
+    }
+
+    /// The value of a key, with a read conflict on it (unless this transaction's own writes decide it).
+    ///
+    /// # Errors
+    /// [`Error::TransactionTooOld`] and the engine's failures.
+    pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.get(key, false),
+        }
+    }
+
+    /// The value of a key without a read conflict.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub async fn get_snapshot(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.get(key, true),
+        }
+    }
+
+    /// The rows of `[range.start, range.end)` in key order (reversed if asked); all of them up to `options.limit`.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub async fn get_range(&self, range: Range<Vec<u8>>, options: RangeOptions) -> Result<Vec<KeyValue>> {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.get_range(range, options),
+        }
+    }
+
+    /// Sets a key. Limits are checked at commit.
+    pub fn set(&self, key: &[u8], value: &[u8]) {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.set(key, value),
+        }
+    }
+
+    /// Removes a key.
+    pub fn clear(&self, key: &[u8]) {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.clear(key),
+        }
+    }
+
+    /// Removes every key of `[range.start, range.end)`.
+    pub fn clear_range(&self, range: Range<Vec<u8>>) {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.clear_range(range),
+        }
+    }
+
+    /// Adds to a little-endian 64-bit integer (an absent one is 0), without a read conflict. Read it with
+    /// [`crate::decode_counter`].
+    pub fn add(&self, key: &[u8], delta: i64) {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.add(key, delta),
+        }
+    }
+
+    /// Sets a key whose ten bytes at `offset` are replaced by the commit's versionstamp (eight bytes of commit version and two
+    /// of order within it, big-endian). The key cannot be read in this transaction.
+    pub fn set_versionstamped_key(&self, key: &[u8], offset: usize, value: &[u8]) {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.set_versionstamped_key(key, offset, value),
+        }
+    }
+
+    /// Sets a value whose ten bytes at `offset` are replaced by the commit's versionstamp. The key cannot be read in this
+    /// transaction ([`Error::AccessedUnreadable`]).
+    pub fn set_versionstamped_value(&self, key: &[u8], value: &[u8], offset: usize) {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.set_versionstamped_value(key, value, offset),
+        }
+    }
+
+    /// Makes the commit fail if another transaction writes the range after this one's read version. (A transaction that
+    /// reads nothing has none before its commit, and so cannot conflict.)
+    pub fn add_read_conflict(&self, range: Range<Vec<u8>>) {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.add_read_conflict(range),
+        }
+    }
+
+    /// Makes others that read the range conflict with this transaction.
+    pub fn add_write_conflict(&self, range: Range<Vec<u8>>) {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.add_write_conflict(range),
+        }
+    }
+
+    /// A future that completes once the key's value differs from what this transaction saw (including its own
+    /// write), or spuriously. It counts from the commit on.
+    pub fn watch(&self, key: &[u8]) -> Watch {
+        match &self.engine {
+            Engine::Embedded(transaction) => Watch { engine: WatchEngine::Embedded(transaction.watch(key)) },
+        }
+    }
+
+    /// The version whose state this transaction reads.
+    ///
+    /// # Errors
+    /// The engine's failures.
+    pub async fn read_version(&self) -> Result<Version> {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.read_version(),
+        }
+    }
+
+    /// True when an earlier attempt of this closure ended with an unknown commit result, so what it writes may be there
+    /// already.
+    pub fn may_have_committed(&self) -> bool {
+        self.may_have_committed
+    }
+
+    /// Bytes so far of what counts against [`crate::limits::TRANSACTION_SIZE`]; each operation counts.
+    pub fn size(&self) -> usize {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.size(),
+        }
+    }
+
+    /// Commits, once; the handle and its clones are spent. A transaction that wrote nothing commits trivially.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], [`Error::CommitUnknown`], limits, and the engine's failures.
+    pub async fn commit(self) -> Result<Version> {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.commit().await,
+        }
+    }
+
+    /// Ends a transaction whose writes are not wanted; its watches begin.
+    pub(crate) fn end_read(self) {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.end_read(),
+        }
+    }
+}
+
+/// A pending watch; completes when the key changed. Dropping it cancels it.
+pub struct Watch {
+    engine: WatchEngine,
+}
+
+enum WatchEngine {
+    Embedded(WatchHandle),
+}
+
+impl Watch {
+    /// Waits for the change.
+    ///
+    /// # Errors
+    /// When the engine can no longer tell (closed, its transaction was not committed, or too many watches): treat it as a
+    /// change, and read again.
+    pub async fn changed(self) -> Result<()> {
+        match self.engine {
+            WatchEngine::Embedded(mut watch) => {
+                let ended = |_| Error::Unavailable("the watch was cancelled".into());
+                (&mut watch.woken).await.map_err(ended)
+            }
+        }
+    }
+}
