@@ -1,0 +1,18 @@
+//! The service as its users meet it: the real `ekitei` binary, over sockets, with programs nobody here wrote.
+//!
+//! Every test starts a service of its own on loopback ports with an empty data directory (`support::Server`).
+//! A test that needs a program which is not installed says so by name in the skip report and returns.
+#![allow(clippy::unwrap_used)] // A test that cannot go on should say where.
+
+mod support;
+
+mod concurrent_clients;
+mod crash;
+mod imap_clients;
+mod mime_fixtures;
+mod pop3_clients;
+mod relay;
+mod shutdown;
+mod smtp_clients;
+mod smuggling;
+mod tls;

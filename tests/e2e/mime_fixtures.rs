@@ -1,0 +1,85 @@
+//! Messages from the wild survive the way through SMTP, the store and IMAP byte for byte.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::mail::{below_trace, with_crlf};
+use crate::support::{ALICE, STRANGER, Server, program};
+
+/// The fixtures that the `mail-parser` crate is published with, where Cargo has put it.
+fn fixtures() -> Option<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version=1", "--offline", "--locked"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .ok()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    let package = metadata["packages"].as_array()?.iter().find(|package| package["name"] == "mail-parser")?;
+    let resources = Path::new(package["manifest_path"].as_str()?).parent()?.join("resources");
+    resources.is_dir().then_some(resources)
+}
+
+/// Every message file below `dir`: `*.eml`, and all files of Maildirs.
+fn messages(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let in_maildir = ["cur", "new"].iter().any(|name| dir.ends_with(name));
+        if path.is_dir() {
+            messages(&path, found);
+        } else if in_maildir || path.extension().is_some_and(|extension| extension == "eml") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_fixture_comes_back_byte_for_byte() {
+    let Some(resources) = fixtures() else {
+        program::skip("the sources of mail-parser are not in Cargo's registry");
+        return;
+    };
+    let mut paths = Vec::new();
+    messages(&resources, &mut paths);
+    assert!(paths.len() >= 100, "only {} fixtures below {}", paths.len(), resources.display());
+    paths.sort();
+    let server = Server::start();
+    let mut smtp = server.smtp();
+    let mut imap = server.imap(ALICE);
+
+    let mut sent: BTreeMap<u64, (&PathBuf, Vec<u8>)> = BTreeMap::new();
+    for (path, uid) in paths.iter().zip(1..) {
+        let mail = with_crlf(&fs::read(path).unwrap());
+        let reply = smtp.deliver(STRANGER, &[ALICE], &mail).unwrap();
+        assert_eq!(reply.code, 250, "{}: {reply:?}", path.display());
+        sent.insert(uid, (path, mail));
+    }
+    imap.select("INBOX");
+    let stored: BTreeMap<u64, Vec<u8>> = imap.bodies().into_iter().collect();
+    assert_eq!(stored.len(), sent.len());
+    for (uid, (path, mail)) in &sent {
+        let body = &stored[uid];
+        assert_eq!(below_trace(body, mail), Some(&mail[..]), "{} has changed", path.display());
+    }
+    assert_parts_lie_in_their_messages(&mut imap, &stored);
+}
+
+/// What the structure says about a message agrees with its bytes: HEADER and TEXT make up the whole.
+fn assert_parts_lie_in_their_messages(imap: &mut crate::support::Imap, stored: &BTreeMap<u64, Vec<u8>>) {
+    for (uid, body) in stored {
+        let command = format!("UID FETCH {uid} (BODY.PEEK[HEADER] BODY.PEEK[TEXT] BODYSTRUCTURE ENVELOPE)");
+        let done = imap.command(&command).ok();
+        let response = done.untagged.iter().find(|response| response.text.contains("BODYSTRUCTURE ("));
+        let response = response.unwrap_or_else(|| panic!("no structure for {uid}: {:?}", done.untagged));
+        let header = imap.command(&format!("UID FETCH {uid} (BODY.PEEK[HEADER])")).ok();
+        let text = imap.command(&format!("UID FETCH {uid} (BODY.PEEK[TEXT])")).ok();
+        let literal = |done: &crate::support::imap::Completion| {
+            done.untagged.iter().find_map(|response| response.literals.first().cloned()).unwrap_or_default()
+        };
+        let mut whole = literal(&header);
+        whole.extend(literal(&text));
+        assert_eq!(whole, *body, "HEADER and TEXT of {uid}: {}", response.text);
+    }
+}

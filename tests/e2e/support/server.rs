@@ -1,0 +1,340 @@
+//! A running service: the real binary with a data directory of its own.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::program::Finished;
+use super::{ALICE, BOB, DOMAIN, Imap, Program, Smtp, password, wait_until};
+
+/// How long a start may take, recovery included.
+const START: Duration = Duration::from_secs(60);
+/// How many lines of the log a failing test shows.
+const LOG_TAIL: usize = 60;
+const TOKEN: &str = "token-of-the-tests";
+/// The name in the certificate and in the greeting.
+pub const HOST: &str = "localhost";
+
+/// The ports of one service, all on 127.0.0.1.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    pub smtp: u16,
+    pub submission: u16,
+    pub submissions: u16,
+    pub lmtp: u16,
+    pub imap: u16,
+    pub imaps: u16,
+    pub pop3: u16,
+    pub pop3s: u16,
+    pub http: u16,
+    /// An SMTP listener behind a load balancer that speaks the PROXY protocol from 192.0.2.0/24 only.
+    pub proxied: u16,
+}
+
+/// A service that runs until it is dropped.
+pub struct Server {
+    /// Where it listens.
+    pub ports: Ports,
+    dir: TempDir,
+    child: Option<Child>,
+}
+
+/// The configuration of a service to start: sections of lines `key: value`.
+pub struct Builder {
+    sections: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl Builder {
+    /// Sets a key of a section, in place of the default and of what the tests set.
+    pub fn set(mut self, section: &'static str, key: &str, value: &str) -> Self {
+        let lines = self.sections.entry(section).or_default();
+        lines.retain(|line| !line.starts_with(&format!("{key}:")));
+        lines.push(format!("{key}: {value}"));
+        self
+    }
+
+    /// Starts it, with the domain of the tests and the accounts of Alice and Bob.
+    pub fn start(self) -> Server {
+        let server = self.start_empty();
+        server.admin(&["domain", "add", DOMAIN]).success();
+        for address in [ALICE, BOB] {
+            server.add_account(address);
+        }
+        server
+    }
+
+    /// Starts it without any account.
+    pub fn start_empty(self) -> Server {
+        let dir = tempfile::Builder::new().prefix("ekitei-e2e-").tempdir().unwrap();
+        let ports = free_ports();
+        write_certificate(dir.path());
+        fs::write(dir.path().join("ekitei.yaml"), self.yaml(dir.path(), ports)).unwrap();
+        let mut server = Server { ports, dir, child: None };
+        server.launch();
+        server
+    }
+
+    fn yaml(&self, dir: &Path, ports: Ports) -> String {
+        let dir = dir.display();
+        let mut yaml = format!(
+            "hostname: {HOST}\n\
+             store: {{kind: embedded, path: {dir}/store}}\n\
+             tls: {{certificates: [{{certificate: {dir}/cert.pem, key: {dir}/key.pem}}]}}\n\
+             admin: {{token: {TOKEN}}}\n\
+             listeners:\n"
+        );
+        for (protocol, port) in [
+            ("smtp", ports.smtp),
+            ("submission", ports.submission),
+            ("submissions", ports.submissions),
+            ("lmtp", ports.lmtp),
+            ("imap", ports.imap),
+            ("imaps", ports.imaps),
+            ("pop3", ports.pop3),
+            ("pop3s", ports.pop3s),
+            ("http", ports.http),
+        ] {
+            writeln!(yaml, "  - {{protocol: {protocol}, address: '127.0.0.1:{port}'}}").unwrap();
+        }
+        writeln!(
+            yaml,
+            "  - {{name: proxied, protocol: smtp, address: '127.0.0.1:{}', \
+             proxyProtocol: {{trustedNetworks: [192.0.2.0/24]}}}}",
+            ports.proxied
+        )
+        .unwrap();
+        writeln!(yaml, "blobs:\n  path: {dir}/blobs").unwrap();
+        for (section, lines) in &self.sections {
+            let indent = if *section == "blobs" { "" } else { &format!("{section}:\n") };
+            write!(yaml, "{indent}").unwrap();
+            for line in lines {
+                writeln!(yaml, "  {line}").unwrap();
+            }
+        }
+        yaml
+    }
+}
+
+impl Server {
+    /// A service with the limits per address off, since every client here has one address, and with logins
+    /// allowed without TLS on IMAP for the small client of the tests.
+    pub fn builder() -> Builder {
+        Builder { sections: BTreeMap::new() }
+            .set("smtp", "maxConnectionsPerAddress", "0")
+            .set("smtp", "connectionsPerAddressPerMinute", "0")
+            .set("smtp", "messagesPerAddressPerMinute", "0")
+            .set("smtp", "tarpitDelay", "0s")
+            .set("smtp", "submission", "{messagesPerAccountPerMinute: 0, recipientsPerAccountPerDay: 0}")
+            .set("imap", "maxConnectionsPerAddress", "0")
+            .set("imap", "connectionsPerAddressPerMinute", "0")
+            .set("imap", "allowInsecureAuth", "true")
+            .set("pop3", "connectionsPerAddressPerMinute", "0")
+    }
+
+    /// Such a service, with the domain of the tests and the accounts of Alice and Bob.
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// Starts the process on the data directory as it is, and waits until it serves.
+    pub fn launch(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_ekitei"))
+            .args(["serve", "--config"])
+            .arg(self.config_path())
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        let deadline = Instant::now() + START;
+        while self.http_status("/healthz/ready") != Some(200) {
+            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                panic!("the service ended at its start: {status}");
+            }
+            assert!(Instant::now() < deadline, "not ready after {START:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends the process in the middle of whatever it does: `kill -9`.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the process to end by itself, and gives its exit code.
+    pub fn wait(&mut self, limit: Duration) -> Option<i32> {
+        let mut child = self.child.take().unwrap();
+        let mut code = None;
+        wait_until("the service to end", limit, || match child.try_wait().unwrap() {
+            Some(status) => {
+                code = status.code();
+                true
+            }
+            None => false,
+        });
+        code
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Runs an admin verb of the command line.
+    pub fn admin(&self, args: &[&str]) -> Finished {
+        self.admin_with_input(args, "")
+    }
+
+    /// Runs an admin verb that reads standard input.
+    pub fn admin_with_input(&self, args: &[&str], input: &str) -> Finished {
+        let mut program = Program::new(env!("CARGO_BIN_EXE_ekitei"), self.home())
+            .env("EKITEI_ADMIN_URL", format!("http://127.0.0.1:{}", self.ports.http))
+            .env("EKITEI_ADMIN_TOKEN", TOKEN)
+            .stdin(input);
+        for arg in args {
+            program = program.arg(arg);
+        }
+        program.run()
+    }
+
+    /// Adds an account with the password that `support::password` gives it.
+    pub fn add_account(&self, address: &str) {
+        let secret = format!("{}\n", password(address));
+        self.admin_with_input(&["account", "add", address, "--password-stdin"], &secret).success();
+    }
+
+    /// A directory for the programs of one test, which is their home.
+    pub fn home(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The service's own certificate, which is what clients have to trust.
+    pub fn certificate(&self) -> PathBuf {
+        self.dir.path().join("cert.pem")
+    }
+
+    /// The address of one of its ports.
+    pub fn address(port: u16) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, port).into()
+    }
+
+    /// A connection to the port for mail from other hosts, after EHLO.
+    pub fn smtp(&self) -> Smtp {
+        Smtp::hello(Self::address(self.ports.smtp)).unwrap()
+    }
+
+    /// Delivers one message from a stranger and makes sure that it was accepted.
+    #[track_caller]
+    pub fn deliver(&self, to: &[&str], message: &[u8]) {
+        let reply = self.smtp().deliver(super::STRANGER, to, message).unwrap();
+        assert_eq!(reply.code, 250, "{reply:?}");
+    }
+
+    /// A logged-in IMAP connection.
+    pub fn imap(&self, user: &str) -> Imap {
+        Imap::login(Self::address(self.ports.imap), user, &password(user))
+    }
+
+    /// The bodies in INBOX.
+    pub fn inbox(&self, user: &str) -> Vec<Vec<u8>> {
+        let mut imap = self.imap(user);
+        imap.select("INBOX");
+        imap.bodies().into_iter().map(|(_, body)| body).collect()
+    }
+
+    /// What a GET of `path` on the HTTP port says.
+    pub fn http_get(&self, path: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(Self::address(self.ports.http))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    fn http_status(&self, path: &str) -> Option<u16> {
+        self.http_get(path).ok()?.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.dir.path().join("ekitei.yaml")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("ekitei.log")
+    }
+
+    /// All that the service logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself, which the test will have noticed.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!(
+                "The end of the service's log:\n{}",
+                lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n")
+            );
+        }
+    }
+}
+
+/// Ports below the range that the kernel gives to outgoing connections, so that no client takes one between
+/// this look and the service's start.
+fn free_ports() -> Ports {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let mut free = std::iter::repeat_with(|| {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let start = u16::try_from(std::process::id() % 10_000).unwrap();
+        20_000 + (start + step) % 12_000
+    })
+    .filter(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+    let mut next = || free.next().unwrap();
+    Ports {
+        smtp: next(),
+        submission: next(),
+        submissions: next(),
+        lmtp: next(),
+        imap: next(),
+        imaps: next(),
+        pop3: next(),
+        pop3s: next(),
+        http: next(),
+        proxied: next(),
+    }
+}
+
+/// A self-signed certificate for `HOST`.
+fn write_certificate(dir: &Path) {
+    let certified =
+        rcgen::generate_simple_self_signed(vec![HOST.to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    fs::write(dir.join("cert.pem"), certified.cert.pem()).unwrap();
+    fs::write(dir.join("key.pem"), certified.signing_key.serialize_pem()).unwrap();
+}
