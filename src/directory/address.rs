@@ -311,6 +311,11 @@ impl EmailAddress {
         Ok(address)
     }
 
+    /// The address that a stored key names: all of it is in the form that lookups compare.
+    pub(crate) fn from_key(domain: Domain, folded: &str) -> Self {
+        Self { domain, local: LocalPart { spelling: folded.into(), folded: folded.into() } }
+    }
+
     /// The part before the `@`.
     pub fn local(&self) -> &LocalPart {
         &self.local

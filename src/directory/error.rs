@@ -57,6 +57,12 @@ impl Error {
     }
 }
 
+impl From<ekitei_kv::Error> for Error {
+    fn from(error: ekitei_kv::Error) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
 impl From<AddressError> for Error {
     fn from(error: AddressError) -> Self {
         Self::Invalid(error.to_string())

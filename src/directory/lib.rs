@@ -7,20 +7,35 @@
 //! Every change writes the version row in the same transaction; lookups are cached in memory, and a cached one counts only as long as
 //! it was read at or after the last change ([`Directory::follow_changes`]).
 
+mod accounts;
 mod address;
+mod aliases;
+mod app_passwords;
+mod cache;
 mod directory;
+mod domains;
 mod error;
+mod groups;
+mod login;
 mod model;
+mod paging;
+mod password;
+mod resolve;
+mod rows;
 mod settings;
+mod verifier;
 
 pub use address::{
     ADDRESS_OCTETS, AddressError, DOMAIN_OCTETS, Domain, EmailAddress, LOCAL_PART_OCTETS, LocalPart,
 };
+pub use aliases::ALIAS_TARGETS;
 pub use directory::Directory;
 pub use error::{AuthError, Error, Result};
+pub use groups::NEW_GROUP_MEMBERS;
 pub use model::{
     Account, AccountChange, AccountId, Alias, AppPassword, AuthContext, Authenticated, DomainChange,
     DomainInfo, Group, GroupChange, LocalRecipient, NewAccount, NewDomain, NewGroup, NewPassword, Page,
     PageRequest, Recipient, Revision, Service, Timestamp,
 };
+pub use password::PASSWORD_OCTETS;
 pub use settings::{Argon2Cost, Settings};

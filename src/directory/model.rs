@@ -39,6 +39,12 @@ impl fmt::Display for AccountId {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Revision(pub(crate) [u8; 16]);
 
+impl Revision {
+    pub(crate) fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", u128::from_be_bytes(self.0))

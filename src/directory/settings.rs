@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::address::{Domain, EmailAddress};
 
 /// How the directory behaves. `Default` is what the configuration has when it says nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// What divides a user from the detail in `user+detail@domain`; `None` turns plus-addressing off.
     pub detail_separator: Option<char>,
     /// How many aliases and groups may lie behind one another.
     pub expansion_depth: usize,
-    /// How many accounts and addresses may lie behind one address.
+    /// How many accounts and addresses may lie behind one address, over all levels.
     pub expansion_fanout: usize,
     /// The domain of login names without one; `None` refuses them.
     pub default_domain: Option<Domain>,
@@ -20,12 +20,18 @@ pub struct Settings {
     /// Quota in bytes of accounts whose domain has none either; `None` for no limit.
     pub default_quota: Option<u64>,
     /// Lookups that are kept in memory.
-    pub cache_entries: usize,
-    /// How long a lookup or a verified password is believed without another look.
-    pub cache_ttl: Duration,
+    pub lookup_cache_entries: usize,
+    /// How long a lookup is believed if no change is heard of; zero keeps none.
+    pub lookup_cache_ttl: Duration,
+    /// Verified logins that are kept in memory, as keyed digests.
+    pub credential_cache_entries: usize,
+    /// How long a verified login is remembered; zero keeps none.
+    pub credential_cache_ttl: Duration,
+    /// How long the answer to a wrong password takes at least.
+    pub failed_login_delay: Duration,
     /// Cost of Argon2id.
     pub argon2: Argon2Cost,
-    /// Passwords verified at the same time.
+    /// Passwords verified at the same time, at least 1.
     pub verify_concurrency: usize,
     /// Passwords that may wait to be verified; more are refused as [`crate::AuthError::Busy`].
     pub verify_queue: usize,
@@ -58,15 +64,19 @@ impl Default for Settings {
         Self {
             detail_separator: Some('+'),
             expansion_depth: 10,
-            expansion_fanout: 1000,
+            expansion_fanout: 10_000,
             default_domain: None,
             postmaster: None,
             default_quota: None,
-            cache_entries: 100_000,
-            cache_ttl: Duration::from_secs(60),
+            lookup_cache_entries: 100_000,
+            lookup_cache_ttl: Duration::from_secs(60),
+            credential_cache_entries: 10_000,
+            credential_cache_ttl: Duration::from_secs(300),
+            failed_login_delay: Duration::from_secs(1),
             argon2: Argon2Cost::default(),
-            verify_concurrency: std::thread::available_parallelism().map_or(1, usize::from),
-            verify_queue: 256,
+            verify_concurrency: std::thread::available_parallelism()
+                .map_or(1, |cores| cores.get().div_ceil(2)),
+            verify_queue: 1000,
             password_min_length: 8,
             app_passwords_per_account: 50,
         }
