@@ -1,12 +1,428 @@
-//! Rules between keys that are each valid alone.
+//! Rules between keys, and bounds that the types do not have.
 
-use crate::{Config, Problem};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use crate::{ByteSize, Config, Duration, Problem, Protocol};
+
+/// The most that one transaction may write; a batch of bodies leaves room for their rows.
+const MAX_BATCH: ByteSize = ByteSize::mib(8);
+/// The largest body that may be written inside a transaction.
+const MAX_INLINE: ByteSize = ByteSize::mib(1);
 
 /// All problems of `config`, in the order of the sections.
 pub(crate) fn check(config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    if config.listeners.is_empty() {
-        problems.push(Problem::warning("listeners", None, "no listener: nothing is served"));
+    let mut checks = Checks { problems: Vec::new() };
+    checks.hostname(&config.hostname);
+    checks.blobs(config);
+    checks.listeners(config);
+    checks.smtp(config);
+    checks.trusted_networks(config);
+    checks.imap(config);
+    checks.pop3(config);
+    checks.directory(config);
+    checks.mailstore(config);
+    checks.process(config);
+    checks.problems
+}
+
+struct Checks {
+    problems: Vec<Problem>,
+}
+
+impl Checks {
+    fn error(&mut self, path: impl Into<String>, value: impl ToString, message: impl Into<String>) {
+        self.problems.push(Problem::error(path, Some(value.to_string()), message));
     }
-    problems
+
+    fn warn(&mut self, path: impl Into<String>, value: impl ToString, message: impl Into<String>) {
+        self.problems.push(Problem::warning(path, Some(value.to_string()), message));
+    }
+
+    /// A time that would end everything at once if it were nothing.
+    fn not_zero(&mut self, path: &str, value: Duration) {
+        if value.is_zero() {
+            self.error(path, value, "must be longer than 0");
+        }
+    }
+
+    fn at_least(&mut self, path: &str, value: ByteSize, least: ByteSize, why: &str) {
+        if value < least {
+            self.error(path, value, format!("must be at least {least}: {why}"));
+        }
+    }
+
+    fn at_most(&mut self, path: &str, value: ByteSize, most: ByteSize, why: &str) {
+        if value > most {
+            self.error(path, value, format!("must be at most {most}: {why}"));
+        }
+    }
+
+    fn hostname(&mut self, name: &str) {
+        let label = |label: &str| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if name.len() > 253 || !name.split('.').all(label) {
+            self.error(
+                "hostname",
+                name,
+                "must be a host name of letters, digits, hyphens and dots, such as mx1.example.com",
+            );
+        } else if !name.contains('.') {
+            self.warn(
+                "hostname",
+                name,
+                "is not a full name such as mx1.example.com; other hosts may refuse it",
+            );
+        }
+    }
+
+    fn blobs(&mut self, config: &Config) {
+        let blobs = &config.blobs;
+        self.at_most("blobs.inlineLimit", blobs.inline_limit, MAX_INLINE, "it must fit into a transaction");
+        if blobs.grace_period < config.smtp.timeouts.store {
+            self.error("blobs.gracePeriod", blobs.grace_period, "must be longer than smtp.timeouts.store, or a body could be removed while it is being written");
+        }
+        self.not_zero("blobs.collectInterval", blobs.collect_interval);
+    }
+
+    fn listeners(&mut self, config: &Config) {
+        if config.listeners.is_empty() {
+            self.problems.push(Problem::warning("listeners", None, "there is none, so nothing is served"));
+        }
+        let mut names: HashMap<String, usize> = HashMap::new();
+        let mut addresses: HashMap<SocketAddr, usize> = HashMap::new();
+        for (index, listener) in config.listeners.iter().enumerate() {
+            let path = format!("listeners[{index}]");
+            if let Some(first) = names.insert(listener.label().into_owned(), index) {
+                self.error(
+                    format!("{path}.name"),
+                    listener.label(),
+                    format!("is the name of listeners[{first}] too; give one of them another"),
+                );
+            }
+            let fixed = listener.address.port() != 0;
+            if fixed && let Some(first) = addresses.insert(listener.address, index) {
+                self.error(
+                    format!("{path}.address"),
+                    listener.address,
+                    format!("is the address of listeners[{first}] too"),
+                );
+            }
+            if listener.protocol.implicit_tls() && config.tls.certificates.is_empty() {
+                self.error(
+                    format!("{path}.protocol"),
+                    listener.protocol,
+                    "needs a certificate in tls.certificates",
+                );
+            }
+            if listener.proxy_protocol.as_ref().is_some_and(|proxy| proxy.trusted_networks.is_empty()) {
+                self.error(
+                    format!("{path}.proxyProtocol.trustedNetworks"),
+                    "[]",
+                    "must name the load balancers, or every connection would be closed",
+                );
+            }
+            let public = !listener.address.ip().is_loopback();
+            if listener.protocol == Protocol::Lmtp && public {
+                self.warn(
+                    format!("{path}.address"),
+                    listener.address,
+                    "LMTP has no authentication: make sure that only the front end reaches it",
+                );
+            }
+            if listener.protocol == Protocol::Http && public {
+                self.warn(
+                    format!("{path}.address"),
+                    listener.address,
+                    "the admin API is plain HTTP: put TLS in front of it, or let it listen on 127.0.0.1",
+                );
+            }
+        }
+    }
+
+    fn smtp(&mut self, config: &Config) {
+        let smtp = &config.smtp;
+        self.at_least("smtp.maxMessageSize", smtp.max_message_size, ByteSize::kib(64), "RFC 5321 §4.5.3.1.7");
+        self.at_least(
+            "smtp.maxCommandLength",
+            smtp.max_command_length,
+            ByteSize::bytes(512),
+            "RFC 5321 §4.5.3.1.4",
+        );
+        self.at_least(
+            "smtp.maxBodiesInFlight",
+            smtp.max_bodies_in_flight,
+            smtp.max_message_size,
+            "one message of smtp.maxMessageSize must fit",
+        );
+        if smtp.max_recipients < 100 {
+            self.warn(
+                "smtp.maxRecipients",
+                smtp.max_recipients,
+                "is less than the 100 of RFC 5321 §4.5.3.1.8",
+            );
+        }
+        let least = crate::SmtpTimeouts::default();
+        let times = &smtp.timeouts;
+        for (key, value, least) in [
+            ("command", times.command, least.command),
+            ("dataInit", times.data_init, least.data_init),
+            ("dataBlock", times.data_block, least.data_block),
+        ] {
+            let path = format!("smtp.timeouts.{key}");
+            self.not_zero(&path, value);
+            if !value.is_zero() && value < least {
+                self.warn(path, value, format!("is shorter than the {least} of RFC 5321 §4.5.3.2"));
+            }
+        }
+        self.not_zero("smtp.timeouts.dataEnd", times.data_end);
+        self.not_zero("smtp.timeouts.store", times.store);
+        if times.store > Duration::minutes(10) {
+            self.warn(
+                "smtp.timeouts.store",
+                times.store,
+                "is longer than clients wait (10m, RFC 5321 §4.5.3.2.6), who then send the message again",
+            );
+        }
+        if smtp.tarpit_delay > smtp.max_tarpit_delay {
+            self.error("smtp.tarpitDelay", smtp.tarpit_delay, "must be at most smtp.maxTarpitDelay");
+        }
+        if smtp.submission.allow_insecure_auth {
+            self.warn("smtp.submission.allowInsecureAuth", true, "passwords cross the network in the clear");
+        }
+        if smtp.banner.chars().any(char::is_control) {
+            self.error("smtp.banner", format!("{:?}", smtp.banner), "must be one line");
+        }
+    }
+
+    /// Relaying for a trusted network must not become relaying for everyone.
+    fn trusted_networks(&mut self, config: &Config) {
+        for (index, network) in config.smtp.trusted_networks.iter().enumerate() {
+            let path = format!("smtp.trustedNetworks[{index}]");
+            if network.is_everything() {
+                self.error(path, network, "is the whole Internet: that is an open relay");
+                continue;
+            }
+            let balancer = config.listeners.iter().enumerate().find(|(_, listener)| {
+                let balancers = listener.proxy_protocol.iter().flat_map(|proxy| &proxy.trusted_networks);
+                matches!(listener.protocol, Protocol::Smtp | Protocol::Submission | Protocol::Submissions)
+                    && balancers.into_iter().any(|balancer| balancer.overlaps(network))
+            });
+            if let Some((listener, _)) = balancer {
+                self.error(
+                    path,
+                    network,
+                    format!(
+                        "overlaps listeners[{listener}].proxyProtocol.trustedNetworks: whoever comes through that load balancer could relay"
+                    ),
+                );
+            }
+        }
+    }
+
+    fn imap(&mut self, config: &Config) {
+        let imap = &config.imap;
+        self.at_least("imap.maxLineLength", imap.max_line_length, ByteSize::bytes(1000), "RFC 2683 §3.2.1.5");
+        self.at_least(
+            "imap.maxCommandSize",
+            imap.max_command_size,
+            imap.max_literal,
+            "one literal of imap.maxLiteral must fit",
+        );
+        self.at_least(
+            "imap.maxBodiesInFlight",
+            imap.max_bodies_in_flight,
+            imap.append_limit,
+            "one message of imap.appendLimit must fit",
+        );
+        self.at_least("imap.outputBuffer", imap.output_buffer, ByteSize::kib(1), "a response line must fit");
+        self.not_zero("imap.authTimeout", imap.auth_timeout);
+        self.not_zero("imap.idleTimeout", imap.idle_timeout);
+        self.not_zero("imap.writeTimeout", imap.write_timeout);
+        self.not_zero("imap.search.timeout", imap.search.timeout);
+        if imap.idle_timeout < Duration::minutes(30) {
+            self.warn("imap.idleTimeout", imap.idle_timeout, "is shorter than the 30m of RFC 9051 §5.4");
+        }
+        if imap.allow_insecure_auth {
+            self.warn("imap.allowInsecureAuth", true, "passwords cross the network in the clear");
+        }
+    }
+
+    fn pop3(&mut self, config: &Config) {
+        let pop3 = &config.pop3;
+        self.at_least("pop3.maxLineLength", pop3.max_line_length, ByteSize::bytes(255), "RFC 2449 §4");
+        self.not_zero("pop3.authTimeout", pop3.auth_timeout);
+        self.not_zero("pop3.idleTimeout", pop3.idle_timeout);
+        self.not_zero("pop3.writeTimeout", pop3.write_timeout);
+        if pop3.lease < Duration::seconds(3) {
+            self.error("pop3.lease", pop3.lease, "must be at least 3s, or it could end before it is renewed");
+        }
+        if pop3.idle_timeout < Duration::minutes(10) {
+            self.warn("pop3.idleTimeout", pop3.idle_timeout, "is shorter than the 10m of RFC 1939 §3");
+        }
+        if pop3.allow_insecure_auth {
+            self.warn("pop3.allowInsecureAuth", true, "passwords cross the network in the clear");
+        }
+    }
+
+    fn directory(&mut self, config: &Config) {
+        let hashing = &config.directory.password_hashing;
+        let least = ByteSize::kib(8 * u64::from(hashing.parallelism));
+        self.at_least("directory.passwordHashing.memory", hashing.memory, least, "RFC 9106 §3.1");
+        let weak = hashing.memory.get() * u64::from(hashing.iterations) < ByteSize::mib(38).get();
+        if weak {
+            self.warn(
+                "directory.passwordHashing.memory",
+                hashing.memory,
+                "with these iterations costs a guesser less than the 19MiB x 2 that OWASP recommends",
+            );
+        }
+        let separator = &config.directory.plus_addressing_separator;
+        let usable = |c: char| "+-_=#~".contains(c);
+        let mut characters = separator.chars();
+        if characters.next().is_some_and(|c| !usable(c)) || characters.next().is_some() {
+            self.error(
+                "directory.plusAddressingSeparator",
+                format!("{separator:?}"),
+                "must be empty or one of + - _ = # ~",
+            );
+        }
+    }
+
+    fn mailstore(&mut self, config: &Config) {
+        let batch = &config.mailstore.delivery_batch;
+        self.at_most(
+            "mailstore.deliveryBatch.maxBytes",
+            batch.max_bytes,
+            MAX_BATCH,
+            "transactions end at 10 MB",
+        );
+        if batch.max_delay > Duration::seconds(1) {
+            self.warn(
+                "mailstore.deliveryBatch.maxDelay",
+                batch.max_delay,
+                "is added to the time of every delivery",
+            );
+        }
+    }
+
+    fn process(&mut self, config: &Config) {
+        let serves_http = config.listeners.iter().any(|listener| listener.protocol == Protocol::Http);
+        match &config.admin.token {
+            None if serves_http => self.problems.push(Problem::warning(
+                "admin.token",
+                None,
+                "there is none, so the admin API answers 503",
+            )),
+            Some(token) if token.is_empty() => {
+                self.problems.push(Problem::error("admin.token", None, "must not be empty"))
+            }
+            Some(token) if token.expose().len() < 16 => self.problems.push(Problem::warning(
+                "admin.token",
+                None,
+                "is shorter than 16 characters and could be guessed",
+            )),
+            _ => {}
+        }
+        self.not_zero("admin.requestTimeout", config.admin.request_timeout);
+        self.not_zero("limits.tlsHandshakeTimeout", config.limits.tls_handshake_timeout);
+        self.not_zero("limits.proxyHeaderTimeout", config.limits.proxy_header_timeout);
+        if config.shutdown.grace.is_zero() {
+            self.warn("shutdown.grace", config.shutdown.grace, "cuts off clients in the middle of a command");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crate::{Config, ConfigError, Severity};
+
+    /// The paths of what is wrong.
+    fn errors(text: &str) -> Vec<String> {
+        match Config::parse(text, &|_| None) {
+            Err(ConfigError::Invalid(problems)) => problems.into_iter().map(|problem| problem.path).collect(),
+            Err(other) => panic!("{other}"),
+            Ok(_) => Vec::new(),
+        }
+    }
+
+    /// The paths of what is doubtful.
+    fn warnings(text: &str) -> Vec<String> {
+        let problems = Config::parse(text, &|_| None).unwrap().check();
+        assert!(problems.iter().all(|problem| problem.severity == Severity::Warning));
+        problems.into_iter().map(|problem| problem.path).collect()
+    }
+
+    #[test]
+    fn an_open_relay_cannot_be_configured() {
+        assert_eq!(errors("smtp: { trustedNetworks: [0.0.0.0/0] }"), ["smtp.trustedNetworks[0]"]);
+        assert_eq!(errors("smtp: { trustedNetworks: ['::/0'] }"), ["smtp.trustedNetworks[0]"]);
+        let behind_balancer = "
+smtp: { trustedNetworks: [10.1.0.0/16] }
+listeners: [{ protocol: smtp, address: 0.0.0.0:25, proxyProtocol: { trustedNetworks: [10.0.0.0/8] } }]";
+        assert_eq!(errors(behind_balancer), ["smtp.trustedNetworks[0]"]);
+        assert!(errors("smtp: { trustedNetworks: [10.1.0.0/16] }").is_empty());
+    }
+
+    #[test]
+    fn listeners_must_be_able_to_work() {
+        let text = "
+listeners:
+  - { protocol: imaps, address: 0.0.0.0:993 }
+  - { protocol: smtp, address: 0.0.0.0:25 }
+  - { protocol: smtp, address: 0.0.0.0:25, proxyProtocol: {} }";
+        assert_eq!(
+            errors(text),
+            [
+                "listeners[0].protocol",
+                "listeners[2].name",
+                "listeners[2].address",
+                "listeners[2].proxyProtocol.trustedNetworks"
+            ]
+        );
+    }
+
+    #[test]
+    fn limits_must_allow_what_other_limits_promise() {
+        assert_eq!(errors("smtp: { maxMessageSize: 1GiB }"), ["smtp.maxBodiesInFlight"]);
+        assert_eq!(errors("imap: { maxLiteral: 2MiB }"), ["imap.maxCommandSize"]);
+        assert_eq!(errors("blobs: { inlineLimit: 2MiB }"), ["blobs.inlineLimit"]);
+        assert_eq!(errors("blobs: { gracePeriod: 10s }"), ["blobs.gracePeriod"]);
+        assert_eq!(
+            errors("mailstore: { deliveryBatch: { maxBytes: 20MiB } }"),
+            ["mailstore.deliveryBatch.maxBytes"]
+        );
+        assert_eq!(errors("pop3: { idleTimeout: 0 }"), ["pop3.idleTimeout"]);
+        assert_eq!(errors("hostname: 'bad name'"), ["hostname"]);
+        assert_eq!(
+            errors("directory: { plusAddressingSeparator: '@' }"),
+            ["directory.plusAddressingSeparator"]
+        );
+    }
+
+    #[test]
+    fn what_is_only_doubtful_is_a_warning() {
+        assert_eq!(warnings(""), ["hostname", "listeners"]);
+        let text = "
+hostname: mx.example.test
+listeners: [{ protocol: http, address: 0.0.0.0:8080 }]
+smtp: { maxRecipients: 50, timeouts: { command: 10s } }
+imap: { allowInsecureAuth: true }";
+        assert_eq!(
+            warnings(text),
+            [
+                "listeners[0].address",
+                "smtp.maxRecipients",
+                "smtp.timeouts.command",
+                "imap.allowInsecureAuth",
+                "admin.token"
+            ]
+        );
+    }
 }

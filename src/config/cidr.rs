@@ -33,6 +33,16 @@ impl Cidr {
             _ => false,
         }
     }
+
+    /// Whether the two networks share an address.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other.network) || other.contains(self.network)
+    }
+
+    /// Whether it is all of IPv4 or all of IPv6.
+    pub fn is_everything(&self) -> bool {
+        self.prefix == 0
+    }
 }
 
 /// `address` with all bits after the first `prefix` cleared.
@@ -121,6 +131,14 @@ mod tests {
         assert!(inside("192.0.2.1", "192.0.2.1"));
         assert!(!inside("192.0.2.1", "192.0.2.2"));
         assert!(inside("192.0.2.0/24", "::ffff:192.0.2.7"), "a mapped address is the IPv4 address");
+    }
+
+    #[test]
+    fn networks_overlap_when_one_lies_in_the_other() {
+        let overlap = |a: &str, b: &str| a.parse::<Cidr>().unwrap().overlaps(&b.parse().unwrap());
+        assert!(overlap("10.0.0.0/8", "10.1.0.0/16") && overlap("10.1.0.0/16", "10.0.0.0/8"));
+        assert!(!overlap("10.0.0.0/16", "10.1.0.0/16"));
+        assert!(!overlap("0.0.0.0/0", "::/0"));
     }
 
     #[test]

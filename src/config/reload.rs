@@ -45,7 +45,8 @@ pub fn restart_needed(old: &Config, new: &Config) -> Vec<Change> {
     changes(old, new).into_iter().filter(|change| !change.live).collect()
 }
 
-fn is_live(path: &str) -> bool {
+/// Whether a running service takes over a change of the key at `path`.
+pub(crate) fn is_live(path: &str) -> bool {
     let within = |prefix: &&&str| {
         path.strip_prefix(**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
@@ -68,5 +69,47 @@ fn differing(old: &Value, new: &Value, path: String, found: &mut Vec<String>) {
         }
         _ if old != new => found.push(path),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crate::{Change, Config, Live, restart_needed};
+
+    fn config(text: &str) -> Config {
+        Config::parse(text, &|_| None).unwrap()
+    }
+
+    fn change(path: &str, live: bool) -> Change {
+        Change { path: path.to_owned(), live }
+    }
+
+    #[test]
+    fn a_reload_says_what_changed_and_what_needs_a_restart() {
+        let old = config("admin: { token: 0123456789abcdef }");
+        let new = config(
+            "
+admin: { token: fedcba9876543210 }
+log: { level: debug, format: json }
+smtp: { maxRecipients: 100 }
+store: { kind: embedded, path: /elsewhere }
+tls: { certificates: [{ certificate: a, key: b }] }",
+        );
+        let live = Live::new(old.clone());
+        assert_eq!(
+            live.replace(new.clone()),
+            [
+                change("admin.token", true),
+                change("log.format", false),
+                change("log.level", true),
+                change("smtp.maxRecipients", true),
+                change("store.path", false),
+                change("tls.certificates", true),
+            ]
+        );
+        assert_eq!(live.load().smtp.max_recipients, 100);
+        assert_eq!(restart_needed(&old, &new), [change("log.format", false), change("store.path", false)]);
+        assert_eq!(restart_needed(&new, &new), []);
     }
 }

@@ -2,12 +2,16 @@
 
 use serde_json::Value;
 
-/// Reads one YAML document as a tree of JSON values. An empty document is an empty mapping.
+/// Reads one YAML document as a tree of JSON values, in the order of the text. An empty document is an empty
+/// mapping.
 ///
 /// # Errors
-/// The library's message, with line and column. Mappings whose keys are not strings are refused.
+/// The library's message, with line and column where it has them. A key that appears twice in one mapping is
+/// refused, and so are keys that are not strings.
 pub(crate) fn read(text: &str) -> Result<Value, String> {
-    let value: Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+    // By way of the library's own tree, which refuses keys that appear twice; JSON's would keep the last.
+    let tree: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+    let value = serde_json::to_value(tree).map_err(|error| error.to_string())?;
     Ok(if value.is_null() { Value::Object(serde_json::Map::new()) } else { value })
 }
 

@@ -12,16 +12,19 @@ section! {
         /// Kept as a keyed digest in memory only. `0` turns it off.
         credential_cache_ttl: Duration = Duration::minutes(5),
         /// The most logins that are remembered.
+        #[schemars(range(min = 1))]
         credential_cache_entries: u32 = 10_000,
         /// How long a looked-up address is remembered when the directory has not changed. `0` turns it off.
         lookup_cache_ttl: Duration = Duration::seconds(60),
         /// The most addresses that are remembered.
+        #[schemars(range(min = 1))]
         lookup_cache_entries: u32 = 100_000,
         /// What separates a local part from its detail, as in `alice+lists`; empty turns it off.
         plus_addressing_separator: String = "+".to_owned(),
         /// How long the answer to a failed login takes at least, so that guessing is slow.
         failed_login_delay: Duration = Duration::seconds(1),
         /// The most members, over all levels, that one alias or group may expand to.
+        #[schemars(range(min = 1))]
         max_expansion: u32 = 10_000,
     }
 }
@@ -36,8 +39,10 @@ section! {
         /// Memory of one hash.
         memory: ByteSize = ByteSize::kib(19_456),
         /// Passes over the memory.
+        #[schemars(range(min = 1, max = 1000))]
         iterations: u32 = 2,
         /// Lanes of one hash.
+        #[schemars(range(min = 1, max = 64))]
         parallelism: u32 = 1,
     }
 }

@@ -15,10 +15,13 @@ section! {
         /// The largest message for APPEND, announced as APPENDLIMIT (RFC 7889); `NO [TOOBIG]` above it.
         append_limit: ByteSize = ByteSize::mib(50),
         /// The most messages in one MULTIAPPEND; `NO [LIMIT]` above it.
+        #[schemars(range(min = 1))]
         max_append_messages: u32 = 100,
         /// The deepest nesting of parentheses in a command; `BAD` above it.
+        #[schemars(range(min = 1, max = 1000))]
         max_nesting: u32 = 50,
         /// The most ranges in one sequence set; `NO [LIMIT]` above it.
+        #[schemars(range(min = 1))]
         max_set_ranges: u32 = 10_000,
         /// How long a client that has not logged in may be silent.
         auth_timeout: Duration = Duration::minutes(1),
@@ -35,8 +38,10 @@ section! {
         /// The most new connections a minute from one address (IPv6: one /64); `BYE` above it. `0` is no limit.
         connections_per_address_per_minute: u32 = 600,
         /// Failed logins on one connection before `BYE`.
+        #[schemars(range(min = 1))]
         max_auth_failures: u32 = 3,
         /// Bad commands on one connection before `BYE`.
+        #[schemars(range(min = 1))]
         max_errors: u32 = 50,
         /// Memory for messages being appended, over all connections; `NO [LIMIT]` when it is used up.
         max_bodies_in_flight: ByteSize = ByteSize::mib(256),
@@ -53,8 +58,10 @@ section! {
     /// What one SEARCH may cost; `NO [LIMIT]` above it.
     pub struct ImapSearch {
         /// The most search keys in one command.
+        #[schemars(range(min = 1))]
         max_keys: u32 = 500,
         /// The most message bodies read by one command.
+        #[schemars(range(min = 1))]
         max_bodies: u32 = 50_000,
         /// The most bytes of bodies read by one command.
         max_body_bytes: ByteSize = ByteSize::gib(2),

@@ -11,6 +11,7 @@ section! {
         max_line_length: ByteSize = ByteSize::bytes(8192),
         /// The most messages of a mailbox that one connection lists, oldest first; the others appear once
         /// some are deleted.
+        #[schemars(range(min = 1))]
         max_messages: u32 = 200_000,
         /// How long a client that has not logged in may be silent.
         auth_timeout: Duration = Duration::minutes(1),
@@ -27,8 +28,10 @@ section! {
         /// no limit.
         connections_per_address_per_minute: u32 = 300,
         /// Failed logins on one connection before it is closed.
+        #[schemars(range(min = 1))]
         max_auth_failures: u32 = 3,
         /// Bad commands on one connection before it is closed.
+        #[schemars(range(min = 1))]
         max_errors: u32 = 20,
         /// Whether USER, PASS and AUTH are allowed without TLS.
         allow_insecure_auth: bool = false,

@@ -11,15 +11,19 @@ section! {
         /// The largest message, as announced by SIZE (RFC 1870); `552 5.3.4` above it.
         max_message_size: ByteSize = ByteSize::mib(50),
         /// The most recipients of one message; `452 4.5.3` above it. RFC 5321 §4.5.3.1.8 asks for at least 100.
+        #[schemars(range(min = 1))]
         max_recipients: u32 = 1000,
         /// The most Received fields before a message is taken for a loop; `554 5.4.6`.
+        #[schemars(range(min = 1))]
         max_hops: u32 = 50,
         /// The longest command line with its CRLF; `500 5.5.2` above it. RFC 5321 §4.5.3.1.4 asks for at least 512;
         /// AUTH needs 12288 (RFC 4954 §4).
         max_command_length: ByteSize = ByteSize::bytes(12_288),
         /// Bad commands and failed logins before the connection ends with `421 4.7.0`.
+        #[schemars(range(min = 1))]
         max_errors: u32 = 20,
         /// Unknown recipients before the connection ends with `421 4.7.0`.
+        #[schemars(range(min = 1))]
         max_unknown_recipients: u32 = 50,
         /// How long a reply waits after a client's error; grows with each error, up to `maxTarpitDelay`.
         tarpit_delay: Duration = Duration::millis(500),
@@ -36,6 +40,7 @@ section! {
         /// The most messages a minute from one address (IPv6: one /64); `450 4.7.1` above it. `0` is no limit.
         messages_per_address_per_minute: u32 = 1000,
         /// The most messages on one connection; `421 4.7.0` above it.
+        #[schemars(range(min = 1))]
         max_messages_per_connection: u32 = 1000,
         /// Networks whose hosts may send to anyone without authentication, and are free of the limits per
         /// address. The address of a load balancer must not be here.
@@ -70,6 +75,7 @@ section! {
         /// The most recipients a day of one account; `450 4.7.1` above it. `0` is no limit.
         recipients_per_account_per_day: u32 = 5000,
         /// Failed logins on one connection before it ends with `421 4.7.0`.
+        #[schemars(range(min = 1))]
         max_auth_failures: u32 = 3,
         /// Whether AUTH is offered without TLS. Passwords then cross the network in the clear.
         allow_insecure_auth: bool = false,
