@@ -1,1 +1,28 @@
 //! Message bodies: hot tier, object stores, checksums, references and the collector.
+//!
+//! A body is cut into blocks, each compressed where that pays and checked with BLAKE3 when it is read. A small body
+//! ("hot") is stored as rows in the same transaction as its metadata; a large one goes to the object store first,
+//! under an intent row that lets the [collector](Blobs::collect) remove what a crash orphaned. Owners hold a body by
+//! reference rows; a body without one is deleted after a grace period.
+
+mod blobs;
+mod block;
+mod collector;
+pub mod compression;
+mod directory_store;
+mod error;
+mod id;
+mod object_store;
+mod record;
+mod rows;
+
+pub use blobs::{Blobs, Prepared, Settings};
+pub use collector::Collected;
+pub use directory_store::DirectoryStore;
+pub use error::Error;
+pub use id::BodyId;
+pub use object_store::{ObjectFuture, ObjectStore};
+pub use rows::{add_reference, remove_reference};
+
+/// The result of everything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

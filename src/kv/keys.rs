@@ -9,23 +9,23 @@ use foundationdb_tuple::TuplePack;
 /// Subspaces: the first element of every key.
 pub mod subspace {
     /// Domains, accounts, addresses, credentials, the directory version. Rows: `directory` crate.
-    pub const DIRECTORY: u8 = 1;
+    pub const DIRECTORY: u32 = 1;
     /// Mailboxes by id and by name, UIDNEXT, counters.
-    pub const MAILBOXES: u8 = 2;
+    pub const MAILBOXES: u32 = 2;
     /// account/mailbox/uid: small fixed rows for SELECT and FETCH FLAGS.
-    pub const INDEX: u8 = 3;
+    pub const INDEX: u32 = 3;
     /// account/message: body reference, headers, MIME structure.
-    pub const MESSAGES: u8 = 4;
+    pub const MESSAGES: u32 = 4;
     /// account/mailbox/versionstamp: what changed.
-    pub const CHANGES: u8 = 5;
+    pub const CHANGES: u32 = 5;
     /// Bodies, their chunks and references.
-    pub const BODIES: u8 = 6;
+    pub const BODIES: u32 = 6;
     /// The outgoing queue.
-    pub const QUEUE: u8 = 7;
+    pub const QUEUE: u32 = 7;
     /// Rate buckets, greylist, bans, with expiry.
-    pub const LIMITS: u8 = 8;
+    pub const LIMITS: u32 = 8;
     /// Nodes, leases, incarnation, schema version.
-    pub const CLUSTER: u8 = 9;
+    pub const CLUSTER: u32 = 9;
 }
 
 /// Packs a tuple into a key.

@@ -1,0 +1,68 @@
+//! Names of bodies.
+
+use std::fmt;
+
+use ekitei_kv::clock::Clock;
+
+/// The unique id of a body: 48 bits of milliseconds since the epoch, then 80 random bits, big-endian, so that bodies
+/// stored at about the same time lie side by side.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct BodyId([u8; 16]);
+
+impl BodyId {
+    /// A new id, never given before.
+    pub fn generate(clock: &dyn Clock) -> Self {
+        let millis = u64::try_from(clock.now().as_millis()).unwrap_or(u64::MAX);
+        let mut bytes: [u8; 16] = rand::random();
+        bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+        Self(bytes)
+    }
+
+    /// The id with these bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// The id that [`fmt::Display`] printed as `text`: 32 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 32 || !text.is_ascii() {
+            return None;
+        }
+        let mut bytes = [0; 16];
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Display for BodyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for BodyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ekitei_kv::clock::SystemClock;
+
+    #[test]
+    fn an_id_is_read_back_as_it_was_printed() {
+        let id = BodyId::generate(&SystemClock);
+        assert_eq!(BodyId::parse(&id.to_string()), Some(id));
+        assert_eq!(BodyId::parse("00"), None);
+        assert_eq!(BodyId::parse(&"g".repeat(32)), None);
+    }
+}
