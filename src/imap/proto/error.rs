@@ -31,6 +31,9 @@ pub enum CommandError {
     /// A literal, or all of them, are larger than the limits.
     #[error("the literal is too large")]
     LiteralTooLarge,
+    /// A special use that does not exist (RFC 6154).
+    #[error("no such special use")]
+    UnknownSpecialUse,
     /// More of something than the limits allow.
     #[error("too many {0}")]
     TooMany(&'static str),
@@ -43,7 +46,10 @@ impl CommandError {
     /// BAD for what is not IMAP, NO for what is beyond a limit.
     pub fn status(&self) -> Status {
         match self {
-            CommandError::LiteralTooLarge | CommandError::TooMany(_) | CommandError::TooDeep => Status::No,
+            CommandError::LiteralTooLarge
+            | CommandError::UnknownSpecialUse
+            | CommandError::TooMany(_)
+            | CommandError::TooDeep => Status::No,
             _ => Status::Bad,
         }
     }
@@ -52,8 +58,8 @@ impl CommandError {
     pub fn code(&self) -> Option<Code> {
         match self {
             CommandError::LiteralTooLarge => Some(Code::TooBig),
-            CommandError::TooMany(_) | CommandError::TooDeep => Some(Code::Limit),
-            CommandError::LineTooLong => Some(Code::Limit),
+            CommandError::UnknownSpecialUse => Some(Code::UseAttr),
+            CommandError::TooMany(_) | CommandError::TooDeep | CommandError::LineTooLong => Some(Code::Limit),
             _ => None,
         }
     }

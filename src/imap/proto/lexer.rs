@@ -220,7 +220,7 @@ impl<'a> Lexer<'a> {
         })
     }
 
-    /// Counts `more` elements of sequence sets against the command's limit.
+    /// Counts an element of a sequence set against the command's limit.
     pub(super) fn count_range(&mut self) -> Result<()> {
         self.ranges += 1;
         if self.ranges > self.limits.sequence_ranges {
@@ -229,15 +229,15 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// Runs `parse` one level deeper.
-    pub(super) fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if self.depth >= self.limits.nesting {
-            return Err(CommandError::TooDeep);
-        }
+    /// Goes one level deeper. An error ends the parsing, so only success has to [`Lexer::leave`].
+    pub(super) fn enter(&mut self) -> Result<()> {
         self.depth += 1;
-        let result = parse(self);
+        if self.depth > self.limits.nesting { Err(CommandError::TooDeep) } else { Ok(()) }
+    }
+
+    /// Comes back from where [`Lexer::enter`] went.
+    pub(super) fn leave(&mut self) {
         self.depth -= 1;
-        result
     }
 
     /// `(item item ...)` of one or more items.

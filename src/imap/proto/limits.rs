@@ -18,7 +18,7 @@ pub struct Limits {
     pub append_messages: usize,
     /// One non-synchronizing literal: 4096 where LITERAL- is announced, [`u64::MAX`] for LITERAL+ (RFC 7888).
     pub non_sync_literal: u64,
-    /// Text and argument literals of one command together.
+    /// Text and argument literals of one command together. Literals get what `line` leaves of it.
     pub command: usize,
     /// Argument literals in one command.
     pub literals: usize,

@@ -1,6 +1,6 @@
 //! The IMAP codec: commands in, responses out; no sockets and no storage.
 //!
-//! Octets from a client are fed to the reader, which yields [`Event`]s: complete [`Command`]s, announced
+//! Octets from a client are fed to the [`Reader`], which yields [`Event`]s: complete [`Command`]s, announced
 //! literals, chunks of messages being appended, and refusals. Responses are appended to a buffer with
 //! [`response::ResponseWriter`] and [`response::FetchWriter`].
 //!
@@ -17,7 +17,9 @@ mod lexer;
 pub mod limits;
 pub mod mailbox_name;
 pub mod mutf7;
+pub mod reader;
 pub mod response;
+mod scanner;
 pub mod search;
 pub mod section;
 pub mod sequence;
@@ -29,4 +31,5 @@ pub use error::CommandError;
 pub use event::{Event, LiteralPurpose, LiteralWanted, Rejected};
 pub use limits::Limits;
 pub use mailbox_name::{Encoding, MailboxName};
+pub use reader::Reader;
 pub use tag::Tag;

@@ -1,5 +1,12 @@
 //! The commands of a client, parsed: owned values whose strings are slices of what was received.
 
+pub(super) mod append;
+pub(super) mod arguments;
+mod mailbox;
+mod message;
+pub(super) mod parse;
+mod session;
+
 use std::fmt;
 
 use bytes::Bytes;
