@@ -5,6 +5,7 @@
 //! only [`Stream`], so tests run them over `tokio::io::duplex`: see [`Connection::over`].
 
 mod budget;
+mod certificates;
 mod connection;
 mod limits;
 mod listener;

@@ -11,6 +11,7 @@ use ekitei_config::{Config, ListenerConfig, Live, Protocol};
 use ekitei_telemetry::{CounterFamily, GaugeFamily, GaugeGuard, Registry};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 use crate::limits::{AddressKey, ConnectionLimits, ConnectionPermit, Maxima, Refusal};
 use crate::proxy::ProxyHeader;
@@ -21,6 +22,8 @@ use crate::{Connection, Shutdown, Tls};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a refused client may take to receive the refusal.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Refused clients that are being told so at once; more are closed without a word.
+const MAX_REFUSALS: usize = 256;
 /// Addresses whose rate of connections is remembered.
 const MAX_RATED_ADDRESSES: usize = 100_000;
 
@@ -54,6 +57,7 @@ pub struct Net {
     shutdown: Shutdown,
     limits: ConnectionLimits,
     rates: Arc<RateLimiter<(&'static str, AddressKey)>>,
+    refusals: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
@@ -75,6 +79,7 @@ impl Net {
             shutdown,
             limits: ConnectionLimits::default(),
             rates: Arc::new(RateLimiter::new(MAX_RATED_ADDRESSES)),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             metrics: Arc::new(Metrics::new(registry)),
         }
     }
@@ -258,6 +263,7 @@ impl Listener {
         if self.config.protocol.implicit_tls() {
             return;
         }
+        let Ok(_turn) = self.net.refusals.try_acquire() else { return };
         let line = handler.refusal(reason);
         let say = async {
             socket.write_all(&line).await?;

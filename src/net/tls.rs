@@ -1,21 +1,21 @@
 //! TLS with certificates that can be replaced while the service runs.
 
-use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
-use ekitei_config::{TlsConfig, TlsVersion};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig};
-use rustls::sign::CertifiedKey;
+use ekitei_config::{Live, TlsConfig};
+use ekitei_telemetry::Registry;
+use rustls::server::ServerConfig;
 use tokio_rustls::TlsAcceptor;
 
-use crate::Stream;
+use crate::certificates;
+use crate::{Shutdown, Stream};
+
+/// How often a watch that is turned off looks whether it was turned on.
+const IDLE_WATCH: Duration = Duration::from_secs(10);
 
 /// The server's side of TLS. Clones share the certificates in force.
 #[derive(Clone)]
@@ -25,9 +25,9 @@ pub struct Tls {
 }
 
 /// What is in force at one moment.
-struct Active {
-    server: Arc<ServerConfig>,
-    certificates: Vec<CertificateStatus>,
+pub(crate) struct Active {
+    pub(crate) server: Arc<ServerConfig>,
+    pub(crate) certificates: Vec<CertificateStatus>,
 }
 
 /// What is known about one certificate that is in force.
@@ -41,6 +41,14 @@ pub struct CertificateStatus {
     pub not_before: SystemTime,
     /// Until when it is valid.
     pub not_after: SystemTime,
+}
+
+impl CertificateStatus {
+    /// When it ends, in seconds since 1970.
+    fn expiry_timestamp(&self) -> i64 {
+        let since = self.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    }
 }
 
 /// What was agreed in a handshake.
@@ -105,7 +113,7 @@ impl Tls {
     /// # Errors
     /// [`TlsError::Read`] and [`TlsError::Invalid`], which name the file.
     pub fn new(config: &TlsConfig, handshake_timeout: Duration) -> Result<Self, TlsError> {
-        let active = Active::load(config)?;
+        let active = certificates::load(config)?;
         Ok(Self { active: Arc::new(ArcSwapOption::new(active.map(Arc::new))), handshake_timeout })
     }
 
@@ -119,7 +127,7 @@ impl Tls {
     /// # Errors
     /// As for [`Tls::new`]; the old certificates then stay in force.
     pub fn reload(&self, config: &TlsConfig) -> Result<(), TlsError> {
-        self.active.store(Active::load(config)?.map(Arc::new));
+        self.active.store(certificates::load(config)?.map(Arc::new));
         Ok(())
     }
 
@@ -131,6 +139,43 @@ impl Tls {
     /// The certificates in force.
     pub fn certificates(&self) -> Vec<CertificateStatus> {
         self.active.load().as_ref().map(|active| active.certificates.clone()).unwrap_or_default()
+    }
+
+    /// Reads the certificates again whenever one of their files changes, until the shutdown begins. A reload that fails,
+    /// such as one between the writing of a certificate and of its key, keeps the old ones and is tried again at the
+    /// next change.
+    pub async fn watch(self, live: Live, shutdown: Shutdown, registry: &Registry) {
+        let reloads = registry.counters("tls_reloads_total", "Certificates read again.", &["result"]);
+        let expiry = registry.gauges(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When a certificate in force ends, in seconds since 1970.",
+            &["certificate"],
+        );
+        let mut seen = certificates::stamp(&live.load().tls);
+        loop {
+            for status in self.certificates() {
+                expiry.with(&[&status.path.to_string_lossy()]).set(status.expiry_timestamp());
+            }
+            let interval = live.load().tls.watch_interval.get();
+            // Zero turns watching off; a reload of the configuration may turn it on again.
+            let pause = if interval.is_zero() { IDLE_WATCH } else { interval };
+            tokio::select! {
+                () = shutdown.graceful() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            let config = live.load();
+            let now = certificates::stamp(&config.tls);
+            if interval.is_zero() || now == seen {
+                continue;
+            }
+            seen = now;
+            let result = self.reload(&config.tls);
+            reloads.with(&[if result.is_ok() { "ok" } else { "failed" }]).inc();
+            match result {
+                Ok(()) => tracing::info!("certificates were read again"),
+                Err(error) => tracing::warn!(%error, "the old certificates stay in force"),
+            }
+        }
     }
 
     /// Shakes hands as the server.
@@ -171,130 +216,4 @@ impl TlsInfo {
                 .map(|certificate| certificate.to_vec()),
         }
     }
-}
-
-/// The one cryptography in the service.
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
-}
-
-impl Active {
-    /// Reads everything that `config` names; `None` if it names nothing.
-    fn load(config: &TlsConfig) -> Result<Option<Self>, TlsError> {
-        if config.certificates.is_empty() {
-            return Ok(None);
-        }
-        let provider = provider();
-        let mut resolver = BySni::default();
-        let mut certificates = Vec::new();
-        for pair in &config.certificates {
-            let (key, status) = load_pair(&pair.certificate, &pair.key, &provider)?;
-            resolver.add(Arc::new(key), &status.names);
-            certificates.push(status);
-        }
-        let invalid = |error: rustls::Error| TlsError::Invalid {
-            path: config.certificates[0].certificate.clone(),
-            reason: error.to_string(),
-        };
-        let versions: &[&rustls::SupportedProtocolVersion] = match config.min_version {
-            TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            TlsVersion::Tls13 => &[&rustls::version::TLS13],
-        };
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .map_err(invalid)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(resolver));
-        // Tickets instead of a table of sessions: any pod that made one can resume, and nothing is kept per client.
-        server.ticketer = aws_lc_rs::Ticketer::new().map_err(invalid)?;
-        server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        server.send_tls13_tickets = 1;
-        Ok(Some(Self { server: Arc::new(server), certificates }))
-    }
-}
-
-/// Chooses a certificate by the host that the client names (RFC 6066 §3).
-#[derive(Debug, Default)]
-struct BySni {
-    /// For clients that name no known host: the first.
-    default: Option<Arc<CertifiedKey>>,
-    /// By name, `*.` for wildcards.
-    by_name: HashMap<String, Arc<CertifiedKey>>,
-}
-
-impl BySni {
-    fn add(&mut self, key: Arc<CertifiedKey>, names: &[String]) {
-        for name in names {
-            self.by_name.entry(name.clone()).or_insert_with(|| Arc::clone(&key));
-        }
-        self.default.get_or_insert(key);
-    }
-
-    fn find(&self, host: &str) -> Option<&Arc<CertifiedKey>> {
-        let host = host.to_ascii_lowercase();
-        let wildcard = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
-        self.by_name.get(&host).or_else(|| self.by_name.get(&wildcard?))
-    }
-}
-
-impl ResolvesServerCert for BySni {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        hello.server_name().and_then(|host| self.find(host)).or(self.default.as_ref()).cloned()
-    }
-}
-
-/// Reads one chain and its key, and checks that they belong together.
-fn load_pair(
-    certificate: &Path,
-    key: &Path,
-    provider: &CryptoProvider,
-) -> Result<(CertifiedKey, CertificateStatus), TlsError> {
-    let invalid = |path: &Path, reason: String| TlsError::Invalid { path: path.to_owned(), reason };
-    let chain_text = read(certificate)?;
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain_text)
-        .collect::<Result<_, _>>()
-        .map_err(|error| invalid(certificate, format!("not a certificate chain in PEM: {error}")))?;
-    let Some(leaf) = chain.first() else {
-        return Err(invalid(certificate, "it holds no certificate in PEM".to_owned()));
-    };
-    let status = status(certificate, leaf)?;
-    let private = PrivateKeyDer::from_pem_slice(&read(key)?)
-        .map_err(|error| invalid(key, format!("not a private key in PEM: {error}")))?;
-    let certified = CertifiedKey::from_der(chain, private, provider)
-        .map_err(|error| invalid(key, format!("it does not fit {}: {error}", certificate.display())))?;
-    Ok((certified, status))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
-}
-
-/// What a certificate says about itself.
-fn status(path: &Path, leaf: &CertificateDer<'_>) -> Result<CertificateStatus, TlsError> {
-    use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
-    let invalid = |reason: String| TlsError::Invalid { path: path.to_owned(), reason };
-    let (_, parsed) = X509Certificate::from_der(leaf)
-        .map_err(|error| invalid(format!("the first certificate cannot be read: {error}")))?;
-    let alternatives = parsed
-        .subject_alternative_name()
-        .map_err(|error| invalid(format!("the names of the first certificate cannot be read: {error}")))?;
-    let names = alternatives
-        .map(|extension| extension.value.general_names.as_slice())
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-            _ => None,
-        })
-        .collect();
-    let at = |time: &x509_parser::time::ASN1Time| {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
-    };
-    let validity = parsed.validity();
-    Ok(CertificateStatus {
-        path: path.to_owned(),
-        names,
-        not_before: at(&validity.not_before),
-        not_after: at(&validity.not_after),
-    })
 }

@@ -1,0 +1,5 @@
+//! Listeners and TLS, over loopback sockets and in memory.
+
+mod common;
+mod listener;
+mod tls;
