@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::mail::{below_trace, with_crlf};
-use crate::support::{ALICE, STRANGER, Server, program};
+use rand::Rng;
+
+use crate::support::mail::{below_trace, message, with_crlf};
+use crate::support::{ALICE, BOB, STRANGER, Server, program};
 
 /// The fixtures that the `mail-parser` crate is published with, where Cargo has put it.
 fn fixtures() -> Option<PathBuf> {
@@ -81,5 +83,22 @@ fn assert_parts_lie_in_their_messages(imap: &mut crate::support::Imap, stored: &
         let mut whole = literal(&header);
         whole.extend(literal(&text));
         assert_eq!(whole, *body, "HEADER and TEXT of {uid}: {}", response.text);
+    }
+}
+
+#[test]
+fn a_message_too_large_for_the_metadata_store_comes_back_byte_for_byte() {
+    let server = Server::start();
+    // What does not compress: an attachment of random bytes.
+    let mut noise = vec![0; 6 << 20];
+    rand::rng().fill_bytes(&mut noise);
+    let lines: Vec<String> =
+        noise.chunks(36).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect()).collect();
+    let mail = message("large", &lines.join("\n"));
+    server.deliver(&[ALICE, BOB], &mail);
+    for account in [ALICE, BOB] {
+        let inbox = server.inbox(account);
+        assert_eq!(inbox.len(), 1);
+        assert!(below_trace(&inbox[0], &mail) == Some(&mail), "the copy of {account} has changed");
     }
 }
