@@ -25,6 +25,9 @@ mod rows;
 mod settings;
 mod verifier;
 
+#[cfg(test)]
+mod scenarios;
+
 pub use address::{
     ADDRESS_OCTETS, AddressError, DOMAIN_OCTETS, Domain, EmailAddress, LOCAL_PART_OCTETS, LocalPart,
 };

@@ -1,0 +1,198 @@
+//! Domains, accounts, aliases and groups as the administrator sees them.
+
+use super::*;
+use crate::{AccountChange, DomainChange, Error, GroupChange, NewGroup, PageRequest};
+
+fn new_account(text: &str) -> NewAccount {
+    NewAccount {
+        address: address(text),
+        display_name: String::new(),
+        password: None,
+        quota: None,
+        enabled: true,
+    }
+}
+
+fn new_group(text: &str) -> NewGroup {
+    NewGroup {
+        address: address(text),
+        display_name: String::new(),
+        members_may_send: false,
+        members: BTreeSet::new(),
+    }
+}
+
+fn taken_by<T: std::fmt::Debug>(result: Result<T, Error>) -> &'static str {
+    match result {
+        Err(Error::AlreadyExists { what, .. }) => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_unique_across_accounts_aliases_and_groups() {
+    let directory = example().await;
+    let bob = addresses(&["bob@example.test"]);
+    directory.create_alias(&address("info@example.test"), bob.clone()).await.unwrap();
+    directory.create_group(new_group("team@example.test")).await.unwrap();
+    for (name, kind) in [("ALICE", "an account"), ("Info", "an alias"), ("team", "a group")] {
+        let name = format!("{name}@example.test");
+        assert_eq!(taken_by(directory.create_account(new_account(&name)).await), kind);
+        assert_eq!(taken_by(directory.create_alias(&address(&name), bob.clone()).await), kind);
+        assert_eq!(taken_by(directory.create_group(new_group(&name)).await), kind);
+    }
+    assert_eq!(
+        taken_by(directory.create_domain(&domain("Example.Test"), NewDomain::default()).await),
+        "a domain"
+    );
+
+    // A name that was given up is free, and its account number is not used again.
+    let alice = id(&directory, "alice@example.test").await;
+    directory.delete_account(alice).await.unwrap();
+    directory.create_alias(&address("alice@example.test"), bob).await.unwrap();
+    let carol = directory.create_account(new_account("carol@example.test")).await.unwrap();
+    assert!(carol.id > id(&directory, "bob@example.test").await);
+    assert!(matches!(directory.account(alice).await, Err(Error::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn names_need_a_domain_of_ours() {
+    let directory = example().await;
+    let refused = directory.create_account(new_account("alice@elsewhere.test")).await;
+    assert!(matches!(refused, Err(Error::NotFound { what: "domain", .. })), "{refused:?}");
+    let refused =
+        directory.create_alias(&address("a@elsewhere.test"), addresses(&["bob@example.test"])).await;
+    assert!(matches!(refused, Err(Error::NotFound { what: "domain", .. })), "{refused:?}");
+    let literal = directory.create_domain(&domain("[192.0.2.1]"), NewDomain::default()).await;
+    assert!(matches!(literal, Err(Error::Invalid(_))), "{literal:?}");
+}
+
+#[tokio::test]
+async fn a_domain_in_use_goes_only_by_force_and_then_with_everything() {
+    let directory = example().await;
+    directory.create_alias(&address("info@example.test"), addresses(&["bob@example.test"])).await.unwrap();
+    directory.create_domain(&domain("other.test"), NewDomain::default()).await.unwrap();
+    add(&directory, "carol@other.test").await;
+    match directory.delete_domain(&domain("example.test"), false).await {
+        Err(Error::InUse { by, .. }) => assert_eq!(by, "it still has accounts and aliases"),
+        other => panic!("{other:?}"),
+    }
+    directory.delete_domain(&domain("example.test"), true).await.unwrap();
+    assert!(!directory.is_local_domain(&domain("example.test")).await.unwrap());
+    let left = directory.list_accounts(None, &PageRequest::default()).await.unwrap();
+    assert_eq!(left.items.len(), 1, "the other domain's");
+    assert!(directory.list_aliases(None, &PageRequest::default()).await.unwrap().items.is_empty());
+    // Nothing is left behind to come back with the name.
+    directory.create_domain(&domain("example.test"), NewDomain::default()).await.unwrap();
+    assert!(directory.account_by_address(&address("alice@example.test")).await.is_err());
+    directory.delete_domain(&domain("example.test"), false).await.unwrap();
+    let again = directory.delete_domain(&domain("example.test"), false).await;
+    assert!(matches!(again, Err(Error::NotFound { .. })), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_change_names_what_it_changes_and_leaves_the_rest() {
+    let directory = example().await;
+    let alice = id(&directory, "alice@example.test").await;
+    let before = directory.account(alice).await.unwrap();
+    let change = AccountChange { quota: Some(Some(1000)), ..AccountChange::default() };
+    let after = directory.update_account(alice, change, Some(before.revision)).await.unwrap();
+    assert_eq!(after, Account { quota: Some(1000), revision: after.revision, ..before.clone() });
+    assert_eq!(directory.account(alice).await.unwrap(), after);
+
+    // Whoever still holds the old revision is told.
+    let change = AccountChange { enabled: Some(false), ..AccountChange::default() };
+    let stale = directory.update_account(alice, change, Some(before.revision)).await;
+    assert!(matches!(stale, Err(Error::Stale { .. })), "{stale:?}");
+    assert!(directory.account(alice).await.unwrap().enabled);
+}
+
+#[tokio::test]
+async fn the_quota_is_the_accounts_else_the_domains_else_the_default() {
+    let directory = example().await;
+    let alice = id(&directory, "alice@example.test").await;
+    assert_eq!(directory.quota(alice).await.unwrap(), None);
+    directory.reload(Settings { default_quota: Some(3), ..settings() });
+    assert_eq!(directory.quota(alice).await.unwrap(), Some(3));
+    let of_domain = DomainChange { quota: Some(Some(2)), ..DomainChange::default() };
+    directory.update_domain(&domain("example.test"), of_domain, None).await.unwrap();
+    assert_eq!(directory.quota(alice).await.unwrap(), Some(2));
+    let own = AccountChange { quota: Some(Some(1)), ..AccountChange::default() };
+    directory.update_account(alice, own, None).await.unwrap();
+    assert_eq!(directory.quota(alice).await.unwrap(), Some(1));
+    let nobody = directory.quota(AccountId::new(99)).await;
+    assert!(matches!(nobody, Err(Error::NotFound { .. })), "{nobody:?}");
+}
+
+#[tokio::test]
+async fn pages_together_are_the_whole_listing_in_order() {
+    let directory = example().await;
+    directory.create_domain(&domain("another.test"), NewDomain::default()).await.unwrap();
+    for n in 0..5 {
+        directory.create_account(new_account(&format!("User{n}@another.test"))).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut page = PageRequest { after: None, limit: 2 };
+    loop {
+        let found = directory.list_accounts(None, &page).await.unwrap();
+        assert!(found.items.len() <= 2);
+        seen.extend(found.items.iter().map(|account| account.address.to_string()));
+        match found.next {
+            Some(next) => page.after = Some(next),
+            None => break,
+        }
+    }
+    let all = [
+        "User0@another.test",
+        "User1@another.test",
+        "User2@another.test",
+        "User3@another.test",
+        "User4@another.test",
+    ];
+    assert_eq!(seen[..5], all);
+    assert_eq!(seen[5..], ["alice@example.test", "bob@example.test"]);
+    let other = PageRequest { after: Some("zoe@zzz.test".to_owned()), limit: 0 };
+    let past = directory.list_accounts(Some(&domain("another.test")), &other).await.unwrap();
+    assert!(past.items.is_empty() && past.next.is_none(), "a page behind the end is empty");
+    let bad = PageRequest { after: Some("no address".to_owned()), limit: 0 };
+    assert!(matches!(directory.list_accounts(None, &bad).await, Err(Error::Invalid(_))));
+    assert_eq!(directory.list_domains(&PageRequest::default()).await.unwrap().items.len(), 2);
+}
+
+#[tokio::test]
+async fn members_of_a_group_come_and_go_one_by_one() {
+    let directory = example().await;
+    let team = address("team@example.test");
+    directory.create_group(new_group("team@example.test")).await.unwrap();
+    for member in ["bob@example.test", "alice@example.test", "ALICE@example.test"] {
+        directory.add_member(&team, &address(member)).await.unwrap();
+    }
+    let members = directory.list_members(&team, &PageRequest::default()).await.unwrap().items;
+    assert_eq!(members, [address("alice@example.test"), address("bob@example.test")]);
+    let change = GroupChange { display_name: Some("The team".to_owned()), ..GroupChange::default() };
+    directory.update_group(&team, change, None).await.unwrap();
+    assert_eq!(directory.group(&team).await.unwrap().display_name, "The team");
+    directory.remove_member(&team, &address("bob@example.test")).await.unwrap();
+    let again = directory.remove_member(&team, &address("bob@example.test")).await;
+    assert!(matches!(again, Err(Error::NotFound { what: "member", .. })), "{again:?}");
+    assert!(matches!(directory.add_member(&team, &team).await, Err(Error::Invalid(_))));
+    directory.delete_group(&team).await.unwrap();
+    directory.create_group(new_group("team@example.test")).await.unwrap();
+    let members = directory.list_members(&team, &PageRequest::default()).await.unwrap().items;
+    assert!(members.is_empty(), "a new group of the same name starts empty");
+}
+
+#[tokio::test]
+async fn every_change_is_seen_in_the_version() {
+    let directory = empty();
+    let mut last = directory.version().await.unwrap();
+    assert_eq!(last, 0);
+    fill(&directory).await;
+    for _ in 0..3 {
+        let version = directory.version().await.unwrap();
+        assert!(version > last);
+        last = version;
+        let change = DomainChange { quota: Some(None), ..DomainChange::default() };
+        directory.update_domain(&domain("example.test"), change, None).await.unwrap();
+    }
+}
