@@ -31,7 +31,11 @@ pub struct Limits {
     pub sequence_ranges: usize,
     /// Search keys in one command.
     pub search_keys: usize,
-    /// Items in any other list: flags, FETCH items, header names, patterns, parameters.
+    /// A mailbox name, reference or pattern, as it is written.
+    pub mailbox_name: usize,
+    /// Patterns in one LIST: each is matched with each mailbox.
+    pub list_patterns: usize,
+    /// Items in any other list: flags, FETCH items, header names, parameters.
     pub list_items: usize,
 }
 
@@ -50,6 +54,8 @@ impl Default for Limits {
             nesting: 32,
             sequence_ranges: 10_000,
             search_keys: 256,
+            mailbox_name: 1024,
+            list_patterns: 32,
             list_items: 1000,
         }
     }

@@ -69,14 +69,22 @@ fn canonical(name: &str) -> String {
     if first.eq_ignore_ascii_case("INBOX") { format!("INBOX{rest}") } else { name.to_owned() }
 }
 
-/// A pattern of LIST or LSUB in Unicode: `*` matches anything, `%` anything within one level.
+/// A pattern of LIST or LSUB in Unicode: `*` matches anything, `%` anything within one level. A first level
+/// of `inbox` in any case is written `INBOX`, as in names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ListPattern(Box<str>);
+pub struct ListPattern {
+    text: Box<str>,
+    chars: Box<[char]>,
+}
 
 impl ListPattern {
     /// Takes `pattern`, which is Unicode already; `None` if it has control characters.
     pub fn new(pattern: &str) -> Option<ListPattern> {
-        (!pattern.chars().any(char::is_control)).then(|| ListPattern(pattern.into()))
+        if pattern.chars().any(char::is_control) {
+            return None;
+        }
+        let text = canonical(pattern);
+        Some(ListPattern { chars: text.chars().collect(), text: text.into() })
     }
 
     /// Reads a pattern as the client wrote it; `None` if it is not well-formed in `encoding`.
@@ -86,45 +94,39 @@ impl ListPattern {
 
     /// The pattern in Unicode; empty in `LIST "" ""`, which asks for the delimiter.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The pattern interpreted under the `reference` of its LIST (RFC 9051 §6.3.9): put in front, unless
-    /// the pattern is rooted at the delimiter.
-    pub fn under(&self, reference: &str) -> ListPattern {
-        if self.0.starts_with(DELIMITER) {
-            return self.clone();
+    /// the pattern is rooted at the delimiter. `None` if the reference has control characters.
+    pub fn under(&self, reference: &str) -> Option<ListPattern> {
+        if self.text.starts_with(DELIMITER) {
+            return Some(self.clone());
         }
-        ListPattern(format!("{reference}{}", self.0).into())
+        ListPattern::new(&format!("{reference}{}", self.text))
     }
 
-    /// Whether `name` matches. Takes time proportional to the product of the lengths at worst. A first
-    /// level that is `inbox` matches in any case.
+    /// Whether `name` matches. Takes time proportional to the product of the lengths at worst.
     pub fn matches(&self, name: &MailboxName) -> bool {
-        let pattern: Vec<char> = canonical(&self.0).chars().collect();
-        let name: Vec<char> = name.as_str().chars().collect();
-        // reachable[i]: the name so far can be matched by pattern[..i].
-        let mut reachable = vec![false; pattern.len() + 1];
+        // reachable[i]: the name so far can be matched by the first i characters of the pattern.
+        let mut reachable = vec![false; self.chars.len() + 1];
+        let mut next = reachable.clone();
         reachable[0] = true;
-        skip_wildcards(&pattern, &mut reachable);
-        for c in name {
-            let mut next = vec![false; pattern.len() + 1];
-            for (i, &p) in pattern.iter().enumerate() {
-                if !reachable[i] {
-                    continue;
-                }
+        skip_wildcards(&self.chars, &mut reachable);
+        for c in name.as_str().chars() {
+            next.fill(false);
+            for (i, &p) in self.chars.iter().enumerate() {
                 match p {
-                    '*' => next[i] = true,
-                    '%' if c != DELIMITER => next[i] = true,
-                    '%' => {}
-                    _ if p == c => next[i + 1] = true,
-                    _ => {}
+                    _ if !reachable[i] => {}
+                    '%' if c == DELIMITER => {}
+                    '*' | '%' => next[i] = true,
+                    _ => next[i + 1] |= p == c,
                 }
             }
-            skip_wildcards(&pattern, &mut next);
-            reachable = next;
+            skip_wildcards(&self.chars, &mut next);
+            std::mem::swap(&mut reachable, &mut next);
         }
-        reachable[pattern.len()]
+        reachable[self.chars.len()]
     }
 }
 
@@ -187,8 +189,8 @@ mod tests {
         assert!(matches("Inbox/%", "INBOX/x"));
         assert!(!matches("", "a"));
         assert!(matches("%/%", "a/b"));
-        assert_eq!(ListPattern::new("%").unwrap().under("Work/").as_str(), "Work/%");
-        assert_eq!(ListPattern::new("/x").unwrap().under("Work/").as_str(), "/x");
+        assert_eq!(ListPattern::new("%").unwrap().under("Work/").unwrap().as_str(), "Work/%");
+        assert_eq!(ListPattern::new("/x").unwrap().under("Work/").unwrap().as_str(), "/x");
     }
 
     fn naive(pattern: &[char], name: &[char]) -> bool {

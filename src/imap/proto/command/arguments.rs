@@ -2,11 +2,13 @@
 
 use std::num::NonZeroU32;
 
+use bytes::Bytes;
+
 use crate::proto::date::{Date, DateTime};
 use crate::proto::error::{CommandError, Result};
 use crate::proto::flag::Flag;
 use crate::proto::lexer::{Lexer, is_atom_char, is_list_char};
-use crate::proto::mailbox_name::{ListPattern, MailboxName};
+use crate::proto::mailbox_name::{ListPattern, MailboxName, decode_text};
 use crate::proto::section::{HeaderName, PartPath};
 use crate::proto::sequence::{SequenceBound, SequenceRange, SequenceSet};
 
@@ -14,19 +16,32 @@ impl Lexer<'_> {
     /// `mailbox`
     pub(in crate::proto) fn mailbox(&mut self) -> Result<MailboxName> {
         let start = self.position();
-        let octets = self.astring("a mailbox name")?;
+        let octets = self.mailbox_octets("a mailbox name")?;
         MailboxName::decode(&octets, self.encoding)
             .map_or_else(|| self.refuse_at(start, "a well-formed mailbox name"), Ok)
+    }
+
+    /// The octets of a mailbox name or reference, within their limit.
+    pub(in crate::proto) fn mailbox_octets(&mut self, what: &'static str) -> Result<Bytes> {
+        let octets = self.astring(what)?;
+        self.limit_name(octets)
+    }
+
+    fn limit_name(&self, octets: Bytes) -> Result<Bytes> {
+        if octets.len() > self.limits.mailbox_name {
+            return Err(CommandError::TooMany("octets in a mailbox name"));
+        }
+        Ok(octets)
     }
 
     /// The reference of LIST: as a mailbox name, but possibly empty.
     pub(in crate::proto) fn reference(&mut self) -> Result<String> {
         let start = self.position();
-        let octets = self.astring("a reference name")?;
-        ListPattern::decode(&octets, self.encoding).map_or_else(
-            || self.refuse_at(start, "a well-formed reference name"),
-            |p| Ok(p.as_str().to_owned()),
-        )
+        let octets = self.mailbox_octets("a reference name")?;
+        match decode_text(&octets, self.encoding) {
+            Some(name) if !name.chars().any(char::is_control) => Ok(name),
+            _ => self.refuse_at(start, "a well-formed reference name"),
+        }
     }
 
     /// `list-mailbox`
@@ -36,7 +51,7 @@ impl Lexer<'_> {
             Some(b'"' | b'{') => self.string("a mailbox pattern")?,
             _ => self.take_while(is_list_char, "a mailbox pattern")?,
         };
-        ListPattern::decode(&octets, self.encoding)
+        ListPattern::decode(&self.limit_name(octets)?, self.encoding)
             .map_or_else(|| self.refuse_at(start, "a well-formed mailbox pattern"), Ok)
     }
 

@@ -4,7 +4,7 @@ use super::arguments::without_repetition;
 use super::{Command, List, ListReturn, ListSelection, Parameter, ParameterValue, Select, StatusItem};
 use crate::proto::error::{CommandError, Result};
 use crate::proto::lexer::{Lexer, is_list_char};
-use crate::proto::mailbox_name::{DELIMITER, MailboxName, decode_text};
+use crate::proto::mailbox_name::{DELIMITER, ListPattern, MailboxName, decode_text};
 use crate::proto::special_use::SpecialUse;
 
 /// `mailbox [SP (parameters)]` (RFC 4466)
@@ -42,7 +42,7 @@ fn parameter_value(lexer: &mut Lexer<'_>) -> Result<ParameterValue> {
 /// `mailbox [SP (USE (attributes))]` (RFC 6154)
 pub(super) fn create(lexer: &mut Lexer<'_>) -> Result<Command> {
     let start = lexer.position();
-    let octets = lexer.astring("a mailbox name")?;
+    let octets = lexer.mailbox_octets("a mailbox name")?;
     let name = decode_text(&octets, lexer.encoding)
         .and_then(|name| MailboxName::new(name.strip_suffix(DELIMITER).unwrap_or(&name)));
     let Some(mailbox) = name else { return lexer.refuse_at(start, "a well-formed mailbox name") };
@@ -83,7 +83,7 @@ pub(super) fn list(lexer: &mut Lexer<'_>) -> Result<Command> {
     lexer.space()?;
     let patterns = if lexer.peek() == Some(b'(') {
         extended = true;
-        lexer.list("mailbox patterns", Lexer::list_pattern)?
+        list_patterns(lexer)?
     } else {
         vec![lexer.list_pattern()?]
     };
@@ -96,6 +96,17 @@ pub(super) fn list(lexer: &mut Lexer<'_>) -> Result<Command> {
         lexer.list0("return options", |lexer| list_return_option(lexer, &mut returns))?;
     }
     Ok(Command::List(List { selection, reference, patterns, returns, extended }))
+}
+
+fn list_patterns(lexer: &mut Lexer<'_>) -> Result<Vec<ListPattern>> {
+    let mut count = 0;
+    lexer.list("mailbox patterns", |lexer| {
+        count += 1;
+        if count > lexer.limits.list_patterns {
+            return Err(CommandError::TooMany("mailbox patterns"));
+        }
+        lexer.list_pattern()
+    })
 }
 
 fn list_selection(lexer: &mut Lexer<'_>) -> Result<ListSelection> {
