@@ -20,7 +20,7 @@ mod statistics;
 mod transaction;
 mod versionstamp;
 
-pub use embedded::MemoryOptions;
+pub use embedded::{EmbeddedOptions, MemoryOptions, Verify};
 pub use error::{AsKvError, Error};
 pub use faults::{CommitFault, FaultScript, Faults};
 pub use monotonic::{ManualMonotonicClock, MonotonicClock};
@@ -29,6 +29,7 @@ pub use transaction::{Transaction, Watch};
 
 use std::future::Future;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -99,11 +100,20 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the committing thread cannot be started.
-    pub fn in_memory_with(options: &MemoryOptions) -> Result<Self> {
+    pub fn in_memory_with(options: MemoryOptions) -> Result<Self> {
         if options.committing_thread {
-            return Ok(Self::embedded(EmbeddedDatabase::in_memory_on_thread(options)?));
+            return Ok(Self::embedded(EmbeddedDatabase::in_memory_on_thread(&options)?));
         }
-        Ok(Self::embedded(EmbeddedDatabase::in_memory(options)))
+        Ok(Self::embedded(EmbeddedDatabase::in_memory(&options)))
+    }
+
+    /// Opens the embedded store in the folder `path`, or creates it. Blocks while the files are checked.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when files are damaged or promised commits are lost: it names the file, what is lost and the way
+    /// out. [`Error::Unavailable`] when another process has the store (it names it), or the system refuses.
+    pub fn open_embedded(path: impl AsRef<Path>, options: EmbeddedOptions) -> Result<Self> {
+        Ok(Self::embedded(EmbeddedDatabase::open(path.as_ref(), &options)?))
     }
 
     fn embedded(database: EmbeddedDatabase) -> Self {

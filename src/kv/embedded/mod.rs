@@ -4,12 +4,14 @@
 //! Nobody ever reads what could still be lost.
 
 mod committer;
+mod disk;
 mod memory;
 mod resolver;
 mod storage;
 mod transaction;
 mod watches;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
@@ -24,6 +26,7 @@ use committer::{Commit, Committer, Request, Shared};
 use memory::MemoryStorage;
 use storage::Storage;
 
+pub use disk::{EmbeddedOptions, Verify};
 pub(crate) use transaction::EmbeddedTransaction;
 pub(crate) use watches::WatchHandle;
 
@@ -80,6 +83,13 @@ impl EmbeddedDatabase {
     /// An empty database whose commits are decided by a thread.
     pub(crate) fn in_memory_on_thread(options: &MemoryOptions) -> Result<Self> {
         Self::on_thread(Self::memory_committer(options))
+    }
+
+    /// Opens or creates a store on disk. Blocks; `path` is a folder.
+    pub(crate) fn open(path: &Path, options: &EmbeddedOptions) -> Result<Self> {
+        let (storage, version) = disk::open(path, options)?;
+        let storage = Storage::Disk(Box::new(storage));
+        Self::on_thread(Committer::new(storage, version, options.clock.clone(), options.faults.clone()))
     }
 
     fn on_thread(committer: Committer) -> Result<Self> {

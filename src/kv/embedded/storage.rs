@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
+use super::disk::{DiskSnapshot, DiskStorage};
 use super::memory::{MemorySnapshot, MemoryStorage};
 use crate::{Result, Version};
 
@@ -14,12 +15,14 @@ pub(crate) type Changes = BTreeMap<Bytes, Option<Bytes>>;
 /// A storage with one writer.
 pub(crate) enum Storage {
     Memory(MemoryStorage),
+    Disk(Box<DiskStorage>),
 }
 
 /// The state of the storage at one version; cheap to clone, outlives later writes.
 #[derive(Clone)]
 pub(crate) enum Snapshot {
     Memory(MemorySnapshot),
+    Disk(DiskSnapshot),
 }
 
 impl Storage {
@@ -30,6 +33,7 @@ impl Storage {
                 storage.write(version, changes);
                 Ok(())
             }
+            Self::Disk(storage) => storage.write(version, changes),
         }
     }
 
@@ -37,6 +41,7 @@ impl Storage {
     pub(crate) fn sync(&mut self) -> Result<(), String> {
         match self {
             Self::Memory(_) => Ok(()),
+            Self::Disk(storage) => storage.sync(),
         }
     }
 
@@ -44,6 +49,7 @@ impl Storage {
     pub(crate) fn close(self) {
         match self {
             Self::Memory(_) => {}
+            Self::Disk(storage) => storage.close(),
         }
     }
 
@@ -51,6 +57,7 @@ impl Storage {
     pub(crate) fn snapshot(&self) -> Snapshot {
         match self {
             Self::Memory(storage) => Snapshot::Memory(storage.snapshot()),
+            Self::Disk(storage) => Snapshot::Disk(storage.snapshot()),
         }
     }
 
@@ -58,6 +65,8 @@ impl Storage {
     pub(crate) fn forget_before(&mut self, version: Version) {
         match self {
             Self::Memory(storage) => storage.forget_before(version),
+            // fjall forgets what no open snapshot needs.
+            Self::Disk(_) => {}
         }
     }
 }
@@ -66,6 +75,7 @@ impl Snapshot {
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         match self {
             Self::Memory(snapshot) => Ok(snapshot.get(key)),
+            Self::Disk(snapshot) => snapshot.get(key),
         }
     }
 
@@ -82,6 +92,7 @@ impl Snapshot {
         }
         match self {
             Self::Memory(snapshot) => snapshot.scan(start, end, reverse, visit),
+            Self::Disk(snapshot) => snapshot.scan(start, end, reverse, visit),
         }
     }
 }

@@ -106,7 +106,11 @@ impl Drop for WatchHandle {
 mod tests {
     use super::*;
 
-    fn watch(watches: &Arc<Watches>, id: u64, expected: Option<&'static [u8]>) -> (PendingWatch, WatchHandle) {
+    fn watch(
+        watches: &Arc<Watches>,
+        id: u64,
+        expected: Option<&'static [u8]>,
+    ) -> (PendingWatch, WatchHandle) {
         let (wake, woken) = oneshot::channel();
         let key = Bytes::from_static(b"k");
         let handle = WatchHandle { key: key.clone(), id, woken, watches: watches.clone() };

@@ -1,0 +1,188 @@
+//! Storage on disk, over the fjall LSM.
+//!
+//! fjall is used for what it does well (a journal, tables, compaction, snapshots); transactions are decided by the
+//! engine above, and whether the files are whole is decided by [`open`] before fjall sees them.
+//!
+//! ```text
+//! <store>/lock      the process that uses the store
+//! <store>/mark      the newest promised commit
+//! <store>/fjall/    fjall's files: N.jnl (journals), keyspaces/ (trees)
+//! <store>/damaged/  what a start with `accept_loss` put aside
+//! ```
+
+mod journal;
+mod lock;
+mod mark;
+mod open;
+mod verify;
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fjall::{PersistMode, Readable};
+
+use super::storage::Changes;
+use crate::faults::{Faults, NoFaults};
+use crate::monotonic::MonotonicClock;
+use crate::{Error, Result, Version};
+use lock::LockFile;
+use mark::Mark;
+
+pub(crate) use open::open;
+pub use verify::Verify;
+
+/// How a store on disk is opened.
+#[derive(Clone)]
+pub struct EmbeddedOptions {
+    /// Memory for blocks that were read, in bytes; used only as far as blocks are read.
+    pub cache_bytes: u64,
+    /// Memory for rows that were written and are not in a table yet, in bytes; up to four times as much under load.
+    pub memtable_bytes: u64,
+    /// How much is checked at the start.
+    pub verify: Verify,
+    /// Opens a store whose last commits are lost, with the state before the first lost one. The damaged files are
+    /// put aside.
+    pub accept_loss: bool,
+    /// Measures the age of transactions.
+    pub clock: MonotonicClock,
+    /// What goes wrong, for tests.
+    pub faults: Arc<dyn Faults>,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 32 * 1024 * 1024,
+            memtable_bytes: 16 * 1024 * 1024,
+            verify: Verify::Full,
+            accept_loss: false,
+            clock: MonotonicClock::system(),
+            faults: Arc::new(NoFaults),
+        }
+    }
+}
+
+/// Before every key of the engine's users, so that the engine can have rows of its own and the empty key is a key.
+const ROW: u8 = 1;
+/// The row that holds the version of the last commit, big-endian; written with every group.
+const VERSION_KEY: &[u8] = b"\0version";
+
+/// The writer's side.
+pub(crate) struct DiskStorage {
+    database: fjall::Database,
+    rows: fjall::Keyspace,
+    mark: Mark,
+    /// The version of the last write, durable or not.
+    written: Version,
+    /// Given back last.
+    _lock: LockFile,
+}
+
+/// The state after one group of commits.
+#[derive(Clone)]
+pub(crate) struct DiskSnapshot {
+    snapshot: fjall::Snapshot,
+    rows: fjall::Keyspace,
+}
+
+impl DiskStorage {
+    pub(crate) fn write(&mut self, version: Version, changes: &Changes) -> Result<(), String> {
+        self.check_writable()?;
+        let mut batch = self.database.batch();
+        batch.insert(&self.rows, VERSION_KEY, version.to_be_bytes());
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(&self.rows, row_key(key), value.clone()),
+                None => batch.remove(&self.rows, row_key(key)),
+            }
+        }
+        batch.commit().map_err(|error| failed("write the journal", error))?;
+        self.written = version;
+        Ok(())
+    }
+
+    /// Makes everything written durable, and then remembers that it was.
+    pub(crate) fn sync(&mut self) -> Result<(), String> {
+        self.database
+            .persist(PersistMode::SyncAll)
+            .map_err(|error| failed("make the journal durable", error))?;
+        self.mark
+            .raise(self.written)
+            .map_err(|error| format!("cannot write {}: {error}", self.mark.path().display()))
+    }
+
+    pub(crate) fn snapshot(&self) -> DiskSnapshot {
+        DiskSnapshot { snapshot: self.database.snapshot(), rows: self.rows.clone() }
+    }
+
+    pub(crate) fn close(self) {
+        if let Err(error) = self.mark.sync() {
+            tracing::error!(%error, path = %self.mark.path().display(), "cannot make the mark durable");
+        }
+    }
+
+    /// After a failure of its background work fjall refuses to write; asked first, since a write would wait for that work
+    /// for ever.
+    fn check_writable(&self) -> Result<(), String> {
+        self.database.persist(PersistMode::Buffer).map_err(|error| failed("write the journal", error))
+    }
+}
+
+impl DiskSnapshot {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.snapshot.get(&self.rows, row_key(key)).map(|value| value.map(Bytes::from)).map_err(read_failed)
+    }
+
+    pub(crate) fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        reverse: bool,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut rows = self.snapshot.range(&self.rows, row_key(start)..row_key(end));
+        while let Some(row) = if reverse { rows.next_back() } else { rows.next() } {
+            let (key, value) = row.into_inner().map_err(read_failed)?;
+            let key = Bytes::from(key).slice(1..);
+            if visit(key, Bytes::from(value))?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn row_key(key: &[u8]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(key.len() + 1);
+    row.push(ROW);
+    row.extend_from_slice(key);
+    row
+}
+
+fn failed(what: &str, error: fjall::Error) -> String {
+    match error {
+        fjall::Error::Io(error) => format!("cannot {what}: {error}"),
+        fjall::Error::Poisoned => format!("cannot {what}: an earlier write to the disk failed"),
+        error => format!("cannot {what}: {error}"),
+    }
+}
+
+fn read_failed(error: fjall::Error) -> Error {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+            Error::Unavailable(format!("cannot read the store: {error}"))
+        }
+        error => Error::Corrupt(format!("a block of a table cannot be read: {error}")),
+    }
+}
+
+/// The message for damage: which file, what is lost, the way out.
+fn corrupt(path: &Path, lost: &str, way_out: &str) -> Error {
+    Error::Corrupt(format!("{}: {lost}; to go on, {way_out}", path.display()))
+}
+
+fn unavailable(path: &Path, error: &std::io::Error) -> Error {
+    Error::Unavailable(format!("{}: {error}", path.display()))
+}
