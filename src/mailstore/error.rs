@@ -1,0 +1,48 @@
+//! What the mailstore cannot do, whose fault that is, and whether to try again.
+
+use ekitei_kv::AsKvError;
+
+/// An error of the mailstore.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such mailbox (any more): `NONEXISTENT`, or `TRYCREATE` for the target of a copy.
+    #[error("there is no such mailbox")]
+    NoSuchMailbox,
+    /// There is a mailbox of that name: `ALREADYEXISTS`.
+    #[error("there is a mailbox of that name already")]
+    MailboxExists,
+    /// The operation can never succeed on this mailbox: `CANNOT`.
+    #[error("{0}")]
+    NotPermitted(&'static str),
+    /// Other mailboxes are below it: `HASCHILDREN`.
+    #[error("the mailbox has others below it")]
+    HasChildren,
+    /// The account's quota does not hold it: `OVERQUOTA`, `552 5.2.2`.
+    #[error("the account is over its quota")]
+    OverQuota,
+    /// A configured limit: `LIMIT`.
+    #[error("{0}")]
+    Limit(&'static str),
+    /// The message is larger than a message may be: `TOOBIG`, `552 5.3.4`.
+    #[error("the message is too large")]
+    TooLarge,
+    /// The body could not be stored or read.
+    #[error(transparent)]
+    Body(#[from] ekitei_blob::Error),
+    /// The store failed: temporary for a client.
+    #[error(transparent)]
+    Store(#[from] ekitei_kv::Error),
+    /// A stored row does not decode.
+    #[error("a stored row is damaged: {0}")]
+    Corrupt(&'static str),
+}
+
+impl AsKvError for Error {
+    fn as_kv_error(&self) -> Option<&ekitei_kv::Error> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Body(error) => error.as_kv_error(),
+            _ => None,
+        }
+    }
+}

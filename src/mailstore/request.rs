@@ -1,0 +1,197 @@
+//! What the protocols ask of the mailstore, and what it answers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::types::{AccountId, Flags, Keywords, MailboxId, MailboxName, ModSeq, SpecialUse, Uid};
+
+/// Limits and defaults of the mailstore.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Mailboxes an account may have.
+    pub max_mailboxes: usize,
+    /// Levels a mailbox name may have.
+    pub max_mailbox_depth: usize,
+    /// Keywords a message may have.
+    pub max_keywords: usize,
+    /// Octets a message may have.
+    pub max_message_size: u64,
+    /// Messages that one delivery transaction may hold.
+    pub delivery_batch: usize,
+    /// Octets of rows that one delivery transaction may hold, about; below the store's limit for a transaction.
+    pub delivery_batch_size: usize,
+    /// Bodies that one search may read.
+    pub max_search_bodies: usize,
+    /// Octets of message records kept in memory.
+    pub record_cache_size: u64,
+    /// Raised when the data moves to another cluster, so that MODSEQ keeps rising (see [`ModSeq`]).
+    pub incarnation: u16,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_mailboxes: 10_000,
+            max_mailbox_depth: 20,
+            max_keywords: 100,
+            max_message_size: 50 << 20,
+            delivery_batch: 256,
+            delivery_batch_size: 4 << 20,
+            max_search_bodies: 20_000,
+            record_cache_size: 8 << 20,
+            incarnation: 0,
+        }
+    }
+}
+
+/// A mailbox of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mailbox {
+    /// Its id, for ever.
+    pub id: MailboxId,
+    /// Its name now.
+    pub name: MailboxName,
+    /// UIDVALIDITY (RFC 9051 §2.3.1.1).
+    pub uid_validity: u32,
+    /// What it is for.
+    pub special_use: Option<SpecialUse>,
+}
+
+/// What STATUS tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Messages in it.
+    pub messages: u64,
+    /// Without `\Seen`.
+    pub unseen: u64,
+    /// With `\Deleted`.
+    pub deleted: u64,
+    /// Octets of all its messages.
+    pub size: u64,
+    /// The UID that the next message gets.
+    pub uid_next: Uid,
+    /// UIDVALIDITY.
+    pub uid_validity: u32,
+    /// The version of its latest change.
+    pub highest_modseq: ModSeq,
+}
+
+/// What an account holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Octets of the messages in all its mailboxes; a message in two mailboxes counts twice.
+    pub bytes: u64,
+    /// Messages in all its mailboxes.
+    pub messages: u64,
+}
+
+/// A message that came in for local recipients.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The whole message, CRLF line ends, with all header fields that every recipient shall see.
+    pub message: Bytes,
+    /// When it was received, since the epoch.
+    pub received: Duration,
+    /// Where it goes; an account that is named twice gets it once.
+    pub targets: Vec<Target>,
+}
+
+/// One recipient of a [`Delivery`].
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Whose mailbox.
+    pub account: AccountId,
+    /// Which mailbox.
+    pub folder: Folder,
+    /// Flags it begins with.
+    pub flags: Flags,
+    /// Octets the account may hold; `None` for no limit.
+    pub quota: Option<u64>,
+    /// Header fields for this recipient only (`Delivered-To`), each with its CRLF; put in front of the message.
+    pub header: Bytes,
+}
+
+/// A mailbox that a delivery names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Folder {
+    /// The INBOX.
+    Inbox,
+    /// The mailbox for this use, or the INBOX if there is none.
+    SpecialUse(SpecialUse),
+    /// The mailbox of this name, or the INBOX if there is none.
+    Named(MailboxName),
+}
+
+/// A message for APPEND.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// The whole message, as the client sent it.
+    pub message: Bytes,
+    /// Flags it begins with.
+    pub flags: Flags,
+    /// Keywords it begins with.
+    pub keywords: Keywords,
+    /// INTERNALDATE since the epoch; now if `None`.
+    pub received: Option<Duration>,
+}
+
+/// What APPEND did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// UIDVALIDITY of the mailbox.
+    pub uid_validity: u32,
+    /// The UIDs the messages got, in order.
+    pub uids: Vec<Uid>,
+}
+
+/// What COPY or MOVE did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// UIDVALIDITY of the target.
+    pub uid_validity: u32,
+    /// UID in the source and UID in the target, ascending in both; without messages that were expunged meanwhile.
+    pub uids: Vec<(Uid, Uid)>,
+}
+
+/// What STORE does to each message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlagChange {
+    /// Set, add or remove.
+    pub operation: FlagOperation,
+    /// System flags it is about.
+    pub flags: Flags,
+    /// Keywords it is about.
+    pub keywords: Keywords,
+}
+
+/// Set, add or remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlagOperation {
+    /// `FLAGS`
+    Set,
+    /// `+FLAGS`
+    Add,
+    /// `-FLAGS`
+    Remove,
+}
+
+/// What a change touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The messages that are different now, ascending.
+    pub uids: Vec<Uid>,
+    /// Their MODSEQ (of the last transaction, if it took several).
+    pub modseq: ModSeq,
+}
+
+/// Which messages EXPUNGE removes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExpungeScope {
+    /// All with `\Deleted`.
+    Deleted,
+    /// Those of these with `\Deleted` (UID EXPUNGE).
+    DeletedAmong(Vec<Uid>),
+    /// These, whatever their flags (POP3).
+    Exactly(Vec<Uid>),
+}

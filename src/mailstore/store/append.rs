@@ -1,0 +1,112 @@
+//! APPEND: messages that a client brings.
+
+use ekitei_blob::Prepared;
+
+use super::transaction::{UidAllocator, check_quota, mailbox_row};
+use super::{Inner, MailStore};
+use crate::mutation::{Attempts, Mutation};
+use crate::record::SharedRecord;
+use crate::request::{Appended, NewMessage};
+use crate::rows::IndexRow;
+use crate::types::{AccountId, Keywords, MailboxId};
+use crate::{Error, Result, mime};
+
+/// Octets of a keyword: an index row stores its length in one octet.
+const MAX_KEYWORD: usize = 255;
+
+/// A message whose body is prepared and whose MIME structure is known.
+pub(super) struct ReadMessage {
+    pub(super) body: Prepared,
+    pub(super) record: SharedRecord,
+    pub(super) size: u64,
+}
+
+impl Inner {
+    /// Reads and prepares a message.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::Limit`].
+    pub(super) async fn read_message(&self, message: bytes::Bytes) -> Result<ReadMessage> {
+        let size = message.len() as u64;
+        if size > self.settings.max_message_size {
+            return Err(Error::TooLarge);
+        }
+        let parsed = if message.len() > 256 << 10 {
+            let message = message.clone();
+            tokio::task::spawn_blocking(move || mime::parse(&message))
+                .await
+                .map_err(|_| Error::Limit("the message could not be read"))?
+        } else {
+            mime::parse(&message)
+        };
+        let record = SharedRecord::encode(parsed, size)?;
+        Ok(ReadMessage { body: self.blobs.prepare(message).await?, record, size })
+    }
+
+    pub(super) fn check_keywords(&self, keywords: &Keywords) -> Result<()> {
+        if keywords.len() > self.settings.max_keywords {
+            return Err(Error::Limit("the message has too many keywords"));
+        }
+        if keywords.iter().any(|keyword| keyword.len() > MAX_KEYWORD) {
+            return Err(Error::Limit("a keyword is too long"));
+        }
+        Ok(())
+    }
+}
+
+impl MailStore {
+    /// Adds messages to a mailbox, all or none (RFC 3502).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMailbox`], [`Error::OverQuota`], [`Error::TooLarge`], [`Error::Limit`].
+    pub async fn append(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        messages: Vec<NewMessage>,
+        quota: Option<u64>,
+    ) -> Result<Appended> {
+        let inner = &self.inner;
+        let mut read = Vec::with_capacity(messages.len());
+        for message in messages {
+            inner.check_keywords(&message.keywords)?;
+            let received = message.received.unwrap_or_else(|| inner.now());
+            let body = inner.read_message(message.message).await?;
+            let row = IndexRow {
+                message: body.body.id(),
+                flags: message.flags,
+                keywords: message.keywords,
+                received: i64::try_from(received.as_secs()).unwrap_or(i64::MAX),
+                size: body.size,
+            };
+            read.push((body, row));
+        }
+        let (read, operation, attempts) = (&read, inner.operation(), &Attempts::new());
+        inner
+            .database
+            .transact(|transaction| async move {
+                if let Some(done) = attempts.committed(&transaction, operation).await? {
+                    return Ok(done);
+                }
+                let uid_validity = mailbox_row(&transaction, account, mailbox).await?.uid_validity;
+                let mut mutation = Mutation::new(transaction.clone(), operation, inner.settings.incarnation);
+                let mut allocator = UidAllocator::default();
+                let mut uids = Vec::with_capacity(read.len());
+                for (message, row) in read {
+                    let uid = allocator.allocate(&transaction, account, mailbox).await?;
+                    message.body.store(&transaction).await?;
+                    message.record.store(&transaction, account, row.message, b"");
+                    ekitei_blob::add_reference(&transaction, row.message, account.get());
+                    mutation.add(account, mailbox, uid, row);
+                    uids.push(uid);
+                }
+                check_quota(&transaction, account, quota, &mutation).await?;
+                allocator.finish(&transaction);
+                mutation.finish();
+                let appended = Appended { uid_validity, uids };
+                attempts.note(&transaction, (account, mailbox), appended.clone()).await?;
+                Ok::<_, Error>(appended)
+            })
+            .await
+    }
+}

@@ -1,0 +1,301 @@
+//! Delivery: a message for local recipients, in one transaction for all of them.
+//!
+//! UIDNEXT makes deliveries to one mailbox wait for each other. So that they do not wait one commit each, the messages that come in
+//! while a commit is under way are combined into the next transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ekitei_kv::{AsKvError, Transaction};
+use tokio::sync::{mpsc, oneshot};
+
+use super::append::ReadMessage;
+use super::transaction::{UidAllocator, bytes_used, ensure_account, mailbox_named, mailbox_rows};
+use super::{Inner, MailStore};
+use crate::mutation::{Attempts, Mutation, OperationId};
+use crate::request::{Delivery, Folder, Target};
+use crate::rows::IndexRow;
+use crate::types::{AccountId, Keywords, MailboxId, Uid};
+use crate::{Error, Result};
+
+/// What became of one target: `Err(OverQuota)` or where the message is.
+type Outcome = std::result::Result<(MailboxId, Uid), OverQuota>;
+
+#[derive(Clone, Copy, Debug)]
+struct OverQuota;
+
+/// Octets that the rows of one target take beside the record, about.
+const TARGET_ROWS: usize = 1200;
+/// Octets of rows that one message may put into a transaction: half of what the store takes.
+const MAX_ROWS: usize = 5_000_000;
+
+/// Hands deliveries to the task that combines them.
+#[derive(Clone)]
+pub(super) struct Combiner {
+    queue: mpsc::Sender<Pending>,
+}
+
+/// A delivery that waits for its transaction.
+struct Pending {
+    message: Arc<ReadMessage>,
+    received: i64,
+    targets: Vec<Target>,
+    done: oneshot::Sender<Result<Vec<Outcome>>>,
+}
+
+impl Pending {
+    fn row_size(&self) -> usize {
+        let own: usize = self.targets.iter().map(|target| target.header.len()).sum();
+        own + self.message.body.row_size() + self.targets.len() * self.message.target_size()
+    }
+}
+
+impl ReadMessage {
+    fn target_size(&self) -> usize {
+        TARGET_ROWS + self.record.len()
+    }
+}
+
+impl Combiner {
+    pub(super) fn start(inner: Arc<Inner>) -> Self {
+        let (queue, waiting) = mpsc::channel(inner.settings.delivery_batch.max(1));
+        tokio::spawn(combine(inner, waiting));
+        Self { queue }
+    }
+
+    async fn deliver(
+        &self,
+        message: Arc<ReadMessage>,
+        received: i64,
+        targets: Vec<Target>,
+    ) -> Result<Vec<Outcome>> {
+        let stopped = || Error::Store(ekitei_kv::Error::Unavailable("the service is stopping".into()));
+        let (done, outcome) = oneshot::channel();
+        let pending = Pending { message, received, targets, done };
+        self.queue.send(pending).await.map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())?
+    }
+}
+
+impl MailStore {
+    /// Delivers a message to all its targets; returns once it is durable. One outcome per target, in order: the mailbox and
+    /// UID, or why that target cannot have it ([`Error::OverQuota`]); the others have it all the same.
+    ///
+    /// A message with very many targets takes several transactions; then an error may come when some of the targets have it. Delivering
+    /// it again gives those a second one.
+    ///
+    /// # Errors
+    /// When no target, or not every target that could, has it: [`Error::TooLarge`], [`Error::Limit`], or a failing store.
+    pub async fn deliver(&self, delivery: Delivery) -> Result<Vec<Result<(MailboxId, Uid)>>> {
+        let message = Arc::new(self.inner.read_message(delivery.message).await?);
+        let received = i64::try_from(delivery.received.as_secs()).unwrap_or(i64::MAX);
+        let per_transaction =
+            (MAX_ROWS.saturating_sub(message.body.row_size()) / message.target_size()).max(1);
+        let mut outcomes = Vec::with_capacity(delivery.targets.len());
+        for targets in delivery.targets.chunks(per_transaction) {
+            let done = self.combiner.deliver(Arc::clone(&message), received, targets.to_vec()).await?;
+            outcomes.extend(done.into_iter().map(|outcome| outcome.map_err(|OverQuota| Error::OverQuota)));
+        }
+        Ok(outcomes)
+    }
+}
+
+/// Takes what waits, as much as one transaction holds, and commits it; ends when the last [`MailStore`] is gone.
+async fn combine(inner: Arc<Inner>, mut waiting: mpsc::Receiver<Pending>) {
+    let mut next = None;
+    loop {
+        let first = match next.take() {
+            Some(pending) => pending,
+            None => match waiting.recv().await {
+                Some(pending) => pending,
+                None => return,
+            },
+        };
+        let mut size = first.row_size();
+        let mut batch = vec![first];
+        while batch.len() < inner.settings.delivery_batch {
+            let Ok(pending) = waiting.try_recv() else { break };
+            size += pending.row_size();
+            if size > inner.settings.delivery_batch_size {
+                next = Some(pending);
+                break;
+            }
+            batch.push(pending);
+        }
+        settle(&inner, batch).await;
+    }
+}
+
+/// Commits a batch and answers each delivery of it.
+async fn settle(inner: &Inner, batch: Vec<Pending>) {
+    match inner.commit(&batch).await {
+        Ok(outcomes) => {
+            for (pending, outcome) in batch.into_iter().zip(outcomes) {
+                // The session may be gone; the message is delivered all the same.
+                let _ = pending.done.send(Ok(outcome));
+            }
+        }
+        // What is wrong with one message must not be the fault of the others.
+        Err(error) if batch.len() > 1 && error.as_kv_error().is_none_or(is_of_one_message) => {
+            tracing::debug!(%error, messages = batch.len(), "a batch failed; delivering one by one");
+            for pending in batch {
+                let outcome = inner.commit(std::slice::from_ref(&pending)).await;
+                let _ = pending.done.send(outcome.map(|mut outcomes| outcomes.pop().unwrap_or_default()));
+            }
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let mut error = Some(error);
+            for pending in batch {
+                let again = || Error::Store(ekitei_kv::Error::Unavailable(text.clone()));
+                let _ = pending.done.send(Err(error.take().unwrap_or_else(again)));
+            }
+        }
+    }
+}
+
+fn is_of_one_message(error: &ekitei_kv::Error) -> bool {
+    use ekitei_kv::Error::{KeyTooLarge, TransactionTooLarge, ValueTooLarge};
+    matches!(error, KeyTooLarge(_) | ValueTooLarge(_) | TransactionTooLarge(_))
+}
+
+impl Inner {
+    /// Delivers a batch in one transaction.
+    async fn commit(&self, batch: &[Pending]) -> Result<Vec<Vec<Outcome>>> {
+        let (operation, attempts) = (self.operation(), &Attempts::new());
+        self.database
+            .transact(|transaction| async move {
+                if let Some(done) = attempts.committed(&transaction, operation).await? {
+                    return Ok(done);
+                }
+                let mut writer = Writer::new(self, &transaction, operation);
+                let mut outcomes = Vec::with_capacity(batch.len());
+                for pending in batch {
+                    outcomes.push(writer.deliver(pending).await?);
+                }
+                let delivered = first_delivered(batch, &outcomes);
+                writer.finish();
+                if let Some(mailbox) = delivered {
+                    attempts.note(&transaction, mailbox, outcomes.clone()).await?;
+                }
+                Ok(outcomes)
+            })
+            .await
+    }
+}
+
+/// A mailbox that got something.
+fn first_delivered(batch: &[Pending], outcomes: &[Vec<Outcome>]) -> Option<(AccountId, MailboxId)> {
+    let targets = batch.iter().flat_map(|pending| &pending.targets);
+    let delivered = targets.zip(outcomes.iter().flatten());
+    delivered.filter_map(|(target, outcome)| Some((target.account, outcome.as_ref().ok()?.0))).next()
+}
+
+/// Writes the deliveries of one transaction.
+struct Writer<'a> {
+    inner: &'a Inner,
+    transaction: &'a Transaction,
+    mutation: Mutation,
+    allocator: UidAllocator,
+    /// Octets each account held before this transaction.
+    used: BTreeMap<AccountId, i64>,
+    folders: BTreeMap<AccountId, Vec<(Folder, MailboxId)>>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(inner: &'a Inner, transaction: &'a Transaction, operation: OperationId) -> Self {
+        Self {
+            inner,
+            transaction,
+            mutation: Mutation::new(transaction.clone(), operation, inner.settings.incarnation),
+            allocator: UidAllocator::default(),
+            used: BTreeMap::new(),
+            folders: BTreeMap::new(),
+        }
+    }
+
+    async fn deliver(&mut self, pending: &Pending) -> Result<Vec<Outcome>> {
+        let message = &*pending.message;
+        let mut places: BTreeMap<AccountId, Outcome> = BTreeMap::new();
+        for target in &pending.targets {
+            if !places.contains_key(&target.account) {
+                let outcome = self.deliver_to(message, pending.received, target).await?;
+                places.insert(target.account, outcome);
+            }
+        }
+        if places.values().any(Result::is_ok) {
+            message.body.store(self.transaction).await?;
+        }
+        Ok(pending
+            .targets
+            .iter()
+            .map(|target| places.get(&target.account).copied().unwrap_or(Err(OverQuota)))
+            .collect())
+    }
+
+    async fn deliver_to(&mut self, message: &ReadMessage, received: i64, target: &Target) -> Result<Outcome> {
+        let account = target.account;
+        let size = message.size + target.header.len() as u64;
+        if !self.fits(target, size).await? {
+            return Ok(Err(OverQuota));
+        }
+        let mailbox = self.folder(account, &target.folder).await?;
+        let uid = match self.allocator.allocate(self.transaction, account, mailbox).await {
+            Err(Error::NoSuchMailbox) if mailbox == MailboxId::INBOX => {
+                ensure_account(self.transaction, account, &mut self.mutation, self.inner.now()).await?;
+                self.allocator.allocate(self.transaction, account, mailbox).await?
+            }
+            other => other?,
+        };
+        let id = message.body.id();
+        let row =
+            IndexRow { message: id, flags: target.flags, keywords: Keywords::default(), received, size };
+        message.record.store(self.transaction, account, id, &target.header);
+        ekitei_blob::add_reference(self.transaction, id, account.get());
+        self.mutation.add(account, mailbox, uid, &row);
+        Ok(Ok((mailbox, uid)))
+    }
+
+    async fn fits(&mut self, target: &Target, size: u64) -> Result<bool> {
+        let Some(quota) = target.quota else { return Ok(true) };
+        let used = match self.used.get(&target.account) {
+            Some(&used) => used,
+            None => {
+                let used = bytes_used(self.transaction, target.account).await?;
+                self.used.insert(target.account, used);
+                used
+            }
+        };
+        let held = used.saturating_add(self.mutation.bytes_gained(target.account));
+        Ok(u64::try_from(held).unwrap_or(0).saturating_add(size) <= quota)
+    }
+
+    /// The mailbox that a folder means now.
+    async fn folder(&mut self, account: AccountId, folder: &Folder) -> Result<MailboxId> {
+        if *folder == Folder::Inbox {
+            return Ok(MailboxId::INBOX);
+        }
+        let known = self.folders.entry(account).or_default();
+        if let Some((_, id)) = known.iter().find(|(known, _)| known == folder) {
+            return Ok(*id);
+        }
+        let found = match folder {
+            Folder::Inbox => None,
+            Folder::Named(name) => mailbox_named(self.transaction, account, name).await?,
+            Folder::SpecialUse(special_use) => {
+                // A new account gets its special mailboxes with its first delivery.
+                ensure_account(self.transaction, account, &mut self.mutation, self.inner.now()).await?;
+                let rows = mailbox_rows(self.transaction, account).await?;
+                rows.iter().find(|(_, row)| row.special_use == Some(*special_use)).map(|(id, _)| *id)
+            }
+        };
+        let id = found.unwrap_or(MailboxId::INBOX);
+        known.push((folder.clone(), id));
+        Ok(id)
+    }
+
+    fn finish(self) {
+        self.allocator.finish(self.transaction);
+        self.mutation.finish();
+    }
+}

@@ -1,0 +1,120 @@
+//! [`MailStore`]: what the protocols call.
+
+mod append;
+mod copy;
+mod delivery;
+mod expunge;
+mod flags;
+mod mailboxes;
+mod purge;
+mod read;
+pub(crate) mod transaction;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ekitei_blob::Blobs;
+use ekitei_kv::Database;
+use ekitei_kv::clock::SharedClock;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::mutation::OperationId;
+use crate::record::MessageRecord;
+use crate::types::{AccountId, BodyId, MailboxId, MessageId};
+use crate::view::{SharedView, View};
+use crate::watch::Watches;
+use crate::{Result, Settings};
+use delivery::Combiner;
+
+/// The mailstore: cheap to clone, shared by all sessions.
+#[derive(Clone)]
+pub struct MailStore {
+    pub(crate) inner: Arc<Inner>,
+    combiner: Combiner,
+}
+
+pub(crate) struct Inner {
+    pub(crate) database: Database,
+    pub(crate) blobs: Blobs,
+    pub(crate) settings: Settings,
+    pub(crate) clock: SharedClock,
+    /// One view per mailbox that some session has selected.
+    views: Mutex<HashMap<(AccountId, MailboxId), std::sync::Weak<SharedView>>>,
+    watches: Watches,
+    /// Records by account and message; they never change.
+    records: Cache<(AccountId, MessageId), Arc<MessageRecord>, ByWeight>,
+}
+
+#[derive(Clone)]
+struct ByWeight;
+
+impl Weighter<(AccountId, MessageId), Arc<MessageRecord>> for ByWeight {
+    fn weight(&self, _: &(AccountId, MessageId), record: &Arc<MessageRecord>) -> u64 {
+        record.weight()
+    }
+}
+
+impl MailStore {
+    /// A mailstore over a database and its bodies. Starts the task that combines concurrent deliveries, so it must be called within a
+    /// tokio runtime.
+    pub fn new(database: Database, blobs: Blobs, settings: Settings, clock: SharedClock) -> Self {
+        let records = Cache::with_weighter(1000, settings.record_cache_size, ByWeight);
+        let inner = Arc::new(Inner {
+            watches: Watches::new(database.clone()),
+            database,
+            blobs,
+            settings,
+            clock,
+            views: Mutex::default(),
+            records,
+        });
+        Self { combiner: Combiner::start(Arc::clone(&inner)), inner }
+    }
+
+    /// The shared view of a mailbox.
+    ///
+    /// # Errors
+    /// [`crate::Error::NoSuchMailbox`].
+    pub async fn view(&self, account: AccountId, mailbox: MailboxId) -> Result<View> {
+        if let Some(shared) = self.inner.shared_view(account, mailbox) {
+            return Ok(View::new(Arc::clone(&self.inner), shared));
+        }
+        let loaded = Arc::new(SharedView::load(&self.inner.database, account, mailbox).await?);
+        let mut views = self.inner.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.retain(|_, view| view.strong_count() > 0);
+        // Another session may have loaded it meanwhile: one of the two serves both.
+        let shared = match views.get(&(account, mailbox)).and_then(std::sync::Weak::upgrade) {
+            Some(shared) => shared,
+            None => {
+                views.insert((account, mailbox), Arc::downgrade(&loaded));
+                loaded
+            }
+        };
+        drop(views);
+        Ok(View::new(Arc::clone(&self.inner), shared))
+    }
+
+    /// Wakes when anything in the account changed (also through another pod): the number rises. One watch on the store per account,
+    /// whatever the number of receivers.
+    pub fn watch(&self, account: AccountId) -> tokio::sync::watch::Receiver<u64> {
+        self.inner.watches.subscribe(account)
+    }
+}
+
+impl Inner {
+    fn shared_view(&self, account: AccountId, mailbox: MailboxId) -> Option<Arc<SharedView>> {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.get(&(account, mailbox))?.upgrade()
+    }
+
+    /// A new id for an operation.
+    fn operation(&self) -> OperationId {
+        *BodyId::generate(&*self.clock).as_bytes()
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.now()
+    }
+}
