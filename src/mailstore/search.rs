@@ -268,7 +268,6 @@ fn decide_content(query: &Query, known: Known<'_>) -> Option<bool> {
 
 /// Days from 1970-01-01 to the date as written, whatever its time zone (RFC 9051 §6.4.4, SENTON).
 fn day_of(date: &mail_parser::DateTime) -> i64 {
-    let local =
-        mail_parser::DateTime { hour: 0, minute: 0, second: 0, tz_hour: 0, tz_minute: 0, ..date.clone() };
+    let local = mail_parser::DateTime { hour: 0, minute: 0, second: 0, tz_hour: 0, tz_minute: 0, ..*date };
     local.to_timestamp().div_euclid(86_400)
 }

@@ -4,6 +4,7 @@
 //! while a commit is under way are combined into the next transaction.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use ekitei_kv::{AsKvError, Transaction};
@@ -218,9 +219,8 @@ impl<'a> Writer<'a> {
         let message = &*pending.message;
         let mut places: BTreeMap<AccountId, Outcome> = BTreeMap::new();
         for target in &pending.targets {
-            if !places.contains_key(&target.account) {
-                let outcome = self.deliver_to(message, pending.received, target).await?;
-                places.insert(target.account, outcome);
+            if let Entry::Vacant(place) = places.entry(target.account) {
+                place.insert(self.deliver_to(message, pending.received, target).await?);
             }
         }
         if places.values().any(Result::is_ok) {
