@@ -1,0 +1,134 @@
+//! The HTTP server: connections from `ekitei-net`, served by hyper with the routes of this crate.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use ekitei_api::ProblemCode;
+use ekitei_net::{Connection, Handler, Refusal, Shutdown};
+use ekitei_telemetry::{CounterFamily, HistogramFamily, SECONDS, Timer};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use utoipa::openapi::OpenApi;
+
+use crate::problem::Refused;
+use crate::routes;
+use crate::state::{AppState, Parts, State as AppInner};
+
+/// Answers HTTP requests; one for all listeners of `protocol: http`.
+pub struct Server {
+    router: Router,
+    shutdown: Shutdown,
+}
+
+/// The description of the API, as `/api/openapi.json` shows it.
+pub fn openapi() -> OpenApi {
+    routes::all().into_openapi()
+}
+
+impl Server {
+    /// Makes the server; its metrics go to the registry of `parts`.
+    pub fn new(parts: Parts) -> Self {
+        let metrics = Arc::new(Metrics::new(&parts));
+        let shutdown = parts.shutdown.clone();
+        let state = AppInner::new(parts);
+        let (api, description) = routes::protected(&state).split_for_parts();
+        let (open, _) = routes::open().split_for_parts();
+        debug_assert!(!description.paths.paths.is_empty(), "the API has routes");
+        let router = Router::new()
+            .merge(api)
+            .merge(open)
+            .route("/api/openapi.json", get(|| async { axum::Json(openapi()) }))
+            .fallback(|| async { Refused::new(ProblemCode::NotFound, "there is no such path") })
+            .method_not_allowed_fallback(|| async {
+                Refused::new(ProblemCode::MethodNotAllowed, "the path does not know this method")
+            })
+            .layer(middleware::from_fn_with_state(Arc::clone(&state), limit_time))
+            .layer(middleware::from_fn_with_state(metrics, measure))
+            .with_state(state);
+        Self { router, shutdown }
+    }
+
+    /// The routes, for tests that need no socket.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+}
+
+impl Handler for Server {
+    fn refusal(&self, _: Refusal) -> Cow<'_, [u8]> {
+        Cow::Borrowed(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    }
+
+    async fn handle(self: Arc<Self>, mut connection: Connection) {
+        let service = TowerToHyperService::new(self.router.clone());
+        let io = TokioIo::new(connection.take_stream());
+        let serving = http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service);
+        let mut serving = std::pin::pin!(serving);
+        let result = tokio::select! {
+            result = serving.as_mut() => result,
+            () = self.shutdown.graceful() => {
+                // The request in progress is answered; an idle connection ends at once.
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(peer = %connection.peer, %error, "an HTTP connection ended early");
+        }
+    }
+}
+
+/// Ends requests that take longer than `admin.requestTimeout`; bodies of messages have no limit.
+async fn limit_time(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let carries_message =
+        request.extensions().get::<MatchedPath>().is_some_and(|path| path.as_str().contains("/messages"));
+    if carries_message {
+        return next.run(request).await;
+    }
+    let limit = state.parts.live.load().admin.request_timeout.get();
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refused::new(ProblemCode::Timeout, "the request took longer than admin.requestTimeout")
+            .into_response(),
+    }
+}
+
+struct Metrics {
+    requests: CounterFamily,
+    seconds: HistogramFamily,
+}
+
+impl Metrics {
+    fn new(parts: &Parts) -> Self {
+        Self {
+            requests: parts.registry.counters(
+                "http_requests_total",
+                "Requests by route and status.",
+                &["route", "status"],
+            ),
+            seconds: parts.registry.histograms(
+                "http_request_seconds",
+                "Time of requests.",
+                &["route"],
+                SECONDS,
+            ),
+        }
+    }
+}
+
+async fn measure(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+    let timer = Timer::start();
+    let method = request.method().as_str().to_owned();
+    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let route = path.map_or_else(|| "unknown".to_owned(), |path| format!("{method} {path}"));
+    let response = next.run(request).await;
+    metrics.requests.with(&[&route, response.status().as_str()]).inc();
+    timer.observe(&metrics.seconds.with(&[&route]));
+    response
+}

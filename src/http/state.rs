@@ -1,0 +1,46 @@
+//! What the operations of the API work on.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ekitei_config::Live;
+use ekitei_directory::Directory;
+use ekitei_mailstore::MailStore;
+use ekitei_net::{Shutdown, Tls};
+use ekitei_telemetry::Registry;
+use tokio::sync::Semaphore;
+
+/// Messages that are imported at the same time: each is whole in memory.
+const CONCURRENT_IMPORTS: usize = 4;
+
+/// The parts of the service that the API shows and changes.
+#[derive(Clone)]
+pub struct Parts {
+    /// Domains, accounts, aliases, groups.
+    pub directory: Directory,
+    /// Mailboxes and messages.
+    pub mailstore: MailStore,
+    /// The configuration in force: the token, and the limits of requests.
+    pub live: Live,
+    /// Certificates, for the doctor.
+    pub tls: Tls,
+    /// Tells when the service is no longer ready.
+    pub shutdown: Shutdown,
+    /// What `/metrics` shows.
+    pub registry: Registry,
+}
+
+/// The state behind every route.
+pub(crate) struct State {
+    pub(crate) parts: Parts,
+    pub(crate) imports: Semaphore,
+    pub(crate) started: SystemTime,
+}
+
+pub(crate) type AppState = Arc<State>;
+
+impl State {
+    pub(crate) fn new(parts: Parts) -> AppState {
+        Arc::new(Self { parts, imports: Semaphore::new(CONCURRENT_IMPORTS), started: SystemTime::now() })
+    }
+}
