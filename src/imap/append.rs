@@ -1,0 +1,151 @@
+//! APPEND (RFC 9051 §6.3.12), of several messages at once too (RFC 3502): all of them or none.
+//!
+//! What can be known before a message is sent is checked when its literal is announced, so that a client that waits for `+` does not send
+//! it in vain. The memory for the messages of all sessions is one budget.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use ekitei_directory::AccountId;
+use ekitei_mailstore::{MailboxId, NewMessage, Usage};
+use ekitei_net::BytePermit;
+use ekitei_telemetry::Timer;
+
+use crate::dispatch::Updates;
+use crate::proto::command::AppendMessage;
+use crate::proto::date::DateTime;
+use crate::proto::response::Code;
+use crate::proto::{LiteralWanted, Tag};
+use crate::reply::{Outcome, Reply, Stop, target_failure};
+use crate::selected::stored_flags;
+use crate::session::Session;
+
+/// An APPEND whose messages are coming in.
+pub(crate) struct Append {
+    account: AccountId,
+    mailbox: MailboxId,
+    /// What the account may hold, and what it holds.
+    quota: Option<u64>,
+    usage: Usage,
+    /// The messages that are complete.
+    messages: Vec<NewMessage>,
+    /// The one that is coming in: what the command says of it, and its octets so far.
+    current: Option<(AppendMessage, BytesMut)>,
+    /// Octets of all messages announced so far.
+    announced: u64,
+    memory: BytePermit,
+    timer: Timer,
+}
+
+/// INTERNALDATE in the words of the store. One before 1970 cannot be kept, and becomes the first moment of it.
+fn received(date: DateTime) -> Duration {
+    Duration::from_secs(u64::try_from(date.unix).unwrap_or(0))
+}
+
+impl Append {
+    /// Makes room for one more message.
+    fn announce(&mut self, message: AppendMessage, size: u64) -> Result<(), Reply> {
+        self.announced += size;
+        let total = self.usage.bytes.saturating_add(self.announced);
+        if self.quota.is_some_and(|quota| total > quota) {
+            return Err(Reply::no(Code::OverQuota, "The quota does not hold it"));
+        }
+        let length =
+            usize::try_from(size).map_err(|_| Reply::no(Code::TooBig, "The message is too large"))?;
+        if !self.memory.try_grow(size) {
+            return Err(Reply::no(Code::Limit, "Too many messages are coming in, try again later"));
+        }
+        self.current = Some((message, BytesMut::with_capacity(length)));
+        Ok(())
+    }
+
+    fn complete(&mut self) {
+        let Some((message, octets)) = self.current.take() else { return };
+        let (flags, keywords) = stored_flags(&message.flags);
+        let received = message.date.map(received);
+        self.messages.push(NewMessage { message: octets.freeze(), flags, keywords, received });
+    }
+}
+
+impl Session {
+    /// A message is announced: whether it may come.
+    pub(crate) async fn append_message(
+        &mut self,
+        wanted: &LiteralWanted,
+        message: &AppendMessage,
+    ) -> Result<(), Reply> {
+        if self.append.is_none() {
+            let begun = self.begin_append(message).await;
+            self.append = Some(Box::new(begun.map_err(|stop| match stop {
+                Stop::Reply(reply) => reply,
+                Stop::Lost(error) => Reply::no(Code::Unavailable, error.to_string()),
+            })?));
+        }
+        match &mut self.append {
+            Some(append) => append.announce(message.clone(), wanted.size),
+            None => Err(Reply::no(Code::ServerBug, "The command was lost")),
+        }
+    }
+
+    async fn begin_append(&mut self, message: &AppendMessage) -> Result<Append, Stop> {
+        let timer = Timer::start();
+        let account = self.account()?;
+        let mailbox = self.target(&message.mailbox).await?.id;
+        let quota = self.shared.directory.quota(account).await?;
+        let usage = match quota {
+            Some(_) => self.shared.mailstore.usage(account).await?,
+            None => Usage::default(),
+        };
+        let memory = self.shared.bodies.try_take(0);
+        let memory = memory.ok_or_else(|| Reply::no(Code::Limit, "Too many messages are coming in"))?;
+        Ok(Append {
+            account,
+            mailbox,
+            quota,
+            usage,
+            messages: Vec::new(),
+            current: None,
+            announced: 0,
+            memory,
+            timer,
+        })
+    }
+
+    /// Octets of the message that is coming in.
+    pub(crate) fn append_data(&mut self, data: &[u8], last: bool) {
+        let Some(append) = &mut self.append else { return };
+        if let Some((_, octets)) = &mut append.current {
+            octets.extend_from_slice(data);
+        }
+        if last {
+            append.complete();
+        }
+    }
+
+    /// All messages are there: keeps them, and answers.
+    pub(crate) async fn append_done(&mut self, tag: &Tag) -> io::Result<()> {
+        let Some(append) = self.append.take() else { return Ok(()) };
+        let timer = append.timer;
+        let reply = match self.keep(*append).await {
+            Ok(reply) | Err(Stop::Reply(reply)) => reply,
+            Err(Stop::Lost(error)) => return Err(error),
+        };
+        // The client learns the new number of messages, if the mailbox is the selected one, before the reply.
+        self.tell_after(Updates::All, false, false).await?;
+        self.finish(tag, "APPEND", &reply);
+        timer.observe(&self.shared.metrics.command_seconds.with(&["APPEND"]));
+        Ok(())
+    }
+
+    async fn keep(&mut self, append: Append) -> Outcome {
+        let Append { account, mailbox, quota, messages, memory: _memory, .. } = append;
+        let count = messages.len() as u64;
+        let appended = self.shared.mailstore.append(account, mailbox, messages, quota).await;
+        let appended = appended.map_err(|error| target_failure(&error))?;
+        self.shared.metrics.appended.inc_by(count);
+        let uids = appended.uids.iter().map(|uid| uid.get()).collect();
+        let code = Code::AppendUid { uid_validity: appended.uid_validity, uids };
+        Ok(Reply::ok("Appended").with_code(code))
+    }
+}

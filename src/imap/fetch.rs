@@ -1,0 +1,195 @@
+//! FETCH and UID FETCH (RFC 9051 §6.4.5).
+//!
+//! Flags, dates and sizes come from the session's snapshot of the mailbox; structures, envelopes and listed header fields from records that
+//! are read in batches; only what is left is read from bodies, and only the octets asked for, in pieces that the client takes before
+//! the next is read.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ekitei_directory::AccountId;
+use ekitei_mailstore::{
+    Entry, FlagChange, FlagOperation, Flags, Keywords, MailStore, MessageId, MessageRecord, Uid,
+};
+use futures_util::stream::{self, StreamExt};
+
+use crate::numbering::{Expunges, Selection};
+use crate::proto::fetch::{Fetch, FetchItem};
+use crate::proto::response::Code;
+use crate::reply::{Outcome, Reply, Stop};
+use crate::session::Session;
+
+mod answer;
+mod binary;
+mod source;
+
+use answer::{Answer, Troubles};
+use source::{Source, body_source, cut};
+
+/// Records that are read at once.
+const BATCH: usize = 64;
+/// Messages whose bodies are begun before their turn.
+const PREFETCHED: usize = 4;
+/// Octets of each that are read before its turn.
+const PREFETCH_SIZE: u64 = 64 * 1024;
+
+/// What one FETCH asks of every message.
+struct Plan {
+    items: Vec<FetchItem>,
+    /// Messages that this command has set `\Seen` on, ascending: their flags are told.
+    seen: Vec<Uid>,
+    uid: bool,
+    /// Records are needed.
+    records: bool,
+}
+
+/// One message with what was read for it.
+struct Message {
+    index: usize,
+    record: Option<Arc<MessageRecord>>,
+    /// The beginning of the first body item.
+    first: Option<Bytes>,
+}
+
+fn needs_record(item: &FetchItem) -> bool {
+    match item {
+        FetchItem::Envelope
+        | FetchItem::Body
+        | FetchItem::BodyStructure
+        | FetchItem::Rfc822Header
+        | FetchItem::Rfc822Text
+        | FetchItem::Binary { .. }
+        | FetchItem::BinarySize { .. } => true,
+        FetchItem::BodySection { section, .. } => !(section.part.0.is_empty() && section.text.is_none()),
+        _ => false,
+    }
+}
+
+/// Refuses what belongs to extensions that are not announced.
+fn check(fetch: &Fetch) -> Result<(), Stop> {
+    let unknown = fetch.items.iter().any(|item| {
+        matches!(item, FetchItem::ModSeq | FetchItem::EmailId | FetchItem::ThreadId | FetchItem::SaveDate)
+    });
+    if unknown || fetch.changed_since.is_some() || fetch.vanished {
+        return Err(Reply::bad("One of the items is of an extension that is not offered").into());
+    }
+    Ok(())
+}
+
+impl Plan {
+    /// What is read first from the body of a message, if that can be begun early.
+    fn first_range(&self, entry: &Entry, record: Option<&MessageRecord>) -> Option<(u64, u64)> {
+        let first = self.items.iter().find_map(|item| match item {
+            FetchItem::BodySection { section, partial, .. } => {
+                Some((body_source(section, entry, record)?, *partial))
+            }
+            FetchItem::Rfc822 => Some((source::whole(entry), None)),
+            _ => None,
+        });
+        let (source, partial) = first?;
+        match cut(source, partial) {
+            Source::Octets(span) if span.length > 0 => {
+                Some((span.offset, span.offset + span.length.min(PREFETCH_SIZE)))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Session {
+    pub(crate) async fn fetch(&mut self, fetch: Fetch) -> Outcome {
+        check(&fetch)?;
+        let uid = fetch.uid;
+        // With UID FETCH expunges may be told (RFC 9051 §7.5.1), and are told first, so that all that follows can be served.
+        let expunges = if uid && !self.numbers_follow() { Expunges::Tell } else { Expunges::Withhold };
+        self.sync(expunges, uid).await?;
+        let selected = self.selected()?;
+        let chosen = selected.choose(uid, &fetch.set)?;
+        let sets_seen = !selected.read_only && fetch.items.iter().any(FetchItem::sets_seen);
+        let seen = if sets_seen { self.mark_seen(&chosen, uid).await? } else { Vec::new() };
+        let records = fetch.items.iter().any(needs_record);
+        let plan = Plan { items: fetch.items, seen, uid, records };
+        let mut troubles = Troubles::default();
+        let indices: Vec<usize> = chosen.iter().collect();
+        for batch in indices.chunks(BATCH) {
+            self.fetch_batch(&plan, batch, &mut troubles).await?;
+        }
+        self.shared.metrics.fetched.inc_by(indices.len() as u64);
+        outcome(&troubles)
+    }
+
+    /// Sets `\Seen` on all chosen messages at once; returns those that did not have it. When that fails, the messages can still be read.
+    async fn mark_seen(&mut self, chosen: &Selection, uid: bool) -> Result<Vec<Uid>, Stop> {
+        let numbering = &self.selected()?.numbering;
+        let unseen = chosen.iter().filter(|&index| {
+            !numbering.entry(index).flags.contains(Flags::SEEN) && numbering.is_alive(index)
+        });
+        let uids: Vec<Uid> = unseen.map(|index| numbering.entry(index).uid).collect();
+        if uids.is_empty() {
+            return Ok(uids);
+        }
+        let change =
+            FlagChange { operation: FlagOperation::Add, flags: Flags::SEEN, keywords: Keywords::default() };
+        let mailbox = self.selected()?.mailbox.id;
+        let marked = self.shared.mailstore.store_flags(self.account()?, mailbox, &uids, &change).await;
+        if let Err(error) = marked {
+            tracing::warn!(%error, "messages that are read could not be marked as seen");
+            return Ok(Vec::new());
+        }
+        self.refresh_selected().await?;
+        self.tell(Expunges::Withhold, uid, |_, now| uids.binary_search(&now.uid).is_ok()).await?;
+        Ok(uids)
+    }
+
+    async fn fetch_batch(
+        &mut self,
+        plan: &Plan,
+        indices: &[usize],
+        troubles: &mut Troubles,
+    ) -> Result<(), Stop> {
+        let account = self.account()?;
+        let store = self.shared.mailstore.clone();
+        let told = Arc::clone(self.selected()?.numbering.told());
+        let ids: Vec<MessageId> = indices.iter().map(|&index| told.entries[index].message).collect();
+        let mut records = if plan.records { store.messages(account, &ids).await? } else { Vec::new() };
+        records.resize(indices.len(), None);
+        let begun = indices.iter().zip(records).map(|(&index, record)| {
+            let entry = &told.entries[index];
+            let range = plan.first_range(entry, record.as_deref());
+            begin(store.clone(), account, entry.message, range, Message { index, record, first: None })
+        });
+        // Collected, so that the futures borrow nothing from here.
+        let begun: Vec<_> = begun.collect();
+        let mut ready = stream::iter(begun).buffered(PREFETCHED);
+        while let Some(message) = ready.next().await {
+            let mut answer = Answer::new(self, &store, account, plan, &told.entries[message.index], message);
+            answer.write(troubles).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the beginning of a body. If that fails, it is read again at its turn, where the failure can be answered.
+async fn begin(
+    store: MailStore,
+    account: AccountId,
+    id: MessageId,
+    range: Option<(u64, u64)>,
+    message: Message,
+) -> Message {
+    let Some((start, end)) = range else { return message };
+    let first = store.read(account, id, start..end).await.ok();
+    Message { first: first.filter(|octets| octets.len() as u64 == end - start), ..message }
+}
+
+fn outcome(troubles: &Troubles) -> Outcome {
+    if troubles.unavailable {
+        Err(Reply::no(Code::Unavailable, "Some of the messages cannot be read now, try again later").into())
+    } else if troubles.unknown_encoding {
+        Err(Reply::no(Code::UnknownCte, "Some of the parts have an unknown transfer encoding").into())
+    } else if troubles.expunged {
+        Err(Reply::no(Code::ExpungeIssued, "Some of the messages are expunged").into())
+    } else {
+        Ok(Reply::ok("Fetched"))
+    }
+}

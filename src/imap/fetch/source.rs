@@ -1,0 +1,119 @@
+//! Where the octets are that a section of BODY\[...] names (RFC 9051 §6.4.5.1).
+
+use bytes::Bytes;
+use ekitei_mailstore::envelope::LISTED;
+use ekitei_mailstore::structure::{Content, Part, Span};
+use ekitei_mailstore::{Entry, MessageRecord};
+
+use crate::headers::choose_fields;
+use crate::proto::section::{HeaderName, Partial, Section, SectionText};
+
+/// Where the octets of a section are.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Source {
+    /// There is no such part.
+    Missing,
+    /// Here.
+    Here(Bytes),
+    /// In the body.
+    Octets(Span),
+    /// To be chosen from a header in the body.
+    Fields {
+        /// Where the header is.
+        header: Span,
+        /// The names of the fields.
+        names: Vec<HeaderName>,
+        /// The fields with other names are wanted.
+        others: bool,
+    },
+}
+
+/// The whole message.
+pub(super) fn whole(entry: &Entry) -> Source {
+    Source::Octets(Span { offset: 0, length: entry.size })
+}
+
+/// Where a section is; `None` if that cannot be told since the record of the message is gone.
+pub(super) fn body_source(
+    section: &Section,
+    entry: &Entry,
+    record: Option<&MessageRecord>,
+) -> Option<Source> {
+    let path = &section.part.0;
+    if path.is_empty() && section.text.is_none() {
+        return Some(whole(entry));
+    }
+    let record = record?;
+    let Some(part) = record.structure.find(path) else { return Some(Source::Missing) };
+    let message = if path.is_empty() { Some(part) } else { message_in(part) };
+    Some(match (&section.text, message) {
+        (None, _) => Source::Octets(part.body),
+        (Some(SectionText::Mime), _) => Source::Octets(part.header),
+        (Some(_), None) => Source::Missing,
+        (Some(SectionText::Header), Some(message)) => Source::Octets(message.header),
+        (Some(SectionText::Text), Some(message)) => Source::Octets(message.body),
+        (Some(SectionText::HeaderFields(names)), Some(_)) if path.is_empty() && are_listed(names) => {
+            Source::Here(fields(&record.listed_headers, names, false))
+        }
+        (Some(SectionText::HeaderFields(names)), Some(message)) => {
+            Source::Fields { header: message.header, names: names.clone(), others: false }
+        }
+        (Some(SectionText::HeaderFieldsNot(names)), Some(message)) => {
+            Source::Fields { header: message.header, names: names.clone(), others: true }
+        }
+    })
+}
+
+fn message_in(part: &Part) -> Option<&Part> {
+    match &part.content {
+        Content::Message(message) => Some(&message.part),
+        _ => None,
+    }
+}
+
+/// Whether the store keeps all these fields beside the body.
+fn are_listed(names: &[HeaderName]) -> bool {
+    names.iter().all(|name| LISTED.iter().any(|listed| name.is(listed.as_bytes())))
+}
+
+/// The chosen fields of a header, and the empty line.
+pub(super) fn fields(header: &[u8], names: &[HeaderName], others: bool) -> Bytes {
+    choose_fields(header, |field| names.iter().any(|name| name.is(field)) != others).into()
+}
+
+/// The range of octets that `<offset.length>` asks for, out of `length`.
+pub(super) fn range(partial: Option<Partial>, length: u64) -> (u64, u64) {
+    let Some(partial) = partial else { return (0, length) };
+    let start = partial.offset.min(length);
+    (start, partial.offset.saturating_add(partial.length).min(length).max(start))
+}
+
+/// Cuts a source to the octets asked for. Fields are cut when they have been chosen.
+pub(super) fn cut(source: Source, partial: Option<Partial>) -> Source {
+    match source {
+        Source::Here(octets) => {
+            let (start, end) = range(partial, octets.len() as u64);
+            Source::Here(octets.slice(start as usize..end as usize))
+        }
+        Source::Octets(span) => {
+            let (start, end) = range(partial, span.length);
+            Source::Octets(Span { offset: span.offset + start, length: end - start })
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partial_is_cut_to_what_is_there() {
+        let partial = |offset, length| Some(Partial { offset, length });
+        assert_eq!(range(None, 10), (0, 10));
+        assert_eq!(range(partial(3, 4), 10), (3, 7));
+        assert_eq!(range(partial(8, 4), 10), (8, 10));
+        assert_eq!(range(partial(10, 4), 10), (10, 10), "beyond the end there is nothing");
+        assert_eq!(range(partial(u64::MAX, u64::MAX), 10), (10, 10));
+    }
+}

@@ -1,0 +1,103 @@
+//! From the search keys of IMAP to the queries of the store.
+
+use std::ops::RangeInclusive;
+
+use ekitei_mailstore::search::Query;
+use ekitei_mailstore::{Flags, Keywords};
+
+use crate::proto::date::Date;
+use crate::proto::flag::Flag;
+use crate::proto::search::SearchKey;
+use crate::proto::sequence::SequenceSet;
+use crate::reply::{Reply, Stop};
+use crate::selected::{Selected, stored_flags};
+
+const DAY: i64 = 86_400;
+
+/// The query for a key, over the messages of `selected`, at `now` seconds since the epoch.
+pub(super) fn query(key: &SearchKey, selected: &Selected, now: i64) -> Result<Query, Stop> {
+    let header = |name: &str, value: &[u8]| Ok(Query::Header(name.into(), text(value)));
+    match key {
+        SearchKey::All => Ok(Query::All),
+        SearchKey::And(keys) => {
+            keys.iter().map(|key| query(key, selected, now)).collect::<Result<_, _>>().map(Query::And)
+        }
+        SearchKey::Or(a, b) => Ok(Query::Or(vec![query(a, selected, now)?, query(b, selected, now)?])),
+        SearchKey::Not(key) => Ok(not(query(key, selected, now)?)),
+        SearchKey::HasFlag(flag) => Ok(has_flag(flag)),
+        SearchKey::LacksFlag(flag) => Ok(not(has_flag(flag))),
+        SearchKey::Keyword(keyword) => Ok(Query::Keyword(keyword.as_str().into())),
+        SearchKey::Unkeyword(keyword) => Ok(not(Query::Keyword(keyword.as_str().into()))),
+        // Nothing is recent, so nothing is recent and unseen.
+        SearchKey::New => Ok(nothing()),
+        SearchKey::Bcc(value) => header("bcc", value),
+        SearchKey::Cc(value) => header("cc", value),
+        SearchKey::From(value) => header("from", value),
+        SearchKey::To(value) => header("to", value),
+        SearchKey::Subject(value) => header("subject", value),
+        SearchKey::Header { name, value } => header(&String::from_utf8_lossy(name.as_bytes()), value),
+        SearchKey::Body(value) => Ok(unless_empty(value, Query::Body)),
+        SearchKey::Text(value) => Ok(unless_empty(value, Query::Text)),
+        SearchKey::Uid(set) => Ok(Query::Uids(uids(true, set, selected)?)),
+        SearchKey::Sequence(set) => Ok(Query::Uids(uids(false, set, selected)?)),
+        SearchKey::Larger(size) => Ok(Query::Larger(*size)),
+        SearchKey::Smaller(size) => Ok(Query::Smaller(*size)),
+        other => dates(other, now),
+    }
+}
+
+/// The keys about time. INTERNALDATE and Date are compared by day, without the zone (RFC 9051 §6.4.4).
+fn dates(key: &SearchKey, now: i64) -> Result<Query, Stop> {
+    Ok(match key {
+        SearchKey::Before(date) => Query::Received(i64::MIN..start(*date)),
+        SearchKey::On(date) => Query::Received(start(*date)..start(*date) + DAY),
+        SearchKey::Since(date) => Query::Received(start(*date)..i64::MAX),
+        SearchKey::SentBefore(date) => Query::SentOn(i64::MIN..day(*date)),
+        SearchKey::SentOn(date) => Query::SentOn(day(*date)..day(*date) + 1),
+        SearchKey::SentSince(date) => Query::SentOn(day(*date)..i64::MAX),
+        // RFC 5032 §3: "within" includes the moment itself on both sides.
+        SearchKey::Older(seconds) => Query::Received(i64::MIN..(now - i64::from(*seconds)).saturating_add(1)),
+        SearchKey::Younger(seconds) => Query::Received(now - i64::from(*seconds)..i64::MAX),
+        _ => return Err(Reply::bad("One of the search keys is of an extension that is not offered").into()),
+    })
+}
+
+fn start(date: Date) -> i64 {
+    date.unix_midnight()
+}
+
+fn day(date: Date) -> i64 {
+    date.unix_midnight().div_euclid(DAY)
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+/// Every text contains the empty one.
+fn unless_empty(octets: &[u8], query: impl FnOnce(String) -> Query) -> Query {
+    if octets.is_empty() { Query::All } else { query(text(octets)) }
+}
+
+fn not(query: Query) -> Query {
+    Query::Not(Box::new(query))
+}
+
+fn nothing() -> Query {
+    Query::Or(Vec::new())
+}
+
+fn has_flag(flag: &Flag) -> Query {
+    let (flags, keywords): (Flags, Keywords) = stored_flags(std::slice::from_ref(flag));
+    match keywords.iter().next() {
+        Some(keyword) => Query::Keyword(keyword.into()),
+        None if flags == Flags::NONE => nothing(),
+        None => Query::Flags(flags),
+    }
+}
+
+fn uids(uid: bool, set: &SequenceSet, selected: &Selected) -> Result<Vec<RangeInclusive<u32>>, Stop> {
+    let chosen = selected.choose(uid, set)?;
+    // Between the first and the last message of a run of numbers there are no other messages, and so no other UIDs.
+    Ok(chosen.runs().map(|run| selected.numbering.uids_of(run)).collect())
+}
