@@ -23,6 +23,8 @@ pub struct Settings {
     pub delivery_batch_size: usize,
     /// Bodies that one search may read.
     pub max_search_bodies: usize,
+    /// Changes that the log of a mailbox keeps: a view, or a client that asks what changed, must catch up within it.
+    pub change_log_length: usize,
     /// Octets of message records kept in memory.
     pub record_cache_size: u64,
     /// Raised when the data moves to another cluster, so that MODSEQ keeps rising (see [`ModSeq`]).
@@ -39,6 +41,7 @@ impl Default for Settings {
             delivery_batch: 256,
             delivery_batch_size: 4 << 20,
             max_search_bodies: 20_000,
+            change_log_length: 10_000,
             record_cache_size: 8 << 20,
             incarnation: 0,
         }

@@ -10,6 +10,7 @@
 //! | `(MAILBOXES, account, 5, counter)` | octets and messages of the account: i64, added to |
 //! | `(MAILBOXES, account, 6)` | the next mailbox id and the latest UIDVALIDITY: u32, u32 |
 //! | `(MAILBOXES, account, 7)` | versionstamp of the account's latest change; watched |
+//! | `(MAILBOXES, account, 8, mailbox)` | versionstamp up to which the mailbox's change log was cut off |
 //! | `(MAILBOXES, 0, account, mailbox)` | a deleted mailbox whose messages are still to be removed; empty |
 //! | `(INDEX, account, mailbox, uid)` | an [`IndexRow`] |
 //! | `(MESSAGES, account, message, 0, n)` | piece `n` of the record, see [`crate::record`] |
@@ -127,6 +128,10 @@ pub(crate) fn latest_change(account: AccountId) -> Vec<u8> {
     key(&(MAILBOXES, account.get(), 7u32))
 }
 
+pub(crate) fn log_begin(account: AccountId, mailbox: MailboxId) -> Vec<u8> {
+    key(&(MAILBOXES, account.get(), 8u32, mailbox.0))
+}
+
 /// Everything about the mailboxes of an account.
 pub(crate) fn all_mailbox_rows(account: AccountId) -> Range<Vec<u8>> {
     range(&(MAILBOXES, account.get()))
@@ -205,6 +210,24 @@ pub(crate) fn changes_after(account: AccountId, mailbox: MailboxId, stamp: &[u8;
     begin[offset..offset + STAMP].copy_from_slice(stamp);
     begin.push(0);
     begin..changes(account, mailbox).end
+}
+
+/// Changes up to the one with this versionstamp, itself included.
+pub(crate) fn changes_until(account: AccountId, mailbox: MailboxId, stamp: &[u8; STAMP]) -> Range<Vec<u8>> {
+    changes(account, mailbox).start..changes_after(account, mailbox, stamp).start
+}
+
+/// The change logs of all mailboxes.
+pub(crate) fn all_changes() -> Range<Vec<u8>> {
+    range(&(CHANGES,))
+}
+
+/// The mailbox in the key of a change.
+pub(crate) fn mailbox_of_change(key: &[u8]) -> Result<(AccountId, MailboxId)> {
+    let prefix = key.len().checked_sub(STAMP + 3).and_then(|end| key.get(..end)).unwrap_or_default();
+    let (_, account, mailbox): (u32, u64, u32) =
+        foundationdb_tuple::unpack(prefix).map_err(|_| Error::Corrupt("the key of a change"))?;
+    Ok((AccountId::new(account), MailboxId(mailbox)))
 }
 
 /// The versionstamp in the key of a change.
@@ -369,5 +392,9 @@ mod tests {
         assert!(!range.contains(&at));
         at[offset + STAMP - 1] += 1;
         assert!(range.contains(&at) && changes(account, mailbox).contains(&at));
+        assert!(!changes_until(account, mailbox, &[5; STAMP]).contains(&at));
+        at[offset + STAMP - 1] -= 1;
+        assert!(changes_until(account, mailbox, &[5; STAMP]).contains(&at));
+        assert_eq!(mailbox_of_change(&at).unwrap(), (account, mailbox));
     }
 }

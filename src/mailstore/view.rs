@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use ekitei_kv::{Database, KeyValue, RangeOptions, Transaction};
+use ekitei_kv::{KeyValue, RangeOptions, Transaction};
 use tokio::sync::Mutex;
 
 use crate::rows::{self, ChangeRow, STAMP};
@@ -99,6 +99,13 @@ pub(crate) struct SharedView {
 }
 
 /// What a refresh found in the store.
+enum Found {
+    Nothing,
+    Changes(Changes),
+    /// The log was cut off behind the snapshot's latest change.
+    LogTooShort,
+}
+
 struct Changes {
     latest: [u8; STAMP],
     uid_next: Uid,
@@ -109,7 +116,7 @@ struct Changes {
 
 impl SharedView {
     /// Reads a mailbox in whole.
-    pub(crate) async fn load(database: &Database, account: AccountId, mailbox: MailboxId) -> Result<Self> {
+    pub(crate) async fn load(inner: &Inner, account: AccountId, mailbox: MailboxId) -> Result<Self> {
         let read = |transaction: Transaction| async move {
             let row = transaction::mailbox_row(&transaction, account, mailbox).await?;
             let uid_next = transaction::uid_next(&transaction, account, mailbox).await?;
@@ -121,8 +128,8 @@ impl SharedView {
             let entries = transaction::entries_in(&transaction, range, all).await?;
             Ok::<_, Error>((row.uid_validity, uid_next, latest, entries))
         };
-        let (uid_validity, uid_next, latest, entries) = database.read(read).await?;
-        let highest_modseq = entries.iter().map(|entry| entry.modseq).max().unwrap_or_default();
+        let (uid_validity, uid_next, latest, entries) = inner.database.read(read).await?;
+        let highest_modseq = ModSeq::new(inner.settings.incarnation, rows::version_of(&latest));
         let snapshot = Snapshot { entries, uid_validity, uid_next, highest_modseq, gone: false };
         let snapshot = ArcSwap::from_pointee(snapshot);
         Ok(Self { account, mailbox, snapshot, latest: Mutex::new(latest) })
@@ -137,10 +144,15 @@ impl SharedView {
         }
         let read = |transaction: Transaction| async move { self.changes(&transaction, &stamp).await };
         let new = match inner.database.read(read).await {
-            Ok(None) => return Ok(old),
-            Ok(Some(changes)) => {
+            Ok(Found::Nothing) => return Ok(old),
+            Ok(Found::Changes(changes)) => {
                 *latest = changes.latest;
                 merge(&old, changes, inner.settings.incarnation)
+            }
+            Ok(Found::LogTooShort) => {
+                let anew = Self::load(inner, self.account, self.mailbox).await?;
+                *latest = anew.latest.into_inner();
+                anew.snapshot.load().as_ref().clone()
             }
             Err(Error::NoSuchMailbox) => Snapshot { gone: true, entries: Vec::new(), ..(*old).clone() },
             Err(error) => return Err(error),
@@ -150,18 +162,23 @@ impl SharedView {
         Ok(new)
     }
 
-    /// What happened after a versionstamp; `None` if nothing.
-    async fn changes(&self, transaction: &Transaction, stamp: &[u8; STAMP]) -> Result<Option<Changes>> {
+    /// What happened after a versionstamp.
+    async fn changes(&self, transaction: &Transaction, stamp: &[u8; STAMP]) -> Result<Found> {
         let (account, mailbox) = (self.account, self.mailbox);
         let uid_next = transaction::uid_next(transaction, account, mailbox).await?;
         let options = RangeOptions { snapshot: true, ..RangeOptions::default() };
         let log = transaction.get_range(rows::changes_after(account, mailbox, stamp), options).await?;
-        let Some(last) = log.last() else { return Ok(None) };
+        let Some(last) = log.last() else { return Ok(Found::Nothing) };
+        // Only old changes are cut off, so this matters only where there are newer ones.
+        let log_begin = transaction.get_snapshot(&rows::log_begin(account, mailbox)).await?;
+        if log_begin.is_some_and(|begin| begin[..] > stamp[..]) {
+            return Ok(Found::LogTooShort);
+        }
         let latest = rows::stamp_of(&last.key)?;
         let (touched, expunged) = replay(&log)?;
         let touched: Vec<Uid> = touched.difference(&expunged).copied().collect();
         let current = transaction::entries(transaction, account, mailbox, &touched).await?;
-        Ok(Some(Changes { latest, uid_next, expunged, current }))
+        Ok(Found::Changes(Changes { latest, uid_next, expunged, current }))
     }
 }
 

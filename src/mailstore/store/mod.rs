@@ -1,6 +1,7 @@
 //! [`MailStore`]: what the protocols call.
 
 mod append;
+mod change_log;
 mod copy;
 mod delivery;
 mod expunge;
@@ -81,7 +82,7 @@ impl MailStore {
         if let Some(shared) = self.inner.shared_view(account, mailbox) {
             return Ok(View::new(Arc::clone(&self.inner), shared));
         }
-        let loaded = Arc::new(SharedView::load(&self.inner.database, account, mailbox).await?);
+        let loaded = Arc::new(SharedView::load(&self.inner, account, mailbox).await?);
         let mut views = self.inner.views.lock().unwrap_or_else(PoisonError::into_inner);
         views.retain(|_, view| view.strong_count() > 0);
         // Another session may have loaded it meanwhile: one of the two serves both.

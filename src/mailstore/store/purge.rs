@@ -135,6 +135,7 @@ impl Inner {
                     self.release(&transaction, account, &batch).await?;
                     if batch.is_empty() {
                         transaction.clear_range(rows::changes(account, mailbox));
+                        transaction.clear(&rows::log_begin(account, mailbox));
                         transaction.clear(&rows::purge(account, mailbox));
                     }
                     Ok::<_, Error>(!batch.is_empty())

@@ -391,6 +391,25 @@ async fn a_search_that_would_read_too_much_is_refused() {
 }
 
 #[tokio::test]
+async fn a_view_behind_a_log_that_was_cut_off_is_read_anew() {
+    let fixture = Fixture::with(|settings| settings.change_log_length = 3);
+    fixture.append(ALICE, INBOX, 4).await;
+    let view = fixture.store.view(ALICE, INBOX).await.unwrap();
+    let other = fixture.another_pod();
+    other.expunge(ALICE, INBOX, &ExpungeScope::Exactly(vec![uid(1)])).await.unwrap();
+    for flag in [Flags::SEEN, Flags::FLAGGED, Flags::DRAFT] {
+        other.store_flags(ALICE, INBOX, &[uid(2)], &add(flag)).await.unwrap();
+    }
+    assert_eq!(other.trim_change_logs().await.unwrap(), 1);
+    assert_eq!(other.trim_change_logs().await.unwrap(), 0);
+    let highest = other.status(ALICE, INBOX).await.unwrap().highest_modseq;
+    let snapshot = view.refresh().await.unwrap();
+    assert_eq!(snapshot.entries.iter().map(|entry| entry.uid.get()).collect::<Vec<_>>(), [2, 3, 4]);
+    assert_eq!(snapshot.highest_modseq, highest);
+    fixture.check(ALICE).await;
+}
+
+#[tokio::test]
 async fn an_operation_whose_commit_result_is_unknown_is_done_once() {
     for applied in [true, false] {
         let fixture = Fixture::new();
