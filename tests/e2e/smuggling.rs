@@ -1,6 +1,5 @@
 //! One message is never read as two, and what came before TLS never counts after it.
 
-use crate::support::mail::subject;
 use crate::support::{ALICE, Program, STRANGER, Server, require};
 
 /// Ends of data that some server somewhere takes for `<CRLF>.<CRLF>` (RFC 5321 §4.1.1.4 knows no other).
@@ -46,7 +45,7 @@ fn a_false_end_of_data_never_makes_a_second_message() {
         assert!(!answer.contains("354 "), "{end:?} began a second message: {replies:?}");
         assert!(replies.len() <= 2, "{end:?}: one reply for the data and one for QUIT: {replies:?}");
     }
-    assert!(server.inbox(ALICE).iter().all(|mail| subject(mail) == "outer"));
+    assert!(server.inbox(ALICE).is_empty());
 }
 
 #[test]

@@ -66,9 +66,9 @@ impl Smtp {
         self.reply()
     }
 
-    /// Sends one message, dot-stuffed, and reads the reply to its end. Refusals on the way there are the answer.
+    /// Sends one message of any octets, dot-stuffed, and reads the reply to its end. Refusals on the way there are the answer.
     pub fn deliver(&mut self, from: &str, to: &[&str], message: &[u8]) -> std::io::Result<Reply> {
-        let mut commands = vec![format!("MAIL FROM:<{from}> BODY=8BITMIME")];
+        let mut commands = vec![format!("MAIL FROM:<{from}> BODY=8BITMIME SMTPUTF8")];
         commands.extend(to.iter().map(|to| format!("RCPT TO:<{to}>")));
         commands.push("DATA".to_owned());
         for command in &commands {
