@@ -24,7 +24,7 @@ mod binary;
 mod source;
 
 use answer::{Answer, Troubles};
-use source::{Source, body_source, cut};
+use source::{Source, body_source, cut, is_whole, whole};
 
 /// Records that are read at once.
 const BATCH: usize = 64;
@@ -46,6 +46,8 @@ struct Plan {
 /// One message with what was read for it.
 struct Message {
     index: usize,
+    /// It is in the mailbox; else only what the snapshot has of it is told.
+    alive: bool,
     record: Option<Arc<MessageRecord>>,
     /// The beginning of the first body item.
     first: Option<Bytes>,
@@ -60,7 +62,7 @@ fn needs_record(item: &FetchItem) -> bool {
         | FetchItem::Rfc822Text
         | FetchItem::Binary { .. }
         | FetchItem::BinarySize { .. } => true,
-        FetchItem::BodySection { section, .. } => !(section.part.0.is_empty() && section.text.is_none()),
+        FetchItem::BodySection { section, .. } => !is_whole(section),
         _ => false,
     }
 }
@@ -80,10 +82,11 @@ impl Plan {
     /// What is read first from the body of a message, if that can be begun early.
     fn first_range(&self, entry: &Entry, record: Option<&MessageRecord>) -> Option<(u64, u64)> {
         let first = self.items.iter().find_map(|item| match item {
-            FetchItem::BodySection { section, partial, .. } => {
-                Some((body_source(section, entry, record)?, *partial))
+            FetchItem::BodySection { section, partial, .. } if is_whole(section) => {
+                Some((whole(entry), *partial))
             }
-            FetchItem::Rfc822 => Some((source::whole(entry), None)),
+            FetchItem::BodySection { section, partial, .. } => Some((body_source(section, record?), *partial)),
+            FetchItem::Rfc822 => Some((whole(entry), None)),
             _ => None,
         });
         let (source, partial) = first?;
@@ -115,7 +118,7 @@ impl Session {
             self.fetch_batch(&plan, batch, &mut troubles).await?;
         }
         self.shared.metrics.fetched.inc_by(indices.len() as u64);
-        outcome(&troubles)
+        self.fetched(&troubles).await
     }
 
     /// Sets `\Seen` on all chosen messages at once; returns those that did not have it. When that fails, the messages can still be read.
@@ -141,6 +144,26 @@ impl Session {
         Ok(uids)
     }
 
+    /// How the command ends. A body that could not be read may have gone with its message meanwhile: then nothing has failed.
+    async fn fetched(&mut self, troubles: &Troubles) -> Outcome {
+        if !troubles.unreadable.is_empty() {
+            self.refresh_selected().await?;
+        }
+        let numbering = &self.selected()?.numbering;
+        let alive = |uid: &Uid| numbering.told().position(*uid).is_some_and(|index| numbering.is_alive(index));
+        let failed = troubles.unreadable.iter().filter(|uid| alive(uid)).count();
+        if failed > 0 {
+            tracing::warn!(messages = failed, "bodies could not be read");
+            Err(Reply::no(Code::Unavailable, "Some messages cannot be read now, try again later").into())
+        } else if troubles.unknown_encoding {
+            Err(Reply::no(Code::UnknownCte, "Some parts have an unknown transfer encoding").into())
+        } else if troubles.expunged || !troubles.unreadable.is_empty() {
+            Err(Reply::no(Code::ExpungeIssued, "Some messages are expunged").into())
+        } else {
+            Ok(Reply::ok("Fetched"))
+        }
+    }
+
     async fn fetch_batch(
         &mut self,
         plan: &Plan,
@@ -153,10 +176,12 @@ impl Session {
         let ids: Vec<MessageId> = indices.iter().map(|&index| told.entries[index].message).collect();
         let mut records = if plan.records { store.messages(account, &ids).await? } else { Vec::new() };
         records.resize(indices.len(), None);
+        let numbering = &self.selected()?.numbering;
         let begun = indices.iter().zip(records).map(|(&index, record)| {
-            let entry = &told.entries[index];
-            let range = plan.first_range(entry, record.as_deref());
-            begin(store.clone(), account, entry.message, range, Message { index, record, first: None })
+            let (entry, alive) = (&told.entries[index], numbering.is_alive(index));
+            let record = record.filter(|_| alive);
+            let range = if alive { plan.first_range(entry, record.as_deref()) } else { None };
+            begin(store.clone(), account, entry.message, range, Message { index, alive, record, first: None })
         });
         // Collected, so that the futures borrow nothing from here.
         let begun: Vec<_> = begun.collect();
@@ -180,16 +205,4 @@ async fn begin(
     let Some((start, end)) = range else { return message };
     let first = store.read(account, id, start..end).await.ok();
     Message { first: first.filter(|octets| octets.len() as u64 == end - start), ..message }
-}
-
-fn outcome(troubles: &Troubles) -> Outcome {
-    if troubles.unavailable {
-        Err(Reply::no(Code::Unavailable, "Some of the messages cannot be read now, try again later").into())
-    } else if troubles.unknown_encoding {
-        Err(Reply::no(Code::UnknownCte, "Some of the parts have an unknown transfer encoding").into())
-    } else if troubles.expunged {
-        Err(Reply::no(Code::ExpungeIssued, "Some of the messages are expunged").into())
-    } else {
-        Ok(Reply::ok("Fetched"))
-    }
 }

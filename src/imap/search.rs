@@ -1,7 +1,5 @@
 //! SEARCH and UID SEARCH (RFC 9051 §6.4.4), with RETURN (RFC 4731) and SAVE (RFC 5182).
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use ekitei_mailstore::Error;
 use ekitei_mailstore::search::Query;
 
@@ -55,7 +53,7 @@ impl Session {
     async fn find(&mut self, search: &Search) -> Result<Vec<usize>, Stop> {
         // Numbers in the command are those that the client knew when it sent it (RFC 9051 §5.5): they do not change here.
         self.sync(Expunges::Withhold, search.uid).await?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        let now = self.shared.clock.now().as_secs();
         let selected = self.selected()?;
         let query: Query = query::query(&search.key, selected, i64::try_from(now).unwrap_or(i64::MAX))?;
         let numbering = &selected.numbering;

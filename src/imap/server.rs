@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ekitei_config::Live;
 use ekitei_directory::{AccountId, Directory};
+use ekitei_kv::clock::SharedClock;
 use ekitei_mailstore::MailStore;
 use ekitei_net::{ByteBudget, Connection, Handler, Refusal, Shutdown, Tls};
 use ekitei_telemetry::Registry;
@@ -27,6 +28,8 @@ pub struct ServerContext {
     pub directory: Directory,
     /// Where the mail is.
     pub mailstore: MailStore,
+    /// What time it is, for searches by age.
+    pub clock: SharedClock,
     /// Where the metrics are declared; once for each registry.
     pub registry: Registry,
 }
@@ -44,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) shutdown: Shutdown,
     pub(crate) directory: Directory,
     pub(crate) mailstore: MailStore,
+    pub(crate) clock: SharedClock,
     pub(crate) metrics: Metrics,
     /// Memory for messages being appended.
     pub(crate) bodies: ByteBudget,
@@ -62,6 +66,7 @@ impl Server {
             shutdown: context.shutdown,
             directory: context.directory,
             mailstore: context.mailstore,
+            clock: context.clock,
             metrics: Metrics::new(&context.registry),
             bodies,
             places: Places::default(),

@@ -5,9 +5,9 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use ekitei_directory::AccountId;
 use ekitei_mailstore::structure::Span;
-use ekitei_mailstore::{Entry, Error, MailStore, MessageRecord};
+use ekitei_mailstore::{Entry, Error, MailStore, MessageRecord, Uid};
 
-use super::source::{Source, body_source, cut, fields, whole};
+use super::source::{Source, body_source, cut, fields, is_whole, whole};
 use super::{Message, Plan};
 use crate::numbering::number;
 use crate::proto::Encoding;
@@ -25,14 +25,14 @@ use crate::wire::Wire;
 pub(super) const PIECE: u64 = 256 * 1024;
 
 /// What could not be answered.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Troubles {
     /// Messages are gone.
     pub(super) expunged: bool,
     /// Parts have a transfer encoding that is not known.
     pub(super) unknown_encoding: bool,
-    /// Bodies cannot be read now.
-    pub(super) unavailable: bool,
+    /// Messages whose bodies could not be read.
+    pub(super) unreadable: Vec<Uid>,
 }
 
 /// Why an item is not answered.
@@ -105,7 +105,7 @@ impl<'a> Answer<'a> {
         for item in &plan.items {
             match self.item(item).await {
                 Ok(()) => {}
-                Err(Missed::Trouble(trouble)) => self.note(trouble, troubles).await,
+                Err(Missed::Trouble(trouble)) => self.note(&trouble, troubles),
                 Err(Missed::Lost(error)) => return Err(Stop::Lost(error)),
             }
         }
@@ -118,19 +118,13 @@ impl<'a> Answer<'a> {
         Ok(self.wire.drain().await?)
     }
 
-    async fn note(&self, trouble: Trouble, troubles: &mut Troubles) {
+    fn note(&self, trouble: &Trouble, troubles: &mut Troubles) {
         match trouble {
             Trouble::Expunged => troubles.expunged = true,
             Trouble::UnknownEncoding => troubles.unknown_encoding = true,
-            // A body goes with its last message: then this is no failure of the store.
             Trouble::Unreadable(error) => {
-                match self.store.messages(self.account, &[self.entry.message]).await {
-                    Ok(records) if records.iter().all(Option::is_none) => troubles.expunged = true,
-                    _ => {
-                        tracing::warn!(%error, message = %self.entry.message, "a body cannot be read");
-                        troubles.unavailable = true;
-                    }
-                }
+                tracing::debug!(%error, message = %self.entry.message, "a body cannot be read");
+                troubles.unreadable.push(self.entry.uid);
             }
         }
     }
@@ -143,8 +137,14 @@ impl<'a> Answer<'a> {
         (writer, out)
     }
 
+    /// What is stored of the message beside its body.
     pub(super) fn record(&self) -> Result<std::sync::Arc<MessageRecord>, Trouble> {
         self.message.record.clone().ok_or(Trouble::Expunged)
+    }
+
+    /// The whole message, unless it is gone.
+    pub(super) fn whole(&self) -> Result<Source, Trouble> {
+        if self.message.alive { Ok(whole(self.entry)) } else { Err(Trouble::Expunged) }
     }
 
     async fn item(&mut self, item: &FetchItem) -> Result<(), Missed> {
@@ -164,7 +164,7 @@ impl<'a> Answer<'a> {
                 }
             }
             FetchItem::Rfc822 => {
-                self.content(&Label::Rfc822(Rfc822Name::Message), whole(self.entry), None).await?
+                self.content(&Label::Rfc822(Rfc822Name::Message), self.whole()?, None).await?
             }
             FetchItem::Rfc822Header => self.rfc822(Rfc822Name::Header, SectionText::Header).await?,
             FetchItem::Rfc822Text => self.rfc822(Rfc822Name::Text, SectionText::Text).await?,
@@ -192,14 +192,14 @@ impl<'a> Answer<'a> {
 
     async fn rfc822(&mut self, name: Rfc822Name, text: SectionText) -> Result<(), Missed> {
         let section = Section { part: PartPath::default(), text: Some(text) };
-        let source = body_source(&section, self.entry, self.message.record.as_deref());
-        self.content(&Label::Rfc822(name), source.ok_or(Trouble::Expunged)?, None).await
+        let source = body_source(&section, &*self.record()?);
+        self.content(&Label::Rfc822(name), source, None).await
     }
 
     async fn section(&mut self, section: &Section, partial: Option<Partial>) -> Result<(), Missed> {
-        let source = body_source(section, self.entry, self.message.record.as_deref());
+        let source = if is_whole(section) { self.whole()? } else { body_source(section, &*self.record()?) };
         let label = Label::Section(section, partial.map(|partial| partial.offset));
-        self.content(&label, source.ok_or(Trouble::Expunged)?, partial).await
+        self.content(&label, source, partial).await
     }
 
     async fn content(
@@ -292,10 +292,6 @@ impl<'a> Answer<'a> {
             octets.extend_from_slice(&piece);
         }
         Ok(octets.freeze())
-    }
-
-    pub(super) fn entry(&self) -> &'a Entry {
-        self.entry
     }
 }
 

@@ -3,7 +3,7 @@
 use ekitei_mailstore::structure::{Content, Span};
 
 use super::answer::{Answer, Missed, PIECE, Trouble};
-use super::source::range;
+use super::source::{Source, range};
 use crate::proto::section::{PartPath, Partial};
 use crate::transfer::TransferDecoder;
 
@@ -55,7 +55,7 @@ impl Answer<'_> {
     /// Where a part is, and how it is decoded; `None` if there is no such part.
     fn encoded(&self, path: &PartPath) -> Result<Option<Encoded>, Trouble> {
         if path.0.is_empty() {
-            let span = Span { offset: 0, length: self.entry().size };
+            let Source::Octets(span) = self.whole()? else { return Ok(None) };
             return Ok(Some(Encoded { span, decoder: TransferDecoder::Identity }));
         }
         let record = self.record()?;

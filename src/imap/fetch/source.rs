@@ -33,20 +33,20 @@ pub(super) fn whole(entry: &Entry) -> Source {
     Source::Octets(Span { offset: 0, length: entry.size })
 }
 
-/// Where a section is; `None` if that cannot be told since the record of the message is gone.
-pub(super) fn body_source(
-    section: &Section,
-    entry: &Entry,
-    record: Option<&MessageRecord>,
-) -> Option<Source> {
+/// Whether a section is the whole message.
+pub(super) fn is_whole(section: &Section) -> bool {
+    section.part.0.is_empty() && section.text.is_none()
+}
+
+/// Where a section is.
+pub(super) fn body_source(section: &Section, record: &MessageRecord) -> Source {
     let path = &section.part.0;
-    if path.is_empty() && section.text.is_none() {
-        return Some(whole(entry));
+    if is_whole(section) {
+        return Source::Octets(Span { offset: 0, length: record.size });
     }
-    let record = record?;
-    let Some(part) = record.structure.find(path) else { return Some(Source::Missing) };
+    let Some(part) = record.structure.find(path) else { return Source::Missing };
     let message = if path.is_empty() { Some(part) } else { message_in(part) };
-    Some(match (&section.text, message) {
+    match (&section.text, message) {
         (None, _) => Source::Octets(part.body),
         (Some(SectionText::Mime), _) => Source::Octets(part.header),
         (Some(_), None) => Source::Missing,
@@ -61,7 +61,7 @@ pub(super) fn body_source(
         (Some(SectionText::HeaderFieldsNot(names)), Some(message)) => {
             Source::Fields { header: message.header, names: names.clone(), others: true }
         }
-    })
+    }
 }
 
 fn message_in(part: &Part) -> Option<&Part> {
