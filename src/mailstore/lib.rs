@@ -24,7 +24,7 @@ pub use request::{
     Appended, Changed, Copied, Delivery, ExpungeScope, FlagChange, FlagOperation, Folder, Mailbox,
     NewMessage, Settings, Status, Target, Usage,
 };
-pub use store::MailStore;
+pub use store::{MailStore, Maintenance};
 pub use types::{
     AccountId, BodyId, Flags, InvalidMailboxName, Keywords, MailboxId, MailboxName, MessageId, ModSeq,
     SpecialUse, Uid,

@@ -7,6 +7,7 @@ mod delivery;
 mod expunge;
 mod flags;
 mod mailboxes;
+mod maintenance;
 mod purge;
 mod read;
 pub(crate) mod transaction;
@@ -28,6 +29,8 @@ use crate::view::{SharedView, View};
 use crate::watch::Watches;
 use crate::{Result, Settings};
 use delivery::Combiner;
+
+pub use maintenance::Maintenance;
 
 /// The mailstore: cheap to clone, shared by all sessions.
 #[derive(Clone)]
