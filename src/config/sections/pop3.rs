@@ -35,6 +35,9 @@ section! {
         max_errors: u32 = 20,
         /// Whether USER, PASS and AUTH are allowed without TLS.
         allow_insecure_auth: bool = false,
+        /// Whether a message with UTF-8 in its header is refused with `[UTF8]` to a client that has not said UTF8
+        /// (RFC 6856 §5), instead of being sent as it is.
+        refuse_utf8_without_command: bool = false,
         /// How long mail is kept on the server, announced by CAPA EXPIRE (RFC 2449 §6.7), in days; `0` announces NEVER.
         /// The service itself deletes nothing.
         announced_expire_days: u32 = 0,

@@ -19,6 +19,14 @@ section! {
         /// The longest command line with its CRLF; `500 5.5.2` above it. RFC 5321 §4.5.3.1.4 asks for at least 512;
         /// AUTH needs 12288 (RFC 4954 §4).
         max_command_length: ByteSize = ByteSize::bytes(12_288),
+        /// The largest header of a message; `552 5.3.4` above it.
+        max_header_size: ByteSize = ByteSize::mib(1),
+        /// The longest line of a message with its CRLF; `550 5.6.0` above it. RFC 5321 §4.5.3.1.6 asks for at least
+        /// 1000; many programs send more.
+        max_line_length: ByteSize = ByteSize::mib(1),
+        /// Commands that bring no mail forward (NOOP, RSET, EHLO, VRFY, HELP) between two messages before the
+        /// connection ends with `421 4.7.0`.
+        max_commands_without_mail: u32 = 100,
         /// Bad commands and failed logins before the connection ends with `421 4.7.0`.
         #[schemars(range(min = 1))]
         max_errors: u32 = 20,

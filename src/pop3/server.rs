@@ -1,0 +1,61 @@
+//! The POP3 server as listeners see it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use ekitei_directory::Directory;
+use ekitei_kv::Database;
+use ekitei_kv::clock::SharedClock;
+use ekitei_mailstore::MailStore;
+use ekitei_net::{Connection, Handler, Net, Refusal};
+use ekitei_telemetry::Registry;
+
+use crate::lease::Leases;
+use crate::metrics::Metrics;
+use crate::session;
+
+/// Serves POP3 on listeners with `protocol: pop3` or `pop3s`.
+pub struct Pop3Server {
+    service: Service,
+}
+
+/// What all sessions share.
+pub(crate) struct Service {
+    pub(crate) net: Net,
+    pub(crate) directory: Directory,
+    pub(crate) store: MailStore,
+    pub(crate) leases: Leases,
+    pub(crate) metrics: Metrics,
+}
+
+impl Pop3Server {
+    /// A server over a directory and a mailstore; `database` keeps the leases of mailboxes.
+    pub fn new(
+        net: Net,
+        directory: Directory,
+        store: MailStore,
+        database: Database,
+        clock: SharedClock,
+        registry: &Registry,
+    ) -> Self {
+        let leases = Leases::new(database, clock);
+        let metrics = Metrics::new(registry);
+        Self { service: Service { net, directory, store, leases, metrics } }
+    }
+}
+
+impl Handler for Pop3Server {
+    fn refusal(&self, reason: Refusal) -> Cow<'_, [u8]> {
+        let line: &'static [u8] = match reason {
+            Refusal::Global | Refusal::Listener => b"-ERR [SYS/TEMP] there are too many connections\r\n",
+            Refusal::Address => b"-ERR [SYS/TEMP] there are too many connections from your address\r\n",
+            Refusal::Rate => b"-ERR [SYS/TEMP] you connect too often\r\n",
+            Refusal::ShuttingDown => b"-ERR [SYS/TEMP] the service is stopping\r\n",
+        };
+        line.into()
+    }
+
+    async fn handle(self: Arc<Self>, connection: Connection) {
+        session::run(&self.service, connection).await;
+    }
+}

@@ -1,0 +1,8 @@
+//! The POP3 server as clients see it.
+
+mod support;
+
+mod authorization;
+mod capabilities;
+mod ending;
+mod reading;
