@@ -83,7 +83,7 @@ impl WriteBuffer {
         if start >= end {
             return;
         }
-        self.size += 2 * (start.len() + end.len()) + limits::MUTATION_OVERHEAD + limits::RANGE_OVERHEAD;
+        self.size += limits::clear_range_size(start.len(), end.len());
         let covered: Vec<Bytes> =
             self.points.range::<[u8], _>(bounds(&start, &end)).map(|(key, _)| key.clone()).collect();
         for key in covered {
@@ -152,7 +152,7 @@ impl WriteBuffer {
     }
 
     fn count_point(&mut self, key: &[u8], value: usize) {
-        self.size += 3 * key.len() + 1 + value + limits::MUTATION_OVERHEAD + limits::RANGE_OVERHEAD;
+        self.size += limits::point_size(key.len(), value);
     }
 
     /// The rows of a range as the transaction sees them: `scan` gives the store's rows of a sub-range in the asked

@@ -15,6 +15,7 @@ mod faults;
 mod monotonic;
 mod range_set;
 mod retry;
+mod rules;
 mod span;
 mod statistics;
 mod transaction;

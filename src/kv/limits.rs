@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::span::Span;
+
 /// Largest key, in bytes.
 pub const KEY_SIZE: usize = 10_000;
 /// Largest value, in bytes.
@@ -16,3 +18,18 @@ pub const TRANSACTION_AGE: Duration = Duration::from_secs(5);
 pub const MUTATION_OVERHEAD: usize = 56;
 /// What each conflict range adds to the size of its transaction besides its two keys.
 pub const RANGE_OVERHEAD: usize = 32;
+
+/// What a conflict range adds to the size of its transaction.
+pub(crate) fn conflict_size(span: &Span) -> usize {
+    span.size() + RANGE_OVERHEAD
+}
+
+/// What a write to one key, with its write conflict, adds to the size of its transaction.
+pub(crate) fn point_size(key: usize, value: usize) -> usize {
+    key + value + MUTATION_OVERHEAD + 2 * key + 1 + RANGE_OVERHEAD
+}
+
+/// What a range clear, with its write conflict, adds to the size of its transaction.
+pub(crate) fn clear_range_size(start: usize, end: usize) -> usize {
+    2 * (start + end) + MUTATION_OVERHEAD + RANGE_OVERHEAD
+}

@@ -10,8 +10,8 @@ use super::EmbeddedDatabase;
 use super::committer::{Commit, Published, ReadAt};
 use super::watches::{PendingWatch, WatchHandle};
 use crate::buffer::{Own, RangeRead, WriteBuffer, add_little_endian};
+use crate::rules::{SPENT, check_key, check_range, check_stamp, check_write, check_written_range};
 use crate::span::Span;
-use crate::versionstamp;
 use crate::{Error, KeyValue, RangeOptions, Result, Version, limits};
 
 /// The state behind a transaction's handles.
@@ -50,7 +50,7 @@ impl EmbeddedTransaction {
         self.database.shared.counters.reads.add(1);
         let mut state = self.lock();
         self.begin_read(&mut state)?;
-        check_readable(key)?;
+        check_key(key)?;
         let own = state.writes.get(key, state.read_version());
         if !snapshot && matches!(own, Own::Base(_)) {
             state.add_read(Span::Key(Bytes::copy_from_slice(key)));
@@ -63,7 +63,7 @@ impl EmbeddedTransaction {
         let mut state = self.lock();
         self.begin_read(&mut state)?;
         check_range(&range)?;
-        check_readable(&range.start)?;
+        check_key(&range.start)?;
         let read = RangeRead {
             start: range.start.into(),
             end: range.end.into(),
@@ -88,14 +88,14 @@ impl EmbeddedTransaction {
 
     pub(crate) fn set(&self, key: &[u8], value: &[u8]) {
         let mut state = self.lock();
-        if state.check_write(key, value.len()) {
+        if state.allows(check_write(key, value.len())) {
             state.writes.set(key, value);
         }
     }
 
     pub(crate) fn clear(&self, key: &[u8]) {
         let mut state = self.lock();
-        if state.check_write(key, 0) {
+        if state.allows(check_write(key, 0)) {
             state.writes.clear(key);
         }
     }
@@ -111,21 +111,21 @@ impl EmbeddedTransaction {
 
     pub(crate) fn add(&self, key: &[u8], delta: i64) {
         let mut state = self.lock();
-        if state.check_write(key, 8) {
+        if state.allows(check_write(key, 8)) {
             state.writes.add(key, delta);
         }
     }
 
     pub(crate) fn set_versionstamped_key(&self, key: &[u8], offset: usize, value: &[u8]) {
         let mut state = self.lock();
-        if state.check_write(key, value.len()) && state.check_stamp(key.len(), offset) {
+        if state.allows(check_write(key, value.len()).and(check_stamp(key.len(), offset))) {
             state.writes.set_versionstamped_key(key, offset, value);
         }
     }
 
     pub(crate) fn set_versionstamped_value(&self, key: &[u8], value: &[u8], offset: usize) {
         let mut state = self.lock();
-        if state.check_write(key, value.len()) && state.check_stamp(value.len(), offset) {
+        if state.allows(check_write(key, value.len()).and(check_stamp(value.len(), offset))) {
             state.writes.set_versionstamped_value(key, value, offset);
         }
     }
@@ -144,7 +144,7 @@ impl EmbeddedTransaction {
             state.refuse(error);
         } else {
             let span = Span::Range(range.start.into(), range.end.into());
-            state.write_conflicts_size += span.size() + limits::RANGE_OVERHEAD;
+            state.write_conflicts_size += limits::conflict_size(&span);
             state.write_conflicts.push(span);
         }
     }
@@ -257,7 +257,7 @@ impl State {
 
     fn add_read(&mut self, span: Span) {
         if self.reads.last() != Some(&span) {
-            self.reads_size += span.size() + limits::RANGE_OVERHEAD;
+            self.reads_size += limits::conflict_size(&span);
             self.reads.push(span);
         }
     }
@@ -267,56 +267,11 @@ impl State {
     }
 
     /// Whether a write keeps the rules; the first that does not fails the commit.
-    fn check_write(&mut self, key: &[u8], value: usize) -> bool {
-        let result = if key.len() > limits::KEY_SIZE {
-            Err(Error::KeyTooLarge(key.len()))
-        } else if value > limits::VALUE_SIZE {
-            Err(Error::ValueTooLarge(value))
-        } else {
-            check_readable(key)
-        };
+    fn allows(&mut self, result: Result<()>) -> bool {
         result.map_err(|error| self.refuse(error)).is_ok()
-    }
-
-    fn check_stamp(&mut self, length: usize, offset: usize) -> bool {
-        let fits = offset.checked_add(versionstamp::SIZE).is_some_and(|end| end <= length);
-        if !fits {
-            self.refuse(versionstamp::OUT_OF_BOUNDS);
-        }
-        fits
     }
 
     fn refuse(&mut self, error: Error) {
         self.refused.get_or_insert(error);
     }
-}
-
-const SPENT: Error = Error::Misuse("the transaction was committed already");
-
-/// Keys from 0xFF on belong to FoundationDB itself.
-fn check_readable(key: &[u8]) -> Result<()> {
-    if key.first() == Some(&0xFF) {
-        return Err(Error::Misuse("a key of the system keyspace (0xFF)"));
-    }
-    Ok(())
-}
-
-fn check_range(range: &Range<Vec<u8>>) -> Result<()> {
-    if range.start > range.end {
-        return Err(Error::Misuse("a range that ends before it starts"));
-    }
-    Ok(())
-}
-
-fn check_written_range(range: &Range<Vec<u8>>) -> Result<()> {
-    check_range(range)?;
-    for key in [&range.start, &range.end] {
-        if key.len() > limits::KEY_SIZE + 1 {
-            return Err(Error::KeyTooLarge(key.len()));
-        }
-    }
-    if range.end[..] > [0xFF][..] {
-        return Err(Error::Misuse("a range of the system keyspace (0xFF)"));
-    }
-    Ok(())
 }

@@ -12,13 +12,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{VERSION_KEY, corrupt, unavailable};
+use super::{CommitRecord, VERSION_KEY, corrupt, unavailable};
 use crate::{Result, Version};
 
 const TAG_START: u8 = 1;
 const TAG_ITEM: u8 = 2;
 const TAG_END: u8 = 3;
 const TAG_CLEAR: u8 = 4;
+/// fjall's background work takes sequence numbers too, a few between one commit and the next.
+const SEQUENCE_SLACK: u64 = 1 << 20;
 const TRAILER: &[u8; 4] = b"FJL\x03";
 
 /// What one journal holds.
@@ -58,8 +60,10 @@ fn read(path: PathBuf, id: u64) -> Result<Journal> {
     let bytes = fs::read(&path).map_err(|error| unavailable(&path, &error))?;
     let mut rest = &bytes[..];
     let mut newest = None;
-    while let Some((version, after)) = batch(rest) {
-        newest = version.or(newest);
+    let mut last_sequence = None;
+    while let Some((batch, after)) = batch(rest).filter(|(batch, _)| batch.follows(last_sequence)) {
+        newest = batch.record.map(|record| record.version).or(newest);
+        last_sequence = Some(batch.sequence);
         rest = after;
     }
     let whole = (bytes.len() - rest.len()) as u64;
@@ -71,29 +75,47 @@ fn read(path: PathBuf, id: u64) -> Result<Journal> {
 /// The newest commit of any whole batch in `damaged`.
 fn newest_behind(damaged: &[u8]) -> Option<Version> {
     let starts = memchr_all(damaged, TAG_START);
-    starts.filter_map(|at| batch(&damaged[at..])?.0).max()
+    starts.filter_map(|at| Some(batch(&damaged[at..])?.0.record?.version)).max()
 }
 
 fn memchr_all(bytes: &[u8], byte: u8) -> impl Iterator<Item = usize> {
     bytes.iter().enumerate().filter(move |(_, b)| **b == byte).map(|(at, _)| at)
 }
 
-/// One whole batch at the front of `bytes`: the commit version in it, and what follows it.
-fn batch(bytes: &[u8]) -> Option<(Option<Version>, &[u8])> {
+/// A whole batch.
+struct Batch {
+    sequence: u64,
+    record: Option<CommitRecord>,
+}
+
+impl Batch {
+    /// Whether the sequence number, which no checksum covers, is right: it rises, and lies just above the number that the
+    /// record foretold.
+    fn follows(&self, last_sequence: Option<u64>) -> bool {
+        let rises = |record: CommitRecord| {
+            let just_above = record.min_sequence..record.min_sequence.saturating_add(SEQUENCE_SLACK);
+            just_above.contains(&self.sequence) && last_sequence.is_none_or(|last| last < record.min_sequence)
+        };
+        self.record.is_none_or(rises)
+    }
+}
+
+/// One whole batch at the front of `bytes`, and what follows it.
+fn batch(bytes: &[u8]) -> Option<(Batch, &[u8])> {
     let mut cursor = Cursor(bytes);
     if cursor.u8()? != TAG_START {
         return None;
     }
     let items = cursor.u32()?;
-    cursor.take(size_of::<u64>())?;
+    let sequence = cursor.u64()?;
     let content = cursor.0;
-    let mut version = None;
+    let mut record = None;
     for _ in 0..items {
         match cursor.u8()? {
             TAG_ITEM => {
                 let (key, value) = cursor.item()?;
                 if key == VERSION_KEY {
-                    version = value.try_into().ok().map(Version::from_be_bytes);
+                    record = CommitRecord::decode(value);
                 }
             }
             TAG_CLEAR => {
@@ -108,7 +130,7 @@ fn batch(bytes: &[u8]) -> Option<(Option<Version>, &[u8])> {
     }
     let checksum = cursor.u64()?;
     let is_whole = cursor.take(TRAILER.len())? == TRAILER && checksum == xxhash_rust::xxh3::xxh3_64(content);
-    is_whole.then_some((version, cursor.0))
+    is_whole.then_some((Batch { sequence, record }, cursor.0))
 }
 
 /// Bytes being taken from the front.

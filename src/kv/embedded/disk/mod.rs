@@ -66,8 +66,34 @@ impl Default for EmbeddedOptions {
 
 /// Before every key of the engine's users, so that the engine can have rows of its own and the empty key is a key.
 const ROW: u8 = 1;
-/// The row that holds the version of the last commit, big-endian; written with every group.
+/// The row that holds the [`CommitRecord`] of the last commit; written with every group.
 const VERSION_KEY: &[u8] = b"\0version";
+
+/// What every batch says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct CommitRecord {
+    version: Version,
+    /// fjall's sequence number of the batch is at least this. fjall keeps the number outside of the batch's checksum, and
+    /// silently skips a batch whose number is too low.
+    min_sequence: u64,
+}
+
+impl CommitRecord {
+    fn encode(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.version.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.min_sequence.to_be_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (version, min_sequence) = bytes.split_first_chunk()?;
+        Some(Self {
+            version: Version::from_be_bytes(*version),
+            min_sequence: u64::from_be_bytes(min_sequence.try_into().ok()?),
+        })
+    }
+}
 
 /// The writer's side.
 pub(crate) struct DiskStorage {
@@ -91,7 +117,8 @@ impl DiskStorage {
     pub(crate) fn write(&mut self, version: Version, changes: &Changes) -> Result<(), String> {
         self.check_writable()?;
         let mut batch = self.database.batch();
-        batch.insert(&self.rows, VERSION_KEY, version.to_be_bytes());
+        let record = CommitRecord { version, min_sequence: self.database.seqno() };
+        batch.insert(&self.rows, VERSION_KEY, record.encode());
         for (key, value) in changes {
             match value {
                 Some(value) => batch.insert(&self.rows, row_key(key), value.clone()),

@@ -14,7 +14,7 @@ use super::journal::{self, Journal};
 use super::lock::LockFile;
 use super::mark::Mark;
 use super::verify::verify;
-use super::{DiskStorage, EmbeddedOptions, VERSION_KEY, corrupt, read_failed, unavailable};
+use super::{CommitRecord, DiskStorage, EmbeddedOptions, VERSION_KEY, corrupt, read_failed, unavailable};
 use crate::{Error, Result, Version};
 
 /// The one keyspace for rows.
@@ -198,7 +198,7 @@ fn cut(journal: &Journal) -> Result<()> {
 
 fn stored_version(database: &fjall::Database, rows: &fjall::Keyspace) -> Result<Version> {
     let row = database.snapshot().get(rows, VERSION_KEY).map_err(read_failed)?;
-    Ok(row.and_then(|row| row[..].try_into().ok()).map_or(0, Version::from_be_bytes))
+    Ok(row.and_then(|row| CommitRecord::decode(&row)).map_or(0, |record| record.version))
 }
 
 fn open_fjall(store: &Path, options: &EmbeddedOptions) -> Result<(fjall::Database, fjall::Keyspace)> {
