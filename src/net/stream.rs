@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 /// What a [`Stream`] can be made of.
-pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Transport: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Transport for T {}
 
 /// A stream to a client. It has no buffer of its own: what TLS needs is allocated while records are in flight.
 #[derive(Debug)]
