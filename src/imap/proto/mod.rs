@@ -33,3 +33,6 @@ pub use limits::Limits;
 pub use mailbox_name::{Encoding, MailboxName};
 pub use reader::Reader;
 pub use tag::Tag;
+
+#[cfg(test)]
+mod tests;

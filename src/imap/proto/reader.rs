@@ -328,7 +328,7 @@ impl Reader {
     fn tag(&self) -> Option<Tag> {
         match &self.append {
             Some(append) => Some(append.tag.clone()),
-            None => tag_of(&self.buffer),
+            None => tag_of(&self.buffer[..self.taken]),
         }
     }
 
@@ -336,7 +336,6 @@ impl Reader {
     fn reject(&mut self, error: CommandError, end: LineEnd) -> Event {
         let tag = self.tag();
         let close = end == LineEnd::Bare { after_announcement: true };
-        self.buffer.advance(self.taken);
         self.skip_command(end);
         if close {
             self.state = State::Closed;
@@ -355,8 +354,9 @@ impl Reader {
         Event::Rejected(Rejected { tag, error, close: false })
     }
 
-    /// Skips what is left of a command after a line that ended so.
+    /// Throws away what was taken of a command, and skips what is left of it after a line that ended so.
     fn skip_command(&mut self, end: LineEnd) {
+        self.buffer.advance(self.taken);
         self.start_command();
         match end {
             LineEnd::Plain | LineEnd::Literal { synchronizing: true, .. } => {}
