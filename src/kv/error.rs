@@ -12,6 +12,9 @@ pub enum Error {
     /// Whether the commit happened is not known. Retry only what may be repeated.
     #[error("the result of the commit is unknown")]
     CommitUnknown,
+    /// The cluster asks to try again (throttling, a recovery in progress); nothing was committed. Retry.
+    #[error("the store is busy: {0}")]
+    Busy(&'static str),
     /// A key over [`crate::limits::KEY_SIZE`]: the caller's fault.
     #[error("a key of {0} bytes is over the limit of {limit}", limit = crate::limits::KEY_SIZE)]
     KeyTooLarge(usize),
@@ -40,7 +43,7 @@ pub enum Error {
 impl Error {
     /// Whether [`crate::Database::transact`] tries again.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Conflict | Self::TransactionTooOld | Self::CommitUnknown)
+        matches!(self, Self::Conflict | Self::TransactionTooOld | Self::CommitUnknown | Self::Busy(_))
     }
 }
 

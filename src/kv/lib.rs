@@ -12,6 +12,8 @@ mod buffer;
 mod embedded;
 mod error;
 mod faults;
+#[cfg(feature = "foundationdb")]
+mod fdb;
 mod monotonic;
 mod range_set;
 mod retry;
@@ -32,9 +34,12 @@ use std::future::Future;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use embedded::{EmbeddedDatabase, EmbeddedTransaction};
+#[cfg(feature = "foundationdb")]
+use fdb::FdbDatabase;
 use retry::Backoff;
 
 /// The result of everything in this crate.
@@ -73,10 +78,12 @@ pub struct Database {
 #[derive(Clone)]
 enum Engine {
     Embedded(Arc<EmbeddedDatabase>),
+    #[cfg(feature = "foundationdb")]
+    FoundationDb(Arc<FdbDatabase>),
 }
 
-/// After so many attempts [`Database::transact`] gives up, which takes most of a minute.
-const ATTEMPTS: usize = 60;
+/// After this time [`Database::transact`] does not try again.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 
 /// One page of [`Database::scan`].
 const SCAN: RangeOptions = RangeOptions { limit: 1_000, reverse: false, snapshot: true };
@@ -117,6 +124,16 @@ impl Database {
         Ok(Self::embedded(EmbeddedDatabase::open(path.as_ref(), &options)?))
     }
 
+    /// Connects to the FoundationDB cluster that `cluster_file` names. A program that did must call
+    /// [`stop_foundationdb`] before it returns from `main`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the client library refuses. That the cluster cannot be reached shows later, in reads.
+    #[cfg(feature = "foundationdb")]
+    pub fn open_foundationdb(cluster_file: impl AsRef<str>) -> Result<Self> {
+        Ok(Self { engine: Engine::FoundationDb(Arc::new(FdbDatabase::open(cluster_file.as_ref())?)) })
+    }
+
     fn embedded(database: EmbeddedDatabase) -> Self {
         Self { engine: Engine::Embedded(Arc::new(database)) }
     }
@@ -125,6 +142,8 @@ impl Database {
     pub fn statistics(&self) -> Statistics {
         match &self.engine {
             Engine::Embedded(database) => database.statistics(),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(database) => database.statistics(),
         }
     }
 
@@ -138,11 +157,13 @@ impl Database {
             Engine::Embedded(database) => {
                 Transaction::embedded(EmbeddedTransaction::new(database.clone()), may_have_committed)
             }
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(database) => Transaction::foundationdb(database.begin(), may_have_committed),
         }
     }
 
     /// Runs `operation` in a transaction and commits it; repeats both while the error is retryable (conflict,
-    /// read version too old, commit result unknown), with backoff and jitter, and gives up after most of a minute.
+    /// read version too old, commit result unknown), with backoff and jitter, and gives up after a minute.
     ///
     /// The closure may therefore run after an attempt whose commit *did* happen: it must be written so that a repetition
     /// changes nothing ([`Transaction::may_have_committed`] tells when that is possible, so that the check for the
@@ -171,7 +192,7 @@ impl Database {
     {
         let mut backoff = Backoff::new();
         let mut may_have_committed = false;
-        for attempt in 1.. {
+        loop {
             let transaction = self.begin_attempt(may_have_committed);
             let failure = match operation(transaction.clone()).await {
                 Ok(value) => match transaction.commit().await {
@@ -183,12 +204,11 @@ impl Database {
                 },
                 Err(error) => error,
             };
-            if attempt >= ATTEMPTS || !is_retryable(&failure) {
+            if backoff.elapsed() >= GIVE_UP_AFTER || !is_retryable(&failure) {
                 return Err(failure);
             }
             tokio::time::sleep(backoff.next()).await;
         }
-        unreachable!("the loop ends by returning")
     }
 
     /// Reads outside of any transaction's conflicts: a closure over one consistent snapshot, retried when it grew
@@ -203,21 +223,20 @@ impl Database {
         E: From<Error> + AsKvError,
     {
         let mut backoff = Backoff::new();
-        for attempt in 1.. {
+        loop {
             let transaction = self.begin();
             let failure = match operation(transaction.clone()).await {
                 Ok(value) => {
-                    transaction.end_read();
+                    transaction.end_read().await;
                     return Ok(value);
                 }
                 Err(error) => error,
             };
-            if attempt >= ATTEMPTS || !is_retryable(&failure) {
+            if backoff.elapsed() >= GIVE_UP_AFTER || !is_retryable(&failure) {
                 return Err(failure);
             }
             tokio::time::sleep(backoff.next()).await;
         }
-        unreachable!("the loop ends by returning")
     }
 
     /// Reads a range of any size page by page, each page in a transaction of its own when the range is too large for one
@@ -245,6 +264,12 @@ impl Database {
             start = next.into();
         }
     }
+}
+
+/// Ends the client library's thread, as a program must before it returns from `main`.
+#[cfg(feature = "foundationdb")]
+pub fn stop_foundationdb() {
+    ekitei_kv_network::stop();
 }
 
 fn is_retryable<E: AsKvError>(error: &E) -> bool {

@@ -3,6 +3,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// The first pause is at most this long.
 const FIRST: Duration = Duration::from_millis(2);
 /// No pause is longer.
@@ -12,11 +14,17 @@ const LONGEST: Duration = Duration::from_secs(1);
 pub(crate) struct Backoff {
     ceiling: Duration,
     random: u64,
+    began: Instant,
 }
 
 impl Backoff {
     pub(crate) fn new() -> Self {
-        Self { ceiling: FIRST, random: RandomState::new().hash_one(0) | 1 }
+        Self { ceiling: FIRST, random: RandomState::new().hash_one(0) | 1, began: Instant::now() }
+    }
+
+    /// How long the operation has been tried.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// How long to wait before the next attempt: between half the ceiling and all of it; the ceiling doubles.

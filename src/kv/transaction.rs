@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::embedded::{EmbeddedTransaction, WatchHandle};
+#[cfg(feature = "foundationdb")]
+use crate::fdb::{FdbTransaction, FdbWatch};
 use crate::{Error, KeyValue, RangeOptions, Result, Version};
 
 /// A transaction: a handle, cheap to clone, so that a closure can move it into its future.
@@ -22,11 +24,18 @@ pub struct Transaction {
 #[derive(Clone)]
 enum Engine {
     Embedded(Arc<EmbeddedTransaction>),
+    #[cfg(feature = "foundationdb")]
+    FoundationDb(Arc<FdbTransaction>),
 }
 
 impl Transaction {
     pub(crate) fn embedded(transaction: EmbeddedTransaction, may_have_committed: bool) -> Self {
         Self { engine: Engine::Embedded(Arc::new(transaction)), may_have_committed }
+    }
+
+    #[cfg(feature = "foundationdb")]
+    pub(crate) fn foundationdb(transaction: FdbTransaction, may_have_committed: bool) -> Self {
+        Self { engine: Engine::FoundationDb(Arc::new(transaction)), may_have_committed }
     }
 
     /// The value of a key, with a read conflict on it (unless this transaction's own writes decide it).
@@ -36,6 +45,8 @@ impl Transaction {
     pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.get(key, false),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.get(key, false).await,
         }
     }
 
@@ -46,6 +57,8 @@ impl Transaction {
     pub async fn get_snapshot(&self, key: &[u8]) -> Result<Option<Bytes>> {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.get(key, true),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.get(key, true).await,
         }
     }
 
@@ -56,6 +69,8 @@ impl Transaction {
     pub async fn get_range(&self, range: Range<Vec<u8>>, options: RangeOptions) -> Result<Vec<KeyValue>> {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.get_range(range, options),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.get_range(range, options).await,
         }
     }
 
@@ -63,6 +78,8 @@ impl Transaction {
     pub fn set(&self, key: &[u8], value: &[u8]) {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.set(key, value),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.set(key, value),
         }
     }
 
@@ -70,6 +87,8 @@ impl Transaction {
     pub fn clear(&self, key: &[u8]) {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.clear(key),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.clear(key),
         }
     }
 
@@ -77,6 +96,8 @@ impl Transaction {
     pub fn clear_range(&self, range: Range<Vec<u8>>) {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.clear_range(range),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.clear_range(range),
         }
     }
 
@@ -85,6 +106,8 @@ impl Transaction {
     pub fn add(&self, key: &[u8], delta: i64) {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.add(key, delta),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.add(key, delta),
         }
     }
 
@@ -93,6 +116,8 @@ impl Transaction {
     pub fn set_versionstamped_key(&self, key: &[u8], offset: usize, value: &[u8]) {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.set_versionstamped_key(key, offset, value),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.set_versionstamped_key(key, offset, value),
         }
     }
 
@@ -101,6 +126,8 @@ impl Transaction {
     pub fn set_versionstamped_value(&self, key: &[u8], value: &[u8], offset: usize) {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.set_versionstamped_value(key, value, offset),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.set_versionstamped_value(key, value, offset),
         }
     }
 
@@ -109,6 +136,8 @@ impl Transaction {
     pub fn add_read_conflict(&self, range: Range<Vec<u8>>) {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.add_read_conflict(range),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.add_read_conflict(range),
         }
     }
 
@@ -116,6 +145,8 @@ impl Transaction {
     pub fn add_write_conflict(&self, range: Range<Vec<u8>>) {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.add_write_conflict(range),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.add_write_conflict(range),
         }
     }
 
@@ -124,6 +155,10 @@ impl Transaction {
     pub fn watch(&self, key: &[u8]) -> Watch {
         match &self.engine {
             Engine::Embedded(transaction) => Watch { engine: WatchEngine::Embedded(transaction.watch(key)) },
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => {
+                Watch { engine: WatchEngine::FoundationDb(transaction.watch(key)) }
+            }
         }
     }
 
@@ -134,6 +169,8 @@ impl Transaction {
     pub async fn read_version(&self) -> Result<Version> {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.read_version(),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.read_version().await,
         }
     }
 
@@ -147,6 +184,8 @@ impl Transaction {
     pub fn size(&self) -> usize {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.size(),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.size(),
         }
     }
 
@@ -157,13 +196,17 @@ impl Transaction {
     pub async fn commit(self) -> Result<Version> {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.commit().await,
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.commit().await,
         }
     }
 
     /// Ends a transaction whose writes are not wanted; its watches begin.
-    pub(crate) fn end_read(self) {
+    pub(crate) async fn end_read(self) {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.end_read(),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.end_read().await,
         }
     }
 }
@@ -175,6 +218,8 @@ pub struct Watch {
 
 enum WatchEngine {
     Embedded(WatchHandle),
+    #[cfg(feature = "foundationdb")]
+    FoundationDb(FdbWatch),
 }
 
 impl Watch {
@@ -189,6 +234,8 @@ impl Watch {
                 let ended = |_| Error::Unavailable("the watch was cancelled".into());
                 (&mut watch.woken).await.map_err(ended)
             }
+            #[cfg(feature = "foundationdb")]
+            WatchEngine::FoundationDb(watch) => watch.changed().await,
         }
     }
 }
