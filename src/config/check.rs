@@ -87,7 +87,6 @@ impl Checks {
         if blobs.grace_period < config.smtp.timeouts.store {
             self.error("blobs.gracePeriod", blobs.grace_period, "must be longer than smtp.timeouts.store, or a body could be removed while it is being written");
         }
-        self.not_zero("blobs.collectInterval", blobs.collect_interval);
     }
 
     fn listeners(&mut self, config: &Config) {
@@ -302,13 +301,7 @@ impl Checks {
             MAX_BATCH,
             "transactions end at 10 MB",
         );
-        if batch.max_delay > Duration::seconds(1) {
-            self.warn(
-                "mailstore.deliveryBatch.maxDelay",
-                batch.max_delay,
-                "is added to the time of every delivery",
-            );
-        }
+        self.not_zero("mailstore.maintenanceInterval", config.mailstore.maintenance_interval);
     }
 
     fn process(&mut self, config: &Config) {

@@ -282,7 +282,7 @@ smtp:
   maxCommandLength: 4096
   timeouts: { command: 5m }
   submission: { allowInsecureAuth: '${UNSET:-true}' }
-mailstore: { trashRetention: 0 }
+imap: { idleKeepalive: 0 }
 admin: { token: '${SECRET}' }
 ",
         )

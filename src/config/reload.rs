@@ -13,19 +13,25 @@ pub struct Change {
     pub live: bool,
 }
 
-/// Sections that are read where they are used, so that a change takes effect in a running service: certificates
-/// (on the next handshake), limits and rates (on the next connection or command), the log level.
-const LIVE: &[&str] = &["tls", "limits", "smtp", "imap", "pop3", "mailstore", "admin", "log", "shutdown"];
-
-/// Parts of [`LIVE`] sections that are fixed when the service starts: sizes of pools and caches, and the format
-/// of lines that are being written.
-const FIXED: &[&str] = &[
-    "log.format",
-    "smtp.maxBodiesInFlight",
-    "imap.maxBodiesInFlight",
-    "mailstore.viewCacheSize",
-    "mailstore.deliveryBatch",
+/// What is read where it is used, or put in force by a reload, so that a change takes effect in a running service:
+/// certificates (on the next handshake), limits and rates (on the next connection or command), the log level.
+const LIVE: &[&str] = &[
+    "tls",
+    "limits",
+    "smtp",
+    "imap",
+    "pop3",
+    "directory",
+    "mailstore.defaultQuota",
+    "admin",
+    "log",
+    "shutdown",
 ];
+
+/// Parts of [`LIVE`] that are fixed when the service starts: sizes of pools, and the format of lines that are being
+/// written.
+const FIXED: &[&str] =
+    &["limits.tlsHandshakeTimeout", "log.format", "smtp.maxBodiesInFlight", "imap.maxBodiesInFlight"];
 
 /// Every key that differs between `old` and `new`, in the order of the names. Lists count as one key.
 pub fn changes(old: &Config, new: &Config) -> Vec<Change> {

@@ -23,6 +23,19 @@ section! {
         plus_addressing_separator: String = "+".to_owned(),
         /// How long the answer to a failed login takes at least, so that guessing is slow.
         failed_login_delay: Duration = Duration::seconds(1),
+        /// The domain of login names that have none, such as `alice`; without it they are refused.
+        default_domain: Option<String> = None,
+        /// Where mail to `postmaster` without a domain goes, and mail to postmaster@ and abuse@ of domains that name
+        /// nobody.
+        postmaster: Option<String> = None,
+        /// The fewest characters of a new password.
+        #[schemars(range(min = 1, max = 128))]
+        password_min_length: u32 = 8,
+        /// The most app passwords of one account.
+        max_app_passwords: u32 = 50,
+        /// How many aliases and groups may lie behind one another.
+        #[schemars(range(min = 1, max = 100))]
+        max_expansion_depth: u32 = 10,
         /// The most members, over all levels, that one alias or group may expand to.
         #[schemars(range(min = 1))]
         max_expansion: u32 = 10_000,

@@ -87,16 +87,11 @@ section! {
         inline_limit: ByteSize = ByteSize::kib(256),
         /// The zstd level, 1 to 19; 0 keeps bodies as they come.
         #[schemars(range(min = 0, max = 19))]
-        compression_level: i32 = 3,
+        compression_level: i32 = 1,
         /// How long a body that nothing refers to is kept before the collector removes it. Longer than any
         /// read or write of a body takes.
         grace_period: Duration = Duration::hours(1),
-        /// How often the collector looks for bodies to remove.
-        collect_interval: Duration = Duration::minutes(10),
-        /// How many bodies the collector removes in one transaction.
-        #[schemars(range(min = 1, max = 10_000))]
-        collect_batch: u32 = 200,
         /// Memory for the cache of bodies that are read often.
-        cache_size: ByteSize = ByteSize::mib(64),
+        cache_size: ByteSize = ByteSize::mib(16),
     }
 }
