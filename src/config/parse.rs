@@ -349,7 +349,9 @@ pop3: { allowInsecureAuth: perhaps }
         let found = problems("store: { kind: embedded, clusterFile: x }");
         assert_eq!(
             found,
-            ["store.clusterFile: there is no such key; allowed here: kind, path, cacheSize, verify"]
+            [
+                "store.clusterFile: there is no such key; allowed here: kind, path, cacheSize, writeBuffer, verify"
+            ]
         );
         assert_eq!(problems("store: { path: x }"), ["store.kind: must be one of embedded, foundationdb"]);
     }

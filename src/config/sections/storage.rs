@@ -12,10 +12,10 @@ use crate::{ByteSize, Duration};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verify {
-    /// Read and check everything: takes as long as reading the store.
-    Full,
-    /// Check the log and what recovery needs; data blocks are checked when they are read.
+    /// Every byte of every file: damage is found before anything is served. Takes as long as reading the store.
     #[default]
+    Full,
+    /// The lists of files, and that the files are there; blocks are checked when they are read.
     Quick,
 }
 
@@ -31,6 +31,9 @@ pub enum Store {
         /// Memory for the cache of data blocks.
         #[serde(default = "default_cache_size")]
         cache_size: ByteSize,
+        /// Memory for rows that are not in a table on disk yet; up to four times as much under load.
+        #[serde(default = "default_write_buffer")]
+        write_buffer: ByteSize,
         /// How thoroughly files are checked at start.
         #[serde(default)]
         verify: Verify,
@@ -49,7 +52,11 @@ fn default_store_path() -> PathBuf {
 }
 
 fn default_cache_size() -> ByteSize {
-    ByteSize::mib(64)
+    ByteSize::mib(32)
+}
+
+fn default_write_buffer() -> ByteSize {
+    ByteSize::mib(16)
 }
 
 fn default_cluster_file() -> PathBuf {
@@ -61,6 +68,7 @@ impl Default for Store {
         Self::Embedded {
             path: default_store_path(),
             cache_size: default_cache_size(),
+            write_buffer: default_write_buffer(),
             verify: Verify::default(),
         }
     }
