@@ -1,0 +1,271 @@
+//! The message: DATA and BDAT, and the reply that is a promise.
+
+use std::time::Duration;
+
+use bytes::Buf;
+use ekitei_directory::{AccountId, EmailAddress};
+use ekitei_mailstore::envelope::{Address, envelope};
+use ekitei_net::BytePermit;
+use ekitei_telemetry::Timer;
+use tokio::time::Instant;
+
+use super::{Conversation, End, Step};
+use crate::body::Body;
+use crate::message::{self, Message, Submission};
+use crate::proto::bdat::ChunkReader;
+use crate::proto::data::{DataReader, Defects};
+use crate::proto::reply::{self, Reply};
+use crate::session::{Role, Transaction};
+use crate::trace::{self, Received};
+
+/// A message on its way in.
+pub(super) struct Incoming {
+    /// None if there was no memory even to begin with.
+    body: Option<Body>,
+    chunks: ChunkReader,
+    /// When it has to be complete.
+    deadline: Instant,
+}
+
+/// What was found out about a message besides its octets.
+struct Shape {
+    defects: Defects,
+    longest_line: usize,
+}
+
+impl Conversation {
+    fn begin_message(&self) -> Incoming {
+        let body = self.session.transaction().and_then(|transaction| {
+            let trace = self.trace_fields(transaction);
+            Body::new(&trace, self.offer.max_size, &self.server.bodies)
+        });
+        let deadline = Instant::now() + self.config.smtp.timeouts.data_end.get();
+        Incoming { body, chunks: ChunkReader::default(), deadline }
+    }
+
+    /// Return-Path and Received.
+    fn trace_fields(&self, transaction: &Transaction) -> String {
+        let hello = self.session.hello();
+        let received = Received {
+            client_name: hello.map_or("", |hello| &hello.name),
+            client: self.peer(),
+            hostname: &self.config.hostname,
+            role: self.offer.role,
+            extended: hello.is_some_and(|hello| hello.extended),
+            cipher: self.io.connection.tls.as_ref().map(|tls| tls.cipher.as_str()),
+            authenticated: self.session.account().is_some(),
+            smtputf8: transaction.parameters.smtputf8,
+            id: &transaction.id,
+            recipient: match transaction.recipients.as_slice() {
+                [only] => Some(only.path.as_str()),
+                _ => None,
+            },
+            time: (self.server.context.clock)(),
+        };
+        trace::return_path(&transaction.sender) + &received.field()
+    }
+
+    pub(super) async fn receive_data(&mut self) -> Step {
+        let mut incoming = self.begin_message();
+        if incoming.body.is_none() {
+            // Better said now than after the client has sent everything.
+            self.session.finish();
+            return self.answer(reply::NO_MEMORY).await;
+        }
+        self.io.queue(&reply::SEND_DATA);
+        self.io.flush().await?;
+        let mut reader = DataReader::default();
+        let mut patience = self.config.smtp.timeouts.data_init.get();
+        loop {
+            if self.io.input.is_empty() {
+                self.wait_for_block(patience, incoming.deadline).await?;
+                patience = self.config.smtp.timeouts.data_block.get();
+            }
+            let body = &mut incoming.body;
+            let used = reader.feed(&self.io.input, |octets| {
+                if let Some(body) = body {
+                    body.push(octets);
+                }
+            });
+            if let Some(used) = used {
+                self.io.input.advance(used);
+                break;
+            }
+            self.io.input.clear();
+            self.give_up_if_hopeless(&incoming)?;
+        }
+        let shape = Shape { defects: reader.defects(), longest_line: reader.longest_line() };
+        self.finish_message(incoming, shape).await
+    }
+
+    pub(super) async fn receive_chunk(&mut self, size: u64, last: bool) -> Step {
+        let mut incoming = self.incoming.take().unwrap_or_else(|| self.begin_message());
+        let mut left = size;
+        while left > 0 {
+            if self.io.input.is_empty() {
+                let patience = self.config.smtp.timeouts.data_block.get();
+                self.wait_for_block(patience, incoming.deadline).await?;
+            }
+            let taken = usize::try_from(left).unwrap_or(usize::MAX).min(self.io.input.len());
+            let octets = &self.io.input[..taken];
+            incoming.chunks.feed(octets);
+            if let Some(body) = &mut incoming.body {
+                body.push(octets);
+            }
+            self.io.input.advance(taken);
+            left -= taken as u64;
+            self.give_up_if_hopeless(&incoming)?;
+        }
+        self.session.chunk_received();
+        if last {
+            let chunks = incoming.chunks;
+            let shape = Shape { defects: chunks.defects(), longest_line: chunks.longest_line() };
+            return self.finish_message(incoming, shape).await;
+        }
+        if let Some(refusal) = incoming.refusal() {
+            // The rest of the message would be in vain (RFC 3030 §2).
+            self.session.finish();
+            return self.answer(refusal).await;
+        }
+        self.incoming = Some(incoming);
+        self.answer(reply::CHUNK_OK).await
+    }
+
+    /// Reads past a chunk that has no place.
+    pub(super) async fn skip_chunk(&mut self, size: u64) -> Step {
+        if size / 2 > self.offer.max_size {
+            return Err(End::Say(reply::TOO_LARGE));
+        }
+        let deadline = Instant::now() + self.config.smtp.timeouts.data_end.get();
+        let mut left = size;
+        while left > 0 {
+            if self.io.input.is_empty() {
+                self.wait_for_block(self.config.smtp.timeouts.data_block.get(), deadline).await?;
+            }
+            let taken = usize::try_from(left).unwrap_or(usize::MAX).min(self.io.input.len());
+            self.io.input.advance(taken);
+            left -= taken as u64;
+        }
+        Ok(())
+    }
+
+    /// Waits for octets of a message. A shutdown does not end it: the grace does.
+    async fn wait_for_block(&mut self, patience: Duration, deadline: Instant) -> Step {
+        self.io.flush().await?;
+        let until = deadline.min(Instant::now() + patience);
+        match tokio::time::timeout_at(until, self.io.fill_block()).await {
+            Ok(filled) => Ok(filled?),
+            Err(_) => Err(End::Say(reply::TIMEOUT)),
+        }
+    }
+
+    /// A message that is over the limit is read to its end, so that the client hears why; but not for ever.
+    fn give_up_if_hopeless(&self, incoming: &Incoming) -> Step {
+        match &incoming.body {
+            Some(body) if body.is_hopeless() => Err(End::Say(reply::TOO_LARGE)),
+            None if incoming.chunks.size() / 2 > self.offer.max_size => Err(End::Say(reply::NO_MEMORY)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Delivers a message that is complete, and answers: once, or over LMTP for each recipient (RFC 2033 §4.2).
+    async fn finish_message(&mut self, incoming: Incoming, shape: Shape) -> Step {
+        if self.io.input.is_empty() {
+            self.io.input = bytes::BytesMut::new();
+        }
+        let Some(transaction) = self.session.finish() else { return self.answer(reply::MAIL_FIRST).await };
+        let timer = Timer::start();
+        let received = incoming.body.as_ref().map_or(0, Body::received);
+        let verdicts = match self.prepare(incoming, &shape, &transaction).await {
+            Ok((message, _memory)) => {
+                let timeout = self.config.smtp.timeouts.store.get();
+                self.server.deliver(&transaction, message, self.offer.role, timeout).await
+            }
+            Err(refusal) => vec![Err(refusal); transaction.recipients.len()],
+        };
+        timer.observe(&self.server.context.metrics.delivery_seconds);
+        self.record(&transaction, received, &verdicts);
+        let replies = if self.offer.role == Role::Lmtp { verdicts.len() } else { 1 };
+        for verdict in verdicts.into_iter().take(replies) {
+            self.io.queue(&match verdict {
+                Ok(()) => reply::OK.with_text(format!("OK, message {}", transaction.id)),
+                Err(refusal) => refusal,
+            });
+        }
+        Ok(())
+    }
+
+    /// What is to be stored, with the memory it holds; or why this message cannot be accepted from this client.
+    async fn prepare(
+        &self,
+        incoming: Incoming,
+        shape: &Shape,
+        transaction: &Transaction,
+    ) -> Result<(Message, Option<BytePermit>), Reply> {
+        let limits = &self.config.smtp;
+        let (octets, start, memory) = incoming.body.ok_or(reply::NO_MEMORY)?.finish()?;
+        message::check_octets(shape.defects, shape.longest_line, limits)?;
+        let mut message = Message::new(octets, start);
+        message.check_header(transaction, limits)?;
+        match self.session.account() {
+            Some(account) => {
+                self.check_authors(account.account, &message).await?;
+                let (hostname, time) = (self.config.hostname.as_str(), (self.server.context.clock)());
+                message.settle(Some(&Submission { id: &transaction.id, hostname, time }));
+            }
+            None => message.settle(None),
+        }
+        Ok((message, memory))
+    }
+
+    /// Users may write only in their own name: From, and Sender where there is one (RFC 6409 §8.1).
+    async fn check_authors(&self, account: AccountId, message: &Message) -> Result<(), Reply> {
+        let envelope = envelope(message.fields());
+        let authors: Vec<&Address> = envelope.from.iter().filter(|author| author.host.is_some()).collect();
+        if message.header.from_fields != 1 || authors.is_empty() {
+            return Err(reply::FROM_MISSING);
+        }
+        let senders = envelope.sender.iter().filter(|sender| sender.host.is_some());
+        for author in authors.into_iter().chain(senders) {
+            let local = author.mailbox.as_deref().unwrap_or_default();
+            let domain = author.host.as_deref().unwrap_or_default();
+            let address =
+                EmailAddress::parse(&format!("{local}@{domain}")).map_err(|_| reply::FROM_MISSING)?;
+            if !self.owns(account, &address).await? {
+                return Err(reply::FROM_NOT_OWNED);
+            }
+        }
+        Ok(())
+    }
+
+    /// Logs and counts what became of a message.
+    fn record(&mut self, transaction: &Transaction, size: u64, verdicts: &[Result<(), Reply>]) {
+        let accepted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
+        let refusal = verdicts.iter().find_map(|verdict| verdict.as_ref().err());
+        let outcome = match refusal {
+            None => "accepted",
+            Some(_) if accepted > 0 => "partial",
+            Some(refusal) if refusal.is_temporary() => "deferred",
+            Some(_) => "rejected",
+        };
+        let metrics = &self.server.context.metrics;
+        metrics.messages.with(&[self.offer.role.name(), outcome]).inc();
+        if accepted > 0 {
+            metrics.message_bytes.observe(size as f64);
+            self.patience.message_accepted();
+        }
+        let reason = refusal.and_then(|refusal| refusal.enhanced);
+        let recipients = verdicts.len();
+        tracing::info!(message = %transaction.id, size, recipients, accepted, outcome, reason, "message received");
+    }
+}
+
+impl Incoming {
+    /// Why the message cannot be accepted, as far as its chunks so far tell.
+    fn refusal(&self) -> Option<Reply> {
+        match &self.body {
+            None => Some(reply::NO_MEMORY),
+            Some(body) => body.refusal().cloned(),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The end of a message: one delivery for all its recipients, and the replies that follow from it.
+//!
+//! Over LMTP each recipient gets its own reply. SMTP has one reply for all of them, and there is no queue yet that could notify the sender
+//! of some. So what can be known before is looked at before: if one recipient cannot have the message (its account got full
+//! since RCPT, or the message was delivered to it before), nobody gets it, and the reply says so. A client that tries
+//! again is told at RCPT which recipient it is, and delivers to the others. After these checks quotas are not enforced again for
+//! a message with several accounts: a full account is exceeded by what is being delivered in that moment, instead of a message being
+//! lost for it or delivered twice to the others. Only if the store fails in the middle of a delivery so large that it takes
+//! several transactions can some recipients have a message that is answered with `451`; it is then repeated, as RFC
+//! 5321 §6.1 prefers to losing it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ekitei_directory::{AccountId, LocalRecipient};
+use ekitei_mailstore::{Delivery, Error, Flags, Folder, MailboxName, Target};
+
+use crate::message::Message;
+use crate::proto::reply::{self, Reply};
+use crate::server::Server;
+use crate::session::{Role, Transaction};
+
+/// What became of each recipient.
+type Verdicts = Vec<Result<(), Reply>>;
+
+impl Server {
+    /// Delivers a message to all its recipients: one result for each, in order. For SMTP either all are `Ok`, or all have the same
+    /// refusal.
+    pub(crate) async fn deliver(
+        &self,
+        transaction: &Transaction,
+        message: Message,
+        role: Role,
+        store_timeout: Duration,
+    ) -> Verdicts {
+        let mut verdicts = self.foresee(transaction, &message).await;
+        if role != Role::Lmtp
+            && let Some(refusal) = verdicts.iter().find_map(|verdict| verdict.as_ref().err().cloned())
+        {
+            return vec![Err(refusal); verdicts.len()];
+        }
+        let strict = self.enforces_quota(transaction, role);
+        let mut targets: Vec<Target> = Vec::new();
+        let mut never_fits = HashMap::new();
+        for (recipient, verdict) in transaction.recipients.iter().zip(&mut verdicts) {
+            for account in recipient.accounts.iter().filter(|_| verdict.is_ok()) {
+                if let Entry::Vacant(first) = never_fits.entry(account.account) {
+                    let quota = if strict { self.quota(account.account).await } else { None };
+                    first.insert(quota.is_some_and(|quota| message.size() > quota));
+                    targets.push(target(account, quota));
+                }
+            }
+        }
+        if targets.is_empty() {
+            return verdicts;
+        }
+        let outcomes = self.store(message, targets, store_timeout).await;
+        for (recipient, verdict) in transaction.recipients.iter().zip(&mut verdicts) {
+            for account in &recipient.accounts {
+                if let (Ok(()), Some(Err(refusal))) = (&*verdict, outcomes.get(&account.account)) {
+                    let never = *refusal == reply::MAILBOX_FULL && never_fits[&account.account];
+                    *verdict = Err(if never { reply::MAILBOX_TOO_SMALL } else { refusal.clone() });
+                }
+            }
+        }
+        if role == Role::Lmtp { verdicts } else { agree(verdicts) }
+    }
+
+    /// Which recipients cannot have the message, as far as it can be known.
+    async fn foresee(&self, transaction: &Transaction, message: &Message) -> Verdicts {
+        let delivered_to = message.delivered_to();
+        let several = transaction.account_count() > 1;
+        let mut verdicts = Vec::with_capacity(transaction.recipients.len());
+        for recipient in &transaction.recipients {
+            let mut verdict = Ok(());
+            for account in &recipient.accounts {
+                if delivered_to.contains(&account.address) {
+                    verdict = Err(reply::DELIVERY_LOOP);
+                } else if several && verdict.is_ok() {
+                    verdict = self.check_quota(account.account, message.size()).await;
+                }
+            }
+            verdicts.push(verdict);
+        }
+        verdicts
+    }
+
+    /// Whether a refusal by one account concerns nobody else, so that its quota can be enforced within the delivery.
+    fn enforces_quota(&self, transaction: &Transaction, role: Role) -> bool {
+        transaction.account_count() == 1
+            || role == Role::Lmtp
+                && transaction.recipients.iter().all(|recipient| recipient.accounts.len() == 1)
+    }
+
+    async fn quota(&self, account: AccountId) -> Option<u64> {
+        // It was known at RCPT; if it is not now, what RCPT found counts.
+        self.context.directory.quota(account).await.ok().flatten()
+    }
+
+    /// Stores the message, and returns what became of each account.
+    async fn store(
+        &self,
+        message: Message,
+        targets: Vec<Target>,
+        timeout: Duration,
+    ) -> HashMap<AccountId, Result<(), Reply>> {
+        let accounts: Vec<AccountId> = targets.iter().map(|target| target.account).collect();
+        let delivery = Delivery { message: message.into_bytes(), received: (self.context.clock)(), targets };
+        let outcome = tokio::time::timeout(timeout, self.context.mailstore.deliver(delivery)).await;
+        let all = |refusal: Reply| accounts.iter().map(|account| (*account, Err(refusal.clone()))).collect();
+        match outcome {
+            Ok(Ok(outcomes)) => {
+                let each =
+                    outcomes.into_iter().map(|outcome| outcome.map(|_| ()).map_err(|error| refusal(&error)));
+                let outcomes: HashMap<_, _> = accounts.iter().copied().zip(each).collect();
+                if outcomes.len() == accounts.len() {
+                    return outcomes;
+                }
+                tracing::error!("the mailstore did not answer for each account");
+                all(reply::TEMPORARY)
+            }
+            Ok(Err(error)) => all(refusal(&error)),
+            Err(_) => {
+                tracing::warn!(seconds = timeout.as_secs(), "a delivery takes too long");
+                all(reply::TEMPORARY)
+            }
+        }
+    }
+}
+
+/// One verdict for all recipients: if some have the message and others not, it has to come again.
+fn agree(verdicts: Verdicts) -> Verdicts {
+    let Some(refusal) = verdicts.iter().find_map(|verdict| verdict.as_ref().err().cloned()) else {
+        return verdicts;
+    };
+    let partial = verdicts.iter().any(Result::is_ok);
+    if partial {
+        tracing::warn!(
+            "a message was stored for some of its recipients only; the client is asked to repeat it"
+        );
+    }
+    let refusal = if partial { reply::TEMPORARY } else { refusal };
+    vec![Err(refusal); verdicts.len()]
+}
+
+fn target(recipient: &LocalRecipient, quota: Option<u64>) -> Target {
+    let named = recipient.detail.as_deref().and_then(|detail| MailboxName::new(detail).ok());
+    Target {
+        account: recipient.account,
+        folder: named.map_or(Folder::Inbox, Folder::Named),
+        flags: Flags::NONE,
+        quota,
+        header: Bytes::from(format!("Delivered-To: {}\r\n", recipient.address.to_wire())),
+    }
+}
+
+fn refusal(error: &Error) -> Reply {
+    match error {
+        Error::OverQuota => reply::MAILBOX_FULL,
+        Error::TooLarge => reply::TOO_LARGE,
+        Error::Body(_) => {
+            tracing::warn!(%error, "a message body cannot be stored");
+            reply::NO_MEMORY
+        }
+        _ => {
+            tracing::warn!(%error, "a message cannot be stored");
+            reply::TEMPORARY
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn smtp_repeats_a_message_that_only_some_have() {
+        let some = vec![Ok(()), Err(reply::MAILBOX_FULL)];
+        assert_eq!(agree(some), vec![Err(reply::TEMPORARY); 2]);
+        let none = vec![Err(reply::TOO_LARGE), Err(reply::TOO_LARGE)];
+        assert_eq!(agree(none.clone()), none);
+        assert_eq!(agree(vec![Ok(()), Ok(())]), vec![Ok(()), Ok(())]);
+    }
+}

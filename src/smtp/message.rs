@@ -1,0 +1,179 @@
+//! A message that came in whole: what must not be in it, what is taken out of it, and what is put in front of it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ekitei_config::Smtp;
+use ekitei_directory::EmailAddress;
+
+use crate::header::Header;
+use crate::proto::data::Defects;
+use crate::proto::reply::{self, Reply};
+use crate::session::Transaction;
+use crate::trace;
+
+/// A message behind its trace fields.
+#[derive(Debug)]
+pub(crate) struct Message {
+    octets: Vec<u8>,
+    /// Where the message as received begins.
+    start: usize,
+    /// Its header; ranges count from `start`.
+    pub(crate) header: Header,
+}
+
+/// Refuses what no message may have.
+pub(crate) fn check_octets(defects: Defects, longest_line: usize, limits: &Smtp) -> Result<(), Reply> {
+    if defects.bare_newline {
+        Err(reply::BARE_NEWLINE)
+    } else if defects.nul {
+        Err(reply::NUL)
+    } else if longest_line > limits.max_line_length.as_usize() {
+        Err(reply::LONG_LINE)
+    } else {
+        Ok(())
+    }
+}
+
+impl Message {
+    /// A message that begins at `start`, behind its trace fields.
+    pub(crate) fn new(octets: Vec<u8>, start: usize) -> Self {
+        let header = Header::scan(&octets[start..]);
+        Self { octets, start, header }
+    }
+
+    /// Refuses what the header of this transaction's message must not have.
+    pub(crate) fn check_header(&self, transaction: &Transaction, limits: &Smtp) -> Result<(), Reply> {
+        if self.header.length > limits.max_header_size.as_usize() {
+            Err(reply::LARGE_HEADER)
+        } else if self.header.hops > limits.max_hops {
+            Err(reply::TOO_MANY_HOPS)
+        } else if self.header.has_utf8 && !transaction.parameters.smtputf8 {
+            Err(reply::HEADER_NEEDS_UTF8)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The header fields as received.
+    pub(crate) fn fields(&self) -> &[u8] {
+        &self.octets[self.start..self.start + self.header.length]
+    }
+
+    /// The addresses of its Delivered-To fields.
+    pub(crate) fn delivered_to(&self) -> Vec<EmailAddress> {
+        let message = &self.octets[self.start..];
+        let address = |range: &std::ops::Range<usize>| {
+            let value = std::str::from_utf8(&message[range.clone()]).ok()?;
+            EmailAddress::parse(value.trim().trim_start_matches('<').trim_end_matches('>')).ok()
+        };
+        self.header.delivered_to.iter().filter_map(address).collect()
+    }
+
+    /// Octets of the message with its trace fields.
+    pub(crate) fn size(&self) -> u64 {
+        self.octets.len() as u64
+    }
+
+    /// Takes out Return-Path fields, whose place is only in front (RFC 5321 §4.4); for a `submission`, also Bcc, and puts in the Date and
+    /// Message-ID that it lacks (RFC 6409 §8). A message without header gets the empty line that keeps ours off its text.
+    pub(crate) fn settle(&mut self, submission: Option<&Submission<'_>>) {
+        let header = &self.header;
+        let mut added = String::new();
+        let mut removed = header.return_path.clone();
+        if let Some(submission) = submission {
+            added = submission.missing_fields(header);
+            removed.extend(header.bcc.iter().cloned());
+            removed.sort_by_key(|range| range.start);
+        }
+        if header.missing {
+            added.push_str("\r\n");
+        }
+        if added.is_empty() && removed.is_empty() {
+            return;
+        }
+        let fields = self.fields();
+        let mut settled = added.into_bytes();
+        let mut kept_from = 0;
+        for range in removed {
+            settled.extend_from_slice(&fields[kept_from..range.start]);
+            kept_from = range.end;
+        }
+        settled.extend_from_slice(&fields[kept_from..]);
+        self.octets.splice(self.start..self.start + self.header.length, settled);
+    }
+
+    /// The octets to store.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        Bytes::from(self.octets)
+    }
+}
+
+/// What the submission server adds where it is missing.
+#[derive(Debug)]
+pub(crate) struct Submission<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) hostname: &'a str,
+    pub(crate) time: Duration,
+}
+
+impl Submission<'_> {
+    fn missing_fields(&self, header: &Header) -> String {
+        let mut fields = String::new();
+        if !header.has_date {
+            fields.push_str(&format!("Date: {}\r\n", trace::date(self.time)));
+        }
+        if !header.has_message_id {
+            fields.push_str(&format!("Message-ID: <{}@{}>\r\n", self.id, self.hostname));
+        }
+        fields
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &[u8] = b"Received: here\r\n";
+
+    fn settled(message: &[u8], submission: Option<&Submission<'_>>) -> String {
+        let mut message = Message::new([TRACE, message].concat(), TRACE.len());
+        message.settle(submission);
+        String::from_utf8_lossy(&message.into_bytes()).into_owned()
+    }
+
+    #[test]
+    fn a_received_message_loses_only_its_return_path() {
+        let message = b"Return-Path: <a@b>\r\nSubject: x\r\nReturn-Path:\r\n <c@d>\r\nBcc: e\r\n\r\nReturn-Path: body\r\n";
+        assert_eq!(
+            settled(message, None),
+            "Received: here\r\nSubject: x\r\nBcc: e\r\n\r\nReturn-Path: body\r\n"
+        );
+        assert_eq!(settled(b"A: b\r\n\r\n", None), "Received: here\r\nA: b\r\n\r\n");
+    }
+
+    #[test]
+    fn a_submitted_message_is_repaired() {
+        let submission = Submission { id: "1a", hostname: "h.test", time: Duration::ZERO };
+        assert_eq!(
+            settled(b"Bcc: e\r\nFrom: a\r\nReturn-Path: x\r\n\r\nb", Some(&submission)),
+            "Received: here\r\nDate: Thu, 1 Jan 1970 00:00:00 +0000\r\nMessage-ID: <1a@h.test>\r\nFrom: a\r\n\r\nb"
+        );
+        let whole = b"Date: d\r\nMessage-Id: m\r\nFrom: a\r\n\r\nb";
+        assert_eq!(settled(whole, Some(&submission)).as_bytes(), [TRACE, whole].concat());
+    }
+
+    #[test]
+    fn text_without_a_header_does_not_become_one() {
+        assert_eq!(settled(b"hello\r\n", None), "Received: here\r\n\r\nhello\r\n");
+        assert_eq!(settled(b"\r\nhello\r\n", None), "Received: here\r\n\r\nhello\r\n");
+    }
+
+    #[test]
+    fn addresses_of_earlier_deliveries_are_known() {
+        let message =
+            Message::new(b"Delivered-To: Alice@Example.test\r\nDelivered-To: junk\r\n\r\n".to_vec(), 0);
+        let addresses: Vec<_> = message.delivered_to().iter().map(EmailAddress::to_wire).collect();
+        assert_eq!(addresses, ["Alice@example.test"]);
+    }
+}

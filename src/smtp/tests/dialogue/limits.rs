@@ -1,0 +1,213 @@
+//! Every limit has its reply.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use ekitei_config::{ByteSize, Protocol};
+use ekitei_net::{Handler as _, Refusal};
+
+use crate::support::{STRANGER, World};
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_refused_as_early_as_possible() {
+    let world = World::with(|config| config.smtp.max_message_size = ByteSize::bytes(1000)).await;
+    let mut client = world.mx().await;
+    client.ask("MAIL FROM:<a@b.test> SIZE=1001", "552 5.3.4 ").await;
+    client.envelope("a@b.test", &["alice@example.test"]).await;
+    assert!(client.data("x".repeat(999)).await.starts_with("552 5.3.4 "), "the CRLF counts");
+    client.envelope("a@b.test", &["alice@example.test"]).await;
+    assert!(client.data("x".repeat(998)).await.starts_with("250 "), "the trace fields do not count");
+    client.envelope("a@b.test", &["alice@example.test"]).await;
+    client.send(format!("BDAT 1100\r\n{}", "x".repeat(1100))).await;
+    client.expect("552 5.3.4 ").await;
+    client.send("BDAT 1 LAST\r\nx").await;
+    client.expect("503 5.5.1 ").await;
+    client.ask("NOOP", "250 ").await;
+    client.envelope("a@b.test", &["alice@example.test"]).await;
+    client.ask("DATA", "354 ").await;
+    client.send("x".repeat(5000)).await;
+    client.expect("552 5.3.4 ").await;
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn memory_for_messages_in_flight_is_bounded_and_given_back() {
+    let world = World::with(|config| config.smtp.max_bodies_in_flight = ByteSize::kib(100)).await;
+    let mut client = world.mx().await;
+    client.envelope("a@b.test", &["alice@example.test"]).await;
+    assert!(client.data("x\r\n".repeat(50_000)).await.starts_with("452 4.3.1 "));
+    assert_eq!(world.server.bodies_in_flight().used(), 0);
+    client.envelope("a@b.test", &["alice@example.test"]).await;
+    client.ask("DATA", "354 ").await;
+    client.send("x\r\n".repeat(20_000)).await;
+    while world.server.bodies_in_flight().used() < 60_000 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut other = world.mx().await;
+    other.envelope("a@b.test", &["alice@example.test"]).await;
+    assert!(other.data("x\r\n".repeat(15_000)).await.starts_with("452 4.3.1 "));
+    client.send(".\r\n").await;
+    client.expect("250 2.0.0 ").await;
+    other.envelope("a@b.test", &["alice@example.test"]).await;
+    assert!(other.data("x\r\n".repeat(15_000)).await.starts_with("250 "));
+    assert_eq!(world.server.bodies_in_flight().used(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_gives_its_memory_back() {
+    let world = World::new().await;
+    let mut client = world.mx().await;
+    client.envelope("a@b.test", &["alice@example.test"]).await;
+    client.send(format!("BDAT 20000\r\n{}", "x".repeat(20_000))).await;
+    client.expect("250 ").await;
+    assert!(world.server.bodies_in_flight().used() >= 20_000);
+    drop(client);
+    while world.server.bodies_in_flight().used() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(world.inbox("alice").await.is_empty());
+}
+
+#[tokio::test]
+async fn recipients_of_a_message_are_bounded() {
+    let world = World::with(|config| config.smtp.max_recipients = 1).await;
+    let mut client = world.mx().await;
+    client.envelope("a@b.test", &["alice@example.test"]).await;
+    client.ask("RCPT TO:<bob@example.test>", "452 4.5.3 ").await;
+    assert!(client.data("x").await.starts_with("250 "));
+}
+
+#[tokio::test]
+async fn errors_end_the_connection() {
+    let world = World::with(|config| config.smtp.max_errors = 2).await;
+    let mut client = world.mx().await;
+    client.ask("XYZZY", "500 ").await;
+    client.ask("XYZZY", "500 ").await;
+    client.ask("XYZZY", "500 ").await;
+    client.expect("421 4.7.0 Too many errors").await;
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn unknown_recipients_end_the_connection() {
+    let world = World::with(|config| config.smtp.max_unknown_recipients = 1).await;
+    let mut client = world.mx().await;
+    client.ask("MAIL FROM:<a@b.test>", "250 ").await;
+    client.ask("RCPT TO:<x@example.test>", "550 5.1.1 ").await;
+    client.ask("RCPT TO:<y@example.test>", "550 5.1.1 ").await;
+    client.expect("421 4.7.0 Too many unknown recipients").await;
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn replies_to_mistakes_are_slow() {
+    let world = World::with(|config| config.smtp.tarpit_delay = ekitei_config::Duration::millis(40)).await;
+    let mut client = world.mx().await;
+    let start = std::time::Instant::now();
+    client.ask("XYZZY", "500 ").await;
+    client.ask("XYZZY", "500 ").await;
+    assert!(start.elapsed() >= Duration::from_millis(40 + 80));
+}
+
+#[tokio::test]
+async fn commands_without_mail_end_the_connection() {
+    let world = World::with(|config| config.smtp.max_commands_without_mail = 3).await;
+    let mut client = world.mx().await;
+    client.ask("NOOP", "250 ").await;
+    client.envelope("a@b.test", &["alice@example.test"]).await;
+    client.data("x").await;
+    for _ in 0..3 {
+        client.ask("NOOP", "250 ").await;
+    }
+    client.ask("NOOP", "421 4.7.0 ").await;
+    client.expect_closed().await;
+}
+
+#[tokio::test]
+async fn messages_of_a_connection_and_of_an_address_are_bounded() {
+    let world = World::with(|config| config.smtp.max_messages_per_connection = 1).await;
+    let mut client = world.mx().await;
+    client.envelope("a@b.test", &["alice@example.test"]).await;
+    client.data("x").await;
+    client.ask("MAIL FROM:<a@b.test>", "421 4.7.0 ").await;
+    client.expect_closed().await;
+    let world = World::with(|config| config.smtp.messages_per_address_per_minute = 1).await;
+    world.mx().await.ask("MAIL FROM:<a@b.test>", "250 ").await;
+    world.mx().await.ask("MAIL FROM:<a@b.test>", "450 4.7.1 ").await;
+    let mut other = world.hello(Protocol::Smtp, "198.51.100.1:1").await;
+    other.ask("MAIL FROM:<a@b.test>", "250 ").await;
+}
+
+#[tokio::test]
+async fn silence_ends_the_connection() {
+    let world = World::with(|config| {
+        config.smtp.timeouts.command = ekitei_config::Duration::millis(100);
+        config.smtp.timeouts.data_init = ekitei_config::Duration::millis(50);
+        config.smtp.timeouts.data_block = ekitei_config::Duration::millis(50);
+    })
+    .await;
+    let mut silent = world.connect(Protocol::Smtp, STRANGER).await;
+    silent.expect("421 4.4.2 ").await;
+    silent.expect_closed().await;
+    for part in ["", "Subject: half"] {
+        let mut stalled = world.mx().await;
+        stalled.envelope("a@b.test", &["alice@example.test"]).await;
+        stalled.ask("DATA", "354 ").await;
+        stalled.send(part).await;
+        stalled.expect("421 4.4.2 ").await;
+        stalled.expect_closed().await;
+    }
+    assert!(world.inbox("alice").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_sender_that_drips_is_cut_off() {
+    let world = World::with(|config| {
+        config.smtp.timeouts.data_end = ekitei_config::Duration::millis(150);
+    })
+    .await;
+    let mut slow = world.mx().await;
+    slow.envelope("a@b.test", &["alice@example.test"]).await;
+    slow.ask("DATA", "354 ").await;
+    for _ in 0..10 {
+        slow.send("x").await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    slow.expect("421 4.4.2 ").await;
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_a_message_end_and_then_says_so() {
+    let world = World::new().await;
+    let mut idle = world.mx().await;
+    let mut busy = world.mx().await;
+    busy.envelope("a@b.test", &["alice@example.test"]).await;
+    busy.ask("DATA", "354 ").await;
+    busy.send("Subject: x\r\n\r\n").await;
+    world.shutdown.begin();
+    idle.expect("421 4.3.2 ").await;
+    idle.expect_closed().await;
+    busy.send("the rest\r\n.\r\n").await;
+    busy.expect("250 2.0.0 ").await;
+    busy.expect("421 4.3.2 ").await;
+    busy.expect_closed().await;
+    assert_eq!(world.inbox("alice").await.len(), 1);
+}
+
+#[tokio::test]
+async fn connections_over_a_limit_are_told_why() {
+    let world = World::new().await;
+    let text = |reason| match world.server.refusal(reason) {
+        Cow::Borrowed(line) => String::from_utf8(line.to_vec()).unwrap(),
+        Cow::Owned(line) => String::from_utf8(line).unwrap(),
+    };
+    for (reason, beginning) in [
+        (Refusal::Global, "421 4.7.0 "),
+        (Refusal::Listener, "421 4.7.0 "),
+        (Refusal::Address, "421 4.7.0 "),
+        (Refusal::Rate, "421 4.7.0 "),
+        (Refusal::ShuttingDown, "421 4.3.2 "),
+    ] {
+        assert!(text(reason).starts_with(beginning) && text(reason).ends_with("\r\n"), "{reason:?}");
+    }
+}
