@@ -7,7 +7,8 @@
 //!   thrown away. Where it stands in place of the CRLF after a non-synchronizing literal's announcement, the
 //!   connection has to be closed, since nobody can tell whether a literal follows.
 //! - Non-synchronizing literals of a refused command are read and thrown away, up to [`Limits::skip`].
-//! - A refused synchronizing literal is never sent: its command ends with the line.
+//! - A refused synchronizing literal is never sent: its command ends with the line. (A client that does not
+//!   wait for `+` before it sends one breaks the protocol, and cannot be told from one that goes on.)
 
 use std::sync::Arc;
 

@@ -65,14 +65,13 @@ impl<'a> Address<'a> {
     }
 }
 
-pub(super) fn put_envelope(out: &mut BytesMut, envelope: &Envelope<'_>, encoding: Encoding) {
-    let or_from = |list: &'_ Vec<Address<'_>>| list.is_empty();
-    let sender = if or_from(&envelope.sender) { &envelope.from } else { &envelope.sender };
-    let reply_to = if or_from(&envelope.reply_to) { &envelope.from } else { &envelope.reply_to };
+pub(super) fn put_envelope<'e>(out: &mut BytesMut, envelope: &'e Envelope<'e>, encoding: Encoding) {
+    let or_from = |list: &'e Vec<Address<'e>>| if list.is_empty() { &envelope.from } else { list };
     out.extend_from_slice(b"(");
     put_nstring(out, envelope.date.as_deref(), encoding);
     out.extend_from_slice(b" ");
     put_nstring(out, envelope.subject.as_deref(), encoding);
+    let (sender, reply_to) = (or_from(&envelope.sender), or_from(&envelope.reply_to));
     for list in [&envelope.from, sender, reply_to, &envelope.to, &envelope.cc, &envelope.bcc] {
         out.extend_from_slice(b" ");
         put_addresses(out, list, encoding);

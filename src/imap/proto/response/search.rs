@@ -13,7 +13,7 @@ pub struct SearchResult<'a> {
     pub tag: &'a Tag,
     /// Whether `found` has UIDs.
     pub uid: bool,
-    /// What was asked for; `save` alone is told nothing but the tag.
+    /// What was asked for.
     pub returns: SearchReturn,
     /// What was found, ascending.
     pub found: &'a NumberSet,
@@ -34,8 +34,12 @@ impl ResponseWriter<'_> {
         self.end();
     }
 
-    /// `* ESEARCH (TAG "a") UID MIN n MAX n ALL set COUNT n`; what does not exist is left out.
+    /// `* ESEARCH (TAG "a") UID MIN n MAX n ALL set COUNT n`; what does not exist is left out. Nothing at all
+    /// is written if only SAVE was asked for (RFC 5182 §2.1).
     pub fn esearch(&mut self, result: &SearchResult<'_>) {
+        if result.returns == (SearchReturn { save: true, ..SearchReturn::default() }) {
+            return;
+        }
         self.out.extend_from_slice(b"* ESEARCH (TAG ");
         put_string(self.out, result.tag.as_bytes(), self.encoding);
         self.out.extend_from_slice(if result.uid { b") UID" } else { b")" });

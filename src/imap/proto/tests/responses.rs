@@ -154,6 +154,9 @@ fn searches() {
         rev1(|w| w.esearch(&result)),
         "* ESEARCH (TAG \"A282\") UID MIN 2 MAX 11 ALL 2,10:11 COUNT 3\r\n"
     );
+    let saved =
+        SearchResult { returns: SearchReturn { save: true, ..SearchReturn::default() }, ..result.clone() };
+    assert_eq!(rev1(|w| w.esearch(&saved)), "");
     let nothing = SearchResult { found: &set([]), uid: false, ..result };
     assert_eq!(rev1(|w| w.esearch(&nothing)), "* ESEARCH (TAG \"A282\") COUNT 0\r\n");
 }
