@@ -1,2 +1,5 @@
-//! The `ekitei` command.
-fn main() {}
+//! The `ekitei` command: the service, and the administrator's verbs.
+
+fn main() -> std::process::ExitCode {
+    ekitei::cli::main()
+}

@@ -1,0 +1,95 @@
+//! What the demo tells its user: who may log in, and commands that send and read a mail.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use ekitei_config::Protocol;
+
+use super::DemoUser;
+use super::files::Files;
+
+/// The listeners of the first configuration, all on loopback and above the privileged ports.
+pub(super) const PORTS: [(Protocol, u16); 9] = [
+    (Protocol::Smtp, 2525),
+    (Protocol::Submission, 5870),
+    (Protocol::Submissions, 4650),
+    (Protocol::Imap, 1430),
+    (Protocol::Imaps, 9930),
+    (Protocol::Pop3, 1100),
+    (Protocol::Pop3s, 9950),
+    (Protocol::Lmtp, 2424),
+    (Protocol::Http, 8080),
+];
+
+/// The text. Only listeners that are there appear in it.
+pub(super) fn text(addresses: &[(Protocol, SocketAddr)], users: &[DemoUser], files: &Files) -> String {
+    let at = |wanted: Protocol| addresses.iter().find(|(protocol, _)| *protocol == wanted).map(|(_, at)| *at);
+    let mut text = String::from("\nEkitei is running. Stop it with Ctrl-C; it keeps its mail.\n\n");
+    for user in users {
+        let _ = writeln!(text, "  {}  password: {}", user.address, user.password);
+    }
+    let _ = writeln!(text, "  (also in {})\n", files.passwords.display());
+    for (protocol, address) in addresses {
+        let _ = writeln!(text, "  {:<12} {address}", protocol.name());
+    }
+    let (Some(alice), Some(bob)) = (users.first(), users.last()) else { return text };
+    if let Some(smtp) = at(Protocol::Smtp) {
+        let command = format!(
+            "swaks --server {smtp} --from carol@elsewhere.test --to {to} --header 'Subject: Hello' --body 'It works.'",
+            to = alice.address
+        );
+        say(&mut text, "Send alice a mail from elsewhere:", &command);
+    }
+    if let Some(submission) = at(Protocol::Submission) {
+        say(
+            &mut text,
+            "Send bob a mail as alice, with STARTTLS and a password:",
+            &submit(submission, alice, bob),
+        );
+    }
+    if let Some(imaps) = at(Protocol::Imaps) {
+        let url = format!(
+            "curl --silent --insecure --user '{}:{}' 'imaps://{imaps}/INBOX",
+            alice.address, alice.password
+        );
+        say(
+            &mut text,
+            "List what alice got, and read the first message:",
+            &format!("{url}?ALL'\n  {url};MAILINDEX=1'"),
+        );
+        let login = format!(
+            "a LOGIN {} {}\\r\\nb STATUS INBOX (MESSAGES UNSEEN)\\r\\nc LOGOUT\\r\\n",
+            bob.address, bob.password
+        );
+        let command =
+            format!("printf '{login}' | openssl s_client -connect {imaps} -quiet -ign_eof 2>/dev/null");
+        say(&mut text, "Speak IMAP as bob:", &command);
+    }
+    if let Some(pop3s) = at(Protocol::Pop3s) {
+        let command =
+            format!("curl --silent --insecure --user '{}:{}' 'pop3s://{pop3s}/1'", bob.address, bob.password);
+        say(&mut text, "Read bob's first mail over POP3:", &command);
+    }
+    if let Some(http) = at(Protocol::Http) {
+        let command = format!(
+            "ekitei account list\n  ekitei doctor\n  curl --silent --header \"Authorization: Bearer $(cat {})\" http://{http}/api/v1/accounts",
+            files.token.display()
+        );
+        say(&mut text, "Administer, from this directory:", &command);
+    }
+    text
+}
+
+fn submit(submission: SocketAddr, from: &DemoUser, to: &DemoUser) -> String {
+    format!(
+        "swaks --server {submission} --tls --auth PLAIN --auth-user {from} --auth-password '{password}' \\\n    \
+         --from {from} --to {to} --header 'Subject: Lunch?' --body 'At noon?'",
+        from = from.address,
+        password = from.password,
+        to = to.address,
+    )
+}
+
+fn say(text: &mut String, what: &str, command: &str) {
+    let _ = writeln!(text, "\n{what}\n  {command}");
+}

@@ -1,0 +1,197 @@
+//! A running service: every part built from one configuration, its listeners, its background work, and its end.
+
+mod background;
+mod reload;
+pub mod settings;
+mod signals;
+mod store;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use ekitei_blob::{Blobs, DirectoryStore};
+use ekitei_config::{Config, Live, Protocol};
+use ekitei_directory::Directory;
+use ekitei_kv::Database;
+use ekitei_kv::clock::{SharedClock, SystemClock};
+use ekitei_mailstore::MailStore;
+use ekitei_net::{Listener, Net, Shutdown, Tls};
+use ekitei_telemetry::{LogControl, Registry};
+
+pub use reload::Reloader;
+
+/// The parts of a service that is built and listens, and serves nobody yet.
+pub struct Service {
+    net: Net,
+    registry: Registry,
+    directory: Directory,
+    mailstore: MailStore,
+    servers: Servers,
+    listeners: Vec<(Protocol, Listener)>,
+}
+
+/// The protocol servers, one for all listeners of its kind.
+struct Servers {
+    smtp: Arc<ekitei_smtp::Server>,
+    imap: Arc<ekitei_imap::Server>,
+    pop3: Arc<ekitei_pop3::Pop3Server>,
+    http: Arc<ekitei_http::Server>,
+}
+
+impl Service {
+    /// Opens the stores (with `accept_loss` also a damaged one, see [`ekitei_kv::EmbeddedOptions`]) and binds the listeners. When this returns, clients can connect and wait to be served.
+    ///
+    /// # Errors
+    /// What cannot be opened, read or bound, with its name.
+    pub async fn build(config: Config, accept_loss: bool) -> anyhow::Result<Self> {
+        let registry = Registry::new();
+        let clock: SharedClock = Arc::new(SystemClock);
+        let database = store::open(&config.store, accept_loss).await?;
+        let objects = DirectoryStore::open(&config.blobs.path).with_context(|| {
+            format!("cannot open the directory of bodies {}", config.blobs.path.display())
+        })?;
+        let blobs = Blobs::new(database.clone(), objects, settings::blobs(&config), Arc::clone(&clock));
+        let directory = settings::directory(&config).map_err(anyhow::Error::msg)?;
+        let directory = Directory::new(database.clone(), directory, Arc::clone(&clock));
+        let mailstore =
+            MailStore::new(database.clone(), blobs, settings::mailstore(&config), Arc::clone(&clock));
+
+        let tls = Tls::new(&config.tls, config.limits.tls_handshake_timeout.get())?;
+        let wanted = config.listeners.clone();
+        let net = Net::new(Live::new(config), tls, Shutdown::new(), &registry);
+        let servers = Servers::new(&net, &registry, &directory, &mailstore, database, clock);
+        let mut listeners = Vec::with_capacity(wanted.len());
+        for listener in wanted {
+            listeners.push((listener.protocol, Listener::bind(listener, &net).await?));
+        }
+        Ok(Self { net, registry, directory, mailstore, servers, listeners })
+    }
+
+    /// The directory, for what is to be there before the first client.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Where the service listens.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn addresses(&self) -> std::io::Result<Vec<(Protocol, SocketAddr)>> {
+        self.listeners.iter().map(|(protocol, listener)| Ok((*protocol, listener.local_addr()?))).collect()
+    }
+
+    /// Serves until SIGTERM or SIGINT, and then lets what is in progress end. Reads the configuration again from `path`, if
+    /// there is one, on SIGHUP and when the file changes.
+    ///
+    /// # Errors
+    /// Signals cannot be waited for.
+    pub async fn run(self, path: Option<&Path>, logs: LogControl) -> anyhow::Result<()> {
+        let result = self.run_to_the_end(path, logs).await;
+        store::close();
+        result
+    }
+
+    async fn run_to_the_end(self, path: Option<&Path>, logs: LogControl) -> anyhow::Result<()> {
+        let shutdown = self.net.shutdown().clone();
+        background::start(&self);
+        let reloader = Reloader::new(path, &self.net, &self.directory, logs);
+        for (protocol, listener) in self.listeners {
+            let servers = self.servers.clone();
+            tokio::spawn(async move { servers.serve(protocol, listener).await });
+        }
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "the service is ready");
+        signals::until_told_to_stop(&reloader).await?;
+        let grace = self.net.live().load().shutdown.grace.get();
+        tracing::info!(connections = shutdown.running(), ?grace, "stopping");
+        let left = tokio::select! {
+            left = shutdown.finish(grace) => left,
+            () = signals::told_again() => {
+                tracing::warn!("stopping at once");
+                return Ok(());
+            }
+        };
+        if left > 0 {
+            tracing::warn!(left, "the grace is over; connections were cut off");
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+impl Servers {
+    fn new(
+        net: &Net,
+        registry: &Registry,
+        directory: &Directory,
+        mailstore: &MailStore,
+        database: Database,
+        clock: SharedClock,
+    ) -> Self {
+        let (live, tls, shutdown) = (net.live(), net.tls(), net.shutdown());
+        let time = Arc::clone(&clock);
+        let smtp = ekitei_smtp::ServerContext {
+            live: live.clone(),
+            tls: tls.clone(),
+            shutdown: shutdown.clone(),
+            directory: directory.clone(),
+            mailstore: mailstore.clone(),
+            clock: Arc::new(move || time.now()),
+            metrics: ekitei_smtp::Metrics::new(registry),
+        };
+        let imap = ekitei_imap::ServerContext {
+            live: live.clone(),
+            tls: tls.clone(),
+            shutdown: shutdown.clone(),
+            directory: directory.clone(),
+            mailstore: mailstore.clone(),
+            clock: Arc::clone(&clock),
+            registry: registry.clone(),
+        };
+        let pop3 = ekitei_pop3::Pop3Server::new(
+            net.clone(),
+            directory.clone(),
+            mailstore.clone(),
+            database,
+            clock,
+            registry,
+        );
+        let http = ekitei_http::Parts {
+            directory: directory.clone(),
+            mailstore: mailstore.clone(),
+            live: live.clone(),
+            tls: tls.clone(),
+            shutdown: shutdown.clone(),
+            registry: registry.clone(),
+        };
+        Self {
+            smtp: Arc::new(ekitei_smtp::Server::new(smtp)),
+            imap: Arc::new(ekitei_imap::Server::new(imap)),
+            pop3: Arc::new(pop3),
+            http: Arc::new(ekitei_http::Server::new(http)),
+        }
+    }
+
+    async fn serve(self, protocol: Protocol, listener: Listener) {
+        match protocol {
+            Protocol::Smtp | Protocol::Submission | Protocol::Submissions | Protocol::Lmtp => {
+                listener.serve(self.smtp).await;
+            }
+            Protocol::Imap | Protocol::Imaps => listener.serve(self.imap).await,
+            Protocol::Pop3 | Protocol::Pop3s => listener.serve(self.pop3).await,
+            Protocol::Http => listener.serve(self.http).await,
+        }
+    }
+}
+
+impl Clone for Servers {
+    fn clone(&self) -> Self {
+        Self {
+            smtp: Arc::clone(&self.smtp),
+            imap: Arc::clone(&self.imap),
+            pop3: Arc::clone(&self.pop3),
+            http: Arc::clone(&self.http),
+        }
+    }
+}
