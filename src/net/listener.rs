@@ -134,6 +134,12 @@ impl Metrics {
 /// A socket that listens.
 pub struct Listener {
     socket: TcpListener,
+    door: Arc<Door>,
+}
+
+/// What a connection needs of its listener; the socket is not here, since it must close before the last connection
+/// ends.
+struct Door {
     config: Arc<ListenerConfig>,
     label: Arc<str>,
     net: Net,
@@ -151,7 +157,8 @@ impl Listener {
             address: config.address,
             source,
         })?;
-        Ok(Self { socket, config: Arc::new(config), label, net: net.clone() })
+        let door = Door { config: Arc::new(config), label, net: net.clone() };
+        Ok(Self { socket, door: Arc::new(door) })
     }
 
     /// Where it listens, with the port that the system chose for port 0.
@@ -162,25 +169,28 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Accepts clients until the shutdown begins. Each client is served in its own tracked task.
+    /// Accepts clients until the shutdown begins, and then closes the socket. Each client is served in its own tracked
+    /// task.
     pub async fn serve<H: Handler>(self, handler: Arc<H>) {
-        let this = Arc::new(self);
+        let Self { socket, door } = self;
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = this.net.shutdown.graceful() => return,
-                accepted = this.socket.accept() => accepted,
+                () = door.net.shutdown.graceful() => return,
+                accepted = socket.accept() => accepted,
             };
             match accepted {
-                Ok((socket, peer)) => {
-                    let (listener, handler) = (Arc::clone(&this), Arc::clone(&handler));
-                    this.net.shutdown.spawn(async move { listener.admit(socket, peer, handler).await });
+                Ok((client, peer)) => {
+                    let (handler, admission) = (Arc::clone(&handler), Arc::clone(&door));
+                    door.net.shutdown.spawn(async move { admission.admit(client, peer, handler).await });
                 }
-                Err(error) => this.accept_failed(&error).await,
+                Err(error) => door.accept_failed(&error).await,
             }
         }
     }
+}
 
+impl Door {
     /// Clients that left before they were accepted are nothing. Everything else, such as no more file descriptors,
     /// passes when connections end: waiting is the only cure, and ending the loop would be the end of the service.
     async fn accept_failed(&self, error: &io::Error) {
@@ -210,7 +220,7 @@ impl Listener {
 
     /// The addresses of the client and of where it connected to; `None` when the connection must be closed.
     async fn addresses(&self, socket: &mut TcpStream, peer: SocketAddr) -> Option<(SocketAddr, SocketAddr)> {
-        let local = socket.local_addr().ok()?;
+        let (peer, local) = (canonical(peer), canonical(socket.local_addr().ok()?));
         let Some(proxy) = &self.config.proxy_protocol else { return Some((peer, local)) };
         let trusted = proxy.trusted_networks.iter().any(|network| network.contains(peer.ip()));
         if !trusted {
@@ -219,7 +229,9 @@ impl Listener {
         }
         let timeout = self.net.live.load().limits.proxy_header_timeout.get();
         match tokio::time::timeout(timeout, ProxyHeader::read(socket)).await {
-            Ok(Ok(ProxyHeader::Proxied { source, destination })) => Some((source, destination)),
+            Ok(Ok(ProxyHeader::Proxied { source, destination })) => {
+                Some((canonical(source), canonical(destination)))
+            }
             Ok(Ok(ProxyHeader::Local)) => Some((peer, local)),
             Ok(Err(error)) => {
                 self.reject_proxy(peer, &error.to_string());
@@ -282,6 +294,11 @@ impl Listener {
         self.net.metrics.handshakes.with(&[&self.label, outcome]).inc();
         result.inspect_err(|error| tracing::debug!(listener = %self.label, %error, "no TLS")).ok()
     }
+}
+
+/// On a socket for both IPv4 and IPv6, an IPv4 client has an IPv4-mapped address; everyone else knows it by its own.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// The limits for one client on one protocol.

@@ -138,6 +138,8 @@ fn parse_v2(family: u8, block: &[u8]) -> Option<ProxyHeader> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
     use super::*;
 
     async fn read(mut bytes: &[u8]) -> Result<(ProxyHeader, Vec<u8>), ProxyError> {
@@ -208,5 +210,32 @@ mod tests {
         assert!(read(&v2(2, 0x11, &[0; 12])).await.is_err(), "an unknown command");
         assert!(read(&v2(1, 0x11, &[0; 11])).await.is_err(), "a short address block");
         assert!(read(&v2(1, 0x11, &[0; 5000])).await.is_err(), "a long block");
+    }
+    /// Bytes that look like a header for a while.
+    fn nearly_a_header() -> impl Strategy<Value = Vec<u8>> {
+        let start = prop_oneof![Just(b"PROXY ".to_vec()), Just(SIGNATURE.to_vec()), Just(Vec::new())];
+        (start, proptest::collection::vec(any::<u8>(), 0..200))
+            .prop_map(|(start, rest)| [start, rest].concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_a_surprise(bytes in nearly_a_header()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let _ = runtime.block_on(read(&bytes));
+        }
+
+        #[test]
+        fn what_a_load_balancer_writes_is_read(source: [u8; 4], destination: [u8; 4], ports: (u16, u16)) {
+            let (source, destination) = (Ipv4Addr::from(source), Ipv4Addr::from(destination));
+            let line = format!("PROXY TCP4 {source} {destination} {} {}\r\n", ports.0, ports.1);
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let (header, rest) = runtime.block_on(read(line.as_bytes())).unwrap();
+            prop_assert_eq!(header, ProxyHeader::Proxied {
+                source: (source, ports.0).into(),
+                destination: (destination, ports.1).into(),
+            });
+            prop_assert!(rest.is_empty());
+        }
     }
 }

@@ -40,6 +40,8 @@ impl Handler for Introduce {
             _ = connection.stream.read(&mut byte) => {}
             () = self.shutdown.graceful() => {
                 let _ = connection.stream.write_all(b"bye\n").await;
+                // Until the client goes: a server may take its time.
+                let _ = connection.stream.read(&mut byte).await;
             }
         }
     }

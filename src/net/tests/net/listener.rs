@@ -38,6 +38,14 @@ async fn a_client_is_served_and_the_connection_is_counted_until_it_ends() {
 }
 
 #[tokio::test]
+async fn an_ipv4_client_of_a_socket_for_both_has_its_ipv4_address() {
+    let both = ListenerConfig::new(Protocol::Smtp, "[::]:0".parse().unwrap());
+    let service = Service::start(config(), both).await;
+    let mut client = TcpStream::connect(("127.0.0.1", service.address.port())).await.unwrap();
+    assert!(speak(&mut client, "").await.starts_with("peer 127.0.0.1:"));
+}
+
+#[tokio::test]
 async fn a_client_over_a_limit_is_told_in_the_words_of_the_protocol() {
     let mut limited = config();
     limited.smtp.max_connections_per_address = 1;
@@ -142,11 +150,13 @@ async fn shutdown_stops_accepting_and_lets_clients_end() {
     let mut client = service.connect().await;
     speak(&mut client, "").await;
     let shutdown = service.net.shutdown().clone();
-    let finished = tokio::spawn(async move { shutdown.finish(Duration::from_secs(10)).await });
-    assert_eq!(said(&mut client).await, "bye\n");
-    assert_eq!(finished.await.unwrap(), 0);
+    shutdown.begin();
     service.served.await.unwrap();
-    assert!(TcpStream::connect(service.address).await.is_err(), "the socket is closed");
+    assert_eq!(speak(&mut client, "").await, "bye\n");
+    assert_eq!(shutdown.running(), 1, "the client is still served");
+    assert!(TcpStream::connect(service.address).await.is_err(), "and the socket is closed");
+    drop(client);
+    assert_eq!(shutdown.finish(Duration::from_secs(10)).await, 0);
 }
 
 /// Runs itself again with few descriptors, since the limit is one of the process.
