@@ -80,7 +80,8 @@ conformance! {
         a_watch_counts_from_its_own_write,
         a_watch_sleeps_through_unrelated_writes,
         a_watch_of_a_range_clear_wakes,
-        a_watch_of_a_transaction_that_ends_is_cancelled;
+        a_watch_of_a_transaction_that_ends_is_cancelled,
+        a_watch_of_a_closed_store_is_cancelled;
     limits:
         a_key_of_exactly_the_limit_passes,
         a_value_of_exactly_the_limit_passes,

@@ -152,6 +152,14 @@ impl Database {
         self.begin_attempt(false)
     }
 
+    fn backoff(&self) -> Backoff {
+        Backoff::new(match &self.engine {
+            Engine::Embedded(database) => database.next_jitter(),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(_) => None,
+        })
+    }
+
     fn begin_attempt(&self, may_have_committed: bool) -> Transaction {
         match &self.engine {
             Engine::Embedded(database) => {
@@ -190,7 +198,7 @@ impl Database {
         Fut: Future<Output = Result<T, E>>,
         E: From<Error> + AsKvError,
     {
-        let mut backoff = Backoff::new();
+        let mut backoff = self.backoff();
         let mut may_have_committed = false;
         loop {
             let transaction = self.begin_attempt(may_have_committed);
@@ -222,7 +230,7 @@ impl Database {
         Fut: Future<Output = Result<T, E>>,
         E: From<Error> + AsKvError,
     {
-        let mut backoff = Backoff::new();
+        let mut backoff = self.backoff();
         loop {
             let transaction = self.begin();
             let failure = match operation(transaction.clone()).await {

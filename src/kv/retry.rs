@@ -18,8 +18,12 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    pub(crate) fn new() -> Self {
-        Self { ceiling: FIRST, random: RandomState::new().hash_one(0) | 1, began: Instant::now() }
+    /// `seed` makes the jitter repeatable.
+    pub(crate) fn new(seed: Option<u64>) -> Self {
+        let random = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
+        // Spread, since seeds are small numbers, and never zero, where xorshift stays.
+        let random = random.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        Self { ceiling: FIRST, random, began: Instant::now() }
     }
 
     /// How long the operation has been tried.
@@ -47,7 +51,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_up_to_the_longest_and_keep_their_jitter() {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::new(None);
         let mut ceiling = FIRST;
         for _ in 0..20 {
             let pause = backoff.next();
@@ -55,5 +59,15 @@ mod tests {
             ceiling = (ceiling * 2).min(LONGEST);
         }
         assert_eq!(ceiling, LONGEST);
+    }
+
+    #[test]
+    fn a_seed_repeats_the_pauses() {
+        let pauses = |seed| {
+            let mut backoff = Backoff::new(Some(seed));
+            std::array::from_fn::<_, 8, _>(|_| backoff.next())
+        };
+        assert_eq!(pauses(7), pauses(7));
+        assert_ne!(pauses(7), pauses(8));
     }
 }

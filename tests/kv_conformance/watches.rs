@@ -91,3 +91,12 @@ pub async fn a_watch_of_a_transaction_that_ends_is_cancelled(store: Store) {
     t.commit().await.unwrap_err();
     soon(watch.changed()).await.unwrap_err();
 }
+
+pub async fn a_watch_of_a_closed_store_is_cancelled(store: Store) {
+    if store.control.is_none() {
+        return;
+    }
+    let watch = watch(&store, "a").await;
+    drop(store);
+    soon(watch.changed()).await.unwrap_err();
+}

@@ -239,7 +239,7 @@ impl Committer {
                 *result = Err(Error::CommitUnknown);
             }
         }
-        self.failed = Some(reason);
+        self.failed = Some(format!("{reason}; the service must be restarted when the cause is gone"));
     }
 
     fn count(&self, results: &[Result<Version>], bytes: u64) {
@@ -303,4 +303,80 @@ fn evaluate(
         stamped.push((key, row.value.clone()));
     }
     Ok(Evaluated { removed, points, stamped })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+    use crate::embedded::memory::MemoryStorage;
+    use crate::faults::FaultScript;
+
+    fn committer(faults: Arc<dyn Faults>) -> Committer {
+        Committer::new(Storage::Memory(MemoryStorage::default()), 0, MonotonicClock::manual().0, faults)
+    }
+
+    fn commit(reads: &[&'static [u8]], write: impl FnOnce(&mut WriteBuffer)) -> Commit {
+        let mut writes = WriteBuffer::default();
+        write(&mut writes);
+        let reads = reads.iter().map(|key| Span::Key(Bytes::from_static(key))).collect();
+        let read = Some(ReadAt { version: 0, began: Duration::ZERO });
+        Commit { read, reads, write_conflicts: Vec::new(), writes }
+    }
+
+    fn value(committer: &Committer, key: &[u8]) -> Option<Bytes> {
+        committer.shared.published.load().snapshot.get(key).unwrap()
+    }
+
+    #[test]
+    fn a_group_is_decided_one_by_one_and_written_once() {
+        let mut committer = committer(Arc::new(FaultScript::default()));
+        let results = committer.commit(&[
+            commit(&[b"x"], |w| w.add(b"sum", 1)),
+            commit(&[], |w| w.set(b"x", b"new")),
+            commit(&[b"x"], |w| w.set(b"never", b"")),
+            commit(&[], |w| w.add(b"sum", 1)),
+            commit(&[], |w| w.clear_range(Bytes::from_static(b"x"), Bytes::from_static(b"y"))),
+            commit(&[], |w| w.set_versionstamped_key(b"0123456789", 0, b"last")),
+        ]);
+        assert!(
+            matches!(results[..], [Ok(1), Ok(1), Err(Error::Conflict), Ok(1), Ok(1), Ok(1)]),
+            "{results:?}"
+        );
+        assert_eq!(value(&committer, b"sum").as_deref(), Some(&2i64.to_le_bytes()[..]), "both additions");
+        assert_eq!(value(&committer, b"never"), None);
+        assert_eq!(value(&committer, b"x"), None, "cleared by one that came later in the group");
+        let fourth = Versionstamp::new(1, 4).0;
+        assert_eq!(value(&committer, &fourth).as_deref(), Some(&b"last"[..]), "refused ones take no place");
+        let statistics = committer.shared.counters.snapshot();
+        assert_eq!(
+            (statistics.batches, statistics.fsyncs, statistics.commits, statistics.conflicts),
+            (1, 1, 5, 1)
+        );
+    }
+
+    #[test]
+    fn a_group_that_is_refused_whole_costs_no_fsync() {
+        let faults = Arc::new(FaultScript::default());
+        faults.commits([Some(CommitFault::Conflict), Some(CommitFault::Conflict)]);
+        let mut committer = committer(faults);
+        committer.commit(&[commit(&[], |w| w.set(b"a", b"")), commit(&[], |w| w.set(b"b", b""))]);
+        assert_eq!(committer.shared.counters.snapshot().fsyncs, 0);
+        assert_eq!(committer.version, 0);
+    }
+
+    #[test]
+    fn nobody_sees_a_group_that_was_not_made_durable() {
+        let faults = Arc::new(FaultScript::default());
+        faults.fail_sync(ErrorKind::Other);
+        let mut committer = committer(faults);
+        let results =
+            committer.commit(&[commit(&[], |w| w.set(b"a", b"")), commit(&[], |w| w.set(b"b", b""))]);
+        assert!(results.iter().all(|result| matches!(result, Err(Error::CommitUnknown))), "{results:?}");
+        assert_eq!(value(&committer, b"a"), None);
+        let results = committer.commit(&[commit(&[], |w| w.set(b"c", b""))]);
+        assert!(matches!(&results[..], [Err(Error::Unavailable(_))]), "{results:?}");
+    }
 }

@@ -39,12 +39,19 @@ pub struct MemoryOptions {
     pub faults: Arc<dyn Faults>,
     /// Commits are decided in groups by a thread, as on disk, instead of one by one by their callers.
     pub committing_thread: bool,
+    /// Makes the pauses between attempts of a transaction repeatable, for simulation.
+    pub jitter_seed: Option<u64>,
 }
 
 impl Default for MemoryOptions {
     /// The tokio runtime's clock, no faults.
     fn default() -> Self {
-        Self { clock: MonotonicClock::runtime(), faults: Arc::new(NoFaults), committing_thread: false }
+        Self {
+            clock: MonotonicClock::runtime(),
+            faults: Arc::new(NoFaults),
+            committing_thread: false,
+            jitter_seed: None,
+        }
     }
 }
 
@@ -53,6 +60,8 @@ pub(crate) struct EmbeddedDatabase {
     shared: Arc<Shared>,
     commits: Commits,
     next_watch: AtomicU64,
+    /// The seed of the next operation's jitter, if it is to be repeatable.
+    jitter: Option<AtomicU64>,
 }
 
 /// Where commits are decided.
@@ -77,26 +86,28 @@ impl EmbeddedDatabase {
             shared: committer.shared().clone(),
             commits: Commits::Inline(Box::new(Mutex::new(committer))),
             next_watch: AtomicU64::new(0),
+            jitter: options.jitter_seed.map(AtomicU64::new),
         }
     }
 
     /// An empty database whose commits are decided by a thread.
     pub(crate) fn in_memory_on_thread(options: &MemoryOptions) -> Result<Self> {
-        Self::on_thread(Self::memory_committer(options))
+        Self::on_thread(Self::memory_committer(options), options.jitter_seed)
     }
 
     /// Opens or creates a store on disk. Blocks; `path` is a folder.
     pub(crate) fn open(path: &Path, options: &EmbeddedOptions) -> Result<Self> {
         let (storage, version) = disk::open(path, options)?;
         let storage = Storage::Disk(Box::new(storage));
-        Self::on_thread(Committer::new(storage, version, options.clock.clone(), options.faults.clone()))
+        Self::on_thread(Committer::new(storage, version, options.clock.clone(), options.faults.clone()), None)
     }
 
-    fn on_thread(committer: Committer) -> Result<Self> {
+    fn on_thread(committer: Committer, jitter_seed: Option<u64>) -> Result<Self> {
         Ok(Self {
             shared: committer.shared().clone(),
             commits: Commits::Thread(CommittingThread::start(committer)?),
             next_watch: AtomicU64::new(0),
+            jitter: jitter_seed.map(AtomicU64::new),
         })
     }
 
@@ -119,8 +130,19 @@ impl EmbeddedDatabase {
         }
     }
 
+    pub(crate) fn next_jitter(&self) -> Option<u64> {
+        self.jitter.as_ref().map(|seed| seed.fetch_add(1, Ordering::Relaxed))
+    }
+
     fn next_watch(&self) -> u64 {
         self.next_watch.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Drop for EmbeddedDatabase {
+    fn drop(&mut self) {
+        // Nobody is left who could change anything.
+        self.shared.watches.cancel_all();
     }
 }
 

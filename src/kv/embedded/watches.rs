@@ -69,6 +69,11 @@ impl Watches {
         }
     }
 
+    /// Tells all who wait that no change will be seen any more.
+    pub(crate) fn cancel_all(&self) {
+        drop(std::mem::take(&mut *self.lock()));
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.lock().values().map(Vec::len).sum()
