@@ -83,7 +83,7 @@ fn begins_with_field(message: &[u8]) -> bool {
 }
 
 /// Where the field that begins at `start` ends: after the last line that continues it.
-fn field_end(message: &[u8], start: usize) -> usize {
+pub(crate) fn field_end(message: &[u8], start: usize) -> usize {
     let mut at = start;
     loop {
         let Some(lf) = memchr(b'\n', &message[at..]) else { return message.len() };

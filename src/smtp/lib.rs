@@ -17,6 +17,7 @@
 //! its trace fields, and delivered to all recipients in one call of the mailstore. `250` is said after that returned, and
 //! never before.
 
+mod binary;
 mod body;
 mod conversation;
 mod deliver;

@@ -10,10 +10,12 @@ use ekitei_telemetry::Timer;
 use tokio::time::Instant;
 
 use super::{Conversation, End, Step};
+use crate::binary;
 use crate::body::Body;
 use crate::message::{self, Message, Submission};
 use crate::proto::bdat::ChunkReader;
 use crate::proto::data::{DataReader, Defects};
+use crate::proto::params::BodyType;
 use crate::proto::reply::{self, Reply};
 use crate::session::{Role, Transaction};
 use crate::trace::{self, Received};
@@ -203,8 +205,20 @@ impl Conversation {
         transaction: &Transaction,
     ) -> Result<(Message, Option<BytePermit>), Reply> {
         let limits = &self.config.smtp;
-        let (octets, start, memory) = incoming.body.ok_or(reply::NO_MEMORY)?.finish()?;
-        message::check_octets(shape.defects, shape.longest_line, limits)?;
+        let (mut octets, start, mut memory) = incoming.body.ok_or(reply::NO_MEMORY)?.finish()?;
+        if let Err(refusal) = message::check_octets(shape.defects, shape.longest_line, limits) {
+            if transaction.parameters.body != Some(BodyType::BinaryMime) {
+                return Err(refusal);
+            }
+            // For as long as both are there, and base64 is a third longer.
+            if !memory.as_mut().is_some_and(|memory| memory.try_grow(octets.len() as u64 * 3 / 2)) {
+                return Err(reply::NO_MEMORY);
+            }
+            let max_line = limits.max_line_length.as_usize();
+            let readable = binary::to_lines(&octets[start..], max_line).ok_or(reply::NOT_CONVERTIBLE)?;
+            octets.truncate(start);
+            octets.extend_from_slice(&readable);
+        }
         let mut message = Message::new(octets, start);
         message.check_header(transaction, limits)?;
         match self.session.account() {

@@ -114,6 +114,17 @@ async fn binary_messages_need_bdat() {
     client.ask("MAIL FROM:<a@b.test> BODY=BINARYMIME", "250 ").await;
     client.ask("RCPT TO:<alice@example.test>", "250 ").await;
     client.ask("DATA", "503 5.5.1 ").await;
+    let part = "Subject: x\r\nContent-Transfer-Encoding: binary\r\n\r\n\0a\nb\r";
+    client.send(format!("BDAT {} LAST\r\n{part}", part.len())).await;
+    client.expect("250 2.0.0 OK, message ").await;
+    let inbox = world.inbox("alice").await;
+    // All clients can read it: base64 of the same octets.
+    let readable = "Subject: x\r\nContent-Transfer-Encoding: base64\r\n\r\nAGEKYg0=\r\n";
+    assert!(inbox[0].ends_with(readable), "{}", inbox[0]);
+    client.ask("MAIL FROM:<a@b.test> BODY=BINARYMIME", "250 ").await;
+    client.ask("RCPT TO:<alice@example.test>", "250 ").await;
+    client.send("BDAT 5 LAST\r\n\r\na\nb").await;
+    client.expect("554 5.6.1 ").await;
 }
 
 #[tokio::test]
