@@ -23,6 +23,7 @@ const LIVE: &[&str] = &[
     "pop3",
     "directory",
     "mailstore.defaultQuota",
+    "mailstore.maintenanceInterval",
     "admin",
     "log",
     "shutdown",
@@ -30,8 +31,13 @@ const LIVE: &[&str] = &[
 
 /// Parts of [`LIVE`] that are fixed when the service starts: sizes of pools, and the format of lines that are being
 /// written.
-const FIXED: &[&str] =
-    &["limits.tlsHandshakeTimeout", "log.format", "smtp.maxBodiesInFlight", "imap.maxBodiesInFlight"];
+const FIXED: &[&str] = &[
+    "limits.tlsHandshakeTimeout",
+    "log.format",
+    "smtp.maxBodiesInFlight",
+    "imap.maxBodiesInFlight",
+    "imap.search.maxBodies",
+];
 
 /// Every key that differs between `old` and `new`, in the order of the names. Lists count as one key.
 pub fn changes(old: &Config, new: &Config) -> Vec<Change> {

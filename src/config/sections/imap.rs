@@ -63,8 +63,6 @@ section! {
         /// The most message bodies read by one command.
         #[schemars(range(min = 1))]
         max_bodies: u32 = 50_000,
-        /// The most bytes of bodies read by one command.
-        max_body_bytes: ByteSize = ByteSize::gib(2),
         /// The longest time of one command.
         timeout: Duration = Duration::minutes(2),
     }
