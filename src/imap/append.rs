@@ -13,10 +13,10 @@ use ekitei_net::BytePermit;
 use ekitei_telemetry::Timer;
 
 use crate::dispatch::Updates;
-use crate::proto::command::AppendMessage;
+use crate::proto::command::{AppendForm, AppendMessage};
 use crate::proto::date::DateTime;
 use crate::proto::response::Code;
-use crate::proto::{LiteralWanted, Tag};
+use crate::proto::{Encoding, LiteralWanted, Tag};
 use crate::reply::{Outcome, Reply, Stop, target_failure};
 use crate::selected::stored_flags;
 use crate::session::Session;
@@ -81,6 +81,9 @@ impl Session {
                 Stop::Reply(reply) => reply,
                 Stop::Lost(error) => Reply::no(Code::Unavailable, error.to_string()),
             })?));
+        }
+        if message.form == AppendForm::Utf8 && self.encoding != Encoding::Utf8 {
+            return Err(Reply::bad("UTF8 needs ENABLE UTF8=ACCEPT before"));
         }
         match &mut self.append {
             Some(append) => append.announce(message.clone(), wanted.size),

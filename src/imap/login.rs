@@ -114,6 +114,10 @@ impl Session {
                     self.count_login("limit");
                     return Err(Reply::no(Code::Limit, "The account has too many connections").into());
                 };
+                // A new account gets its mailboxes now. If that fails, the commands that need them say so.
+                if let Err(error) = self.shared.mailstore.mailboxes(authenticated.account).await {
+                    tracing::warn!(%error, "the mailboxes of the account cannot be read");
+                }
                 self.count_login("ok");
                 tracing::info!(account = authenticated.account.get(), "logged in");
                 tracing::debug!(address = %authenticated.address, app_password = authenticated.app_password, "logged in as");

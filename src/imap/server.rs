@@ -19,7 +19,7 @@ use crate::session::Session;
 /// What the server works with.
 pub struct ServerContext {
     /// The configuration; read once for each connection.
-    pub config: Live,
+    pub live: Live,
     /// Certificates, for STARTTLS.
     pub tls: Tls,
     /// Tells when to stop.
@@ -59,9 +59,9 @@ pub(crate) struct Shared {
 impl Server {
     /// A server that waits for connections.
     pub fn new(context: ServerContext) -> Self {
-        let bodies = ByteBudget::new(context.config.load().imap.max_bodies_in_flight.get());
+        let bodies = ByteBudget::new(context.live.load().imap.max_bodies_in_flight.get());
         let shared = Shared {
-            config: context.config,
+            config: context.live,
             tls: context.tls,
             shutdown: context.shutdown,
             directory: context.directory,

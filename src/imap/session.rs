@@ -85,14 +85,18 @@ enum Heard {
     Shutdown,
 }
 
-/// What a client that has not logged in may send in one line or one command: enough for every command it has a use for.
+/// What a client that has not logged in may send in one line, and in one command with its literals.
 const LINE_BEFORE_LOGIN: usize = 8 * 1024;
+const COMMAND_BEFORE_LOGIN: usize = 2 * LINE_BEFORE_LOGIN;
 
 /// The codec's limits before the login: anyone may make the server hold that much.
 fn limits_before_login(imap: &Imap) -> Limits {
     let after = limits(imap);
-    let least = |limit: usize| limit.min(LINE_BEFORE_LOGIN);
-    Limits { line: least(after.line), literal: least(after.literal), command: least(after.command), ..after }
+    Limits {
+        line: after.line.min(LINE_BEFORE_LOGIN),
+        command: after.command.min(COMMAND_BEFORE_LOGIN),
+        ..after
+    }
 }
 
 /// The codec's limits, from the configuration.

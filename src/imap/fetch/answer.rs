@@ -90,7 +90,9 @@ impl<'a> Answer<'a> {
         entry: &'a Entry,
         message: Message,
     ) -> Self {
-        session.tell_keywords(message.index);
+        if plan.items.contains(&FetchItem::Flags) || !plan.seen.is_empty() {
+            session.tell_keywords(message.index);
+        }
         let encoding = session.encoding;
         Self { wire: &mut session.wire, encoding, store, account, plan, entry, message, writer: None }
     }

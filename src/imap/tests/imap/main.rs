@@ -1,0 +1,15 @@
+//! The IMAP server as its clients see it: dialogues over a real mailstore and directory in memory.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod appending;
+mod changing;
+mod fetching;
+mod idling;
+mod listing;
+mod login;
+mod mailboxes;
+mod model;
+mod numbers;
+mod searching;
+mod selecting;
+mod support;
