@@ -37,6 +37,24 @@ fn messages(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// The host that makes the final delivery takes away what calls itself the return path of an earlier one
+/// (RFC 5321 §4.4). That is all that may change.
+fn without_return_path(mail: &[u8]) -> Vec<u8> {
+    let mut in_header = true;
+    let mut in_field = false;
+    let mut kept = Vec::with_capacity(mail.len());
+    for line in mail.split_inclusive(|&byte| byte == b'\n') {
+        in_header &= line != b"\r\n";
+        let begins = line.get(..12).is_some_and(|name| name.eq_ignore_ascii_case(b"return-path:"));
+        in_field = in_header
+            && (begins || in_field && line.starts_with(b" ") || in_field && line.starts_with(b"\t"));
+        if !in_field {
+            kept.extend_from_slice(line);
+        }
+    }
+    kept
+}
+
 #[test]
 fn every_fixture_comes_back_byte_for_byte() {
     let Some(resources) = fixtures() else {
@@ -52,12 +70,18 @@ fn every_fixture_comes_back_byte_for_byte() {
     let mut imap = server.imap(ALICE);
 
     let mut sent: BTreeMap<u64, (&PathBuf, Vec<u8>)> = BTreeMap::new();
-    for (path, uid) in paths.iter().zip(1..) {
+    for path in &paths {
         let mail = with_crlf(&fs::read(path).unwrap());
         let reply = smtp.deliver(STRANGER, &[ALICE], &mail).unwrap();
+        if mail.contains(&0) {
+            // Neither RFC 5322 nor an IMAP literal can carry it.
+            assert_eq!((reply.code, &reply.text[..5]), (550, "5.6.0"), "{}", path.display());
+            continue;
+        }
         assert_eq!(reply.code, 250, "{}: {reply:?}", path.display());
-        sent.insert(uid, (path, mail));
+        sent.insert(sent.len() as u64 + 1, (path, without_return_path(&mail)));
     }
+    assert!(sent.len() >= 100, "only {} fixtures without NUL", sent.len());
     imap.select("INBOX");
     let stored: BTreeMap<u64, Vec<u8>> = imap.bodies().into_iter().collect();
     assert_eq!(stored.len(), sent.len());

@@ -1,10 +1,17 @@
 //! Messages to send.
 
-/// A message with this subject and body, lines ending in CRLF.
+use super::STRANGER;
+
+/// A message from a stranger with this subject and body, lines ending in CRLF.
 pub fn message(subject: &str, body: &str) -> Vec<u8> {
+    message_from(STRANGER, subject, body)
+}
+
+/// A message with this sender, subject and body, lines ending in CRLF.
+pub fn message_from(sender: &str, subject: &str, body: &str) -> Vec<u8> {
     let body = body.replace('\n', "\r\n");
     format!(
-        "From: Carol <carol@elsewhere.test>\r\nTo: Alice <alice@example.test>\r\nSubject: {subject}\r\n\
+        "From: {sender}\r\nTo: Alice <alice@example.test>\r\nSubject: {subject}\r\n\
          Date: Mon, 06 Jul 2026 09:00:00 +0900\r\nMessage-ID: <{subject}@elsewhere.test>\r\n\r\n{body}\r\n"
     )
     .into_bytes()
@@ -31,12 +38,14 @@ pub fn with_crlf(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The message inside what the service stored: what it received, below the trace fields it put on top
-/// (RFC 5321 §4.4: Return-Path, Received, and Delivered-To).
+/// (RFC 5321 §4.4: Return-Path, Received, and Delivered-To). A message that begins with no header field gets an empty
+/// line in between, so that it stays the body.
 pub fn below_trace<'a>(stored: &'a [u8], sent: &[u8]) -> Option<&'a [u8]> {
     let at = stored.len().checked_sub(sent.len())?;
     let (trace, message) = stored.split_at(at);
     let trace = std::str::from_utf8(trace).ok()?;
     let ours = ["Return-Path:", "Received:", "Delivered-To:", "Received-SPF:", "Authentication-Results:"];
+    let trace = trace.strip_suffix("\r\n\r\n").unwrap_or(trace);
     let known = |line: &str| line.starts_with([' ', '\t']) || ours.iter().any(|name| line.starts_with(name));
     trace.lines().all(known).then_some(message)
 }

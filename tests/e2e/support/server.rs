@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::program::Finished;
-use super::{ALICE, BOB, DOMAIN, Imap, Program, Smtp, password, wait_until};
+use super::{ALICE, BOB, DOMAIN, Imap, Smtp, password, wait_until};
 
 /// How long a start may take, recovery included.
 const START: Duration = Duration::from_secs(60);
@@ -64,7 +63,7 @@ impl Builder {
     /// Starts it, with the domain of the tests and the accounts of Alice and Bob.
     pub fn start(self) -> Server {
         let server = self.start_empty();
-        server.admin(&["domain", "add", DOMAIN]).success();
+        server.create("domains", &serde_json::json!({ "name": DOMAIN }));
         for address in [ALICE, BOB] {
             server.add_account(address);
         }
@@ -198,27 +197,15 @@ impl Server {
         self.child.as_ref().unwrap().id()
     }
 
-    /// Runs an admin verb of the command line.
-    pub fn admin(&self, args: &[&str]) -> Finished {
-        self.admin_with_input(args, "")
-    }
-
-    /// Runs an admin verb that reads standard input.
-    pub fn admin_with_input(&self, args: &[&str], input: &str) -> Finished {
-        let mut program = Program::new(env!("CARGO_BIN_EXE_ekitei"), self.home())
-            .env("EKITEI_ADMIN_URL", format!("http://127.0.0.1:{}", self.ports.http))
-            .env("EKITEI_ADMIN_TOKEN", TOKEN)
-            .stdin(input);
-        for arg in args {
-            program = program.arg(arg);
-        }
-        program.run()
-    }
-
     /// Adds an account with the password that `support::password` gives it.
     pub fn add_account(&self, address: &str) {
-        let secret = format!("{}\n", password(address));
-        self.admin_with_input(&["account", "add", address, "--password-stdin"], &secret).success();
+        self.create("accounts", &serde_json::json!({ "address": address, "password": password(address) }));
+    }
+
+    /// Creates an object through the admin API.
+    fn create(&self, collection: &str, object: &serde_json::Value) {
+        let answer = self.http("POST", &format!("/api/v1/{collection}"), &object.to_string()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     }
 
     /// A directory for the programs of one test, which is their home.
@@ -260,18 +247,23 @@ impl Server {
         imap.bodies().into_iter().map(|(_, body)| body).collect()
     }
 
-    /// What a GET of `path` on the HTTP port says.
-    pub fn http_get(&self, path: &str) -> std::io::Result<String> {
+    /// The whole answer to a request to the HTTP port.
+    pub fn http(&self, method: &str, path: &str, body: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(Self::address(self.ports.http))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n")?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
     }
 
     fn http_status(&self, path: &str) -> Option<u16> {
-        self.http_get(path).ok()?.split_whitespace().nth(1)?.parse().ok()
+        self.http("GET", path, "").ok()?.split_whitespace().nth(1)?.parse().ok()
     }
 
     fn config_path(&self) -> PathBuf {
