@@ -85,7 +85,9 @@ impl Plan {
             FetchItem::BodySection { section, partial, .. } if is_whole(section) => {
                 Some((whole(entry), *partial))
             }
-            FetchItem::BodySection { section, partial, .. } => Some((body_source(section, record?), *partial)),
+            FetchItem::BodySection { section, partial, .. } => {
+                Some((body_source(section, record?), *partial))
+            }
             FetchItem::Rfc822 => Some((whole(entry), None)),
             _ => None,
         });
@@ -150,7 +152,8 @@ impl Session {
             self.refresh_selected().await?;
         }
         let numbering = &self.selected()?.numbering;
-        let alive = |uid: &Uid| numbering.told().position(*uid).is_some_and(|index| numbering.is_alive(index));
+        let alive =
+            |uid: &Uid| numbering.told().position(*uid).is_some_and(|index| numbering.is_alive(index));
         let failed = troubles.unreadable.iter().filter(|uid| alive(uid)).count();
         if failed > 0 {
             tracing::warn!(messages = failed, "bodies could not be read");

@@ -65,7 +65,8 @@ async fn what_cannot_be_kept_is_refused_before_it_is_sent() {
 
 #[tokio::test]
 async fn an_append_that_breaks_off_leaves_nothing() {
-    let world = World::with(|config| config.imap.max_bodies_in_flight = ekitei_config::ByteSize::kib(50)).await;
+    let world =
+        World::with(|config| config.imap.max_bodies_in_flight = ekitei_config::ByteSize::kib(50)).await;
     let mut client = world.login("alice").await;
     client.send("a APPEND INBOX {6+}\r\na: b\r\n {40000+}\r\nhalf").await;
     drop(client);

@@ -37,10 +37,7 @@ async fn a_new_keyword_is_announced_before_it_is_used() {
     client
         .dialogue(
             "STORE 1 +FLAGS ($Label)",
-            &[
-                "FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Label)",
-                "1 FETCH (FLAGS ($Label))",
-            ],
+            &["FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Label)", "1 FETCH (FLAGS ($Label))"],
             "OK ",
         )
         .await;

@@ -54,9 +54,7 @@ async fn the_whole_message_comes_back_octet_by_octet_and_is_seen() {
     let whole = literal(NESTED);
     client.dialogue("FETCH 1 BODY.PEEK[]", &[&format!("1 FETCH (BODY[] {whole})")], "OK ").await;
     client.dialogue("FETCH 1 FLAGS", &["1 FETCH (FLAGS ())"], "OK ").await;
-    client
-        .dialogue("FETCH 1 RFC822", &[&format!("1 FETCH (RFC822 {whole} FLAGS (\\Seen))")], "OK ")
-        .await;
+    client.dialogue("FETCH 1 RFC822", &[&format!("1 FETCH (RFC822 {whole} FLAGS (\\Seen))")], "OK ").await;
     client.dialogue("FETCH 1 BODY[]", &[&format!("1 FETCH (BODY[] {whole})")], "OK ").await;
 }
 
@@ -68,10 +66,16 @@ async fn sections_name_headers_texts_and_parts() {
     for (section, expected) in [
         ("HEADER", header.as_str()),
         ("TEXT", text),
-        ("HEADER.FIELDS (Subject to)", "To: bob@example.test\r\nSubject: =?UTF-8?Q?Gr=C3=BC=C3=9Fe?=\r\n\r\n"),
+        (
+            "HEADER.FIELDS (Subject to)",
+            "To: bob@example.test\r\nSubject: =?UTF-8?Q?Gr=C3=BC=C3=9Fe?=\r\n\r\n",
+        ),
         ("HEADER.FIELDS (x-odd)", "X-Odd: one\r\n\r\n"),
         ("1", "Gr=C3=BC=C3=9Fe"),
-        ("2.MIME", "Content-Type: application/octet-stream; name=x\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=x\r\n\r\n"),
+        (
+            "2.MIME",
+            "Content-Type: application/octet-stream; name=x\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=x\r\n\r\n",
+        ),
         ("3", "Subject: inner\r\n\r\ninner body"),
         ("3.HEADER", "Subject: inner\r\n\r\n"),
         ("3.TEXT", "inner body"),
@@ -82,7 +86,11 @@ async fn sections_name_headers_texts_and_parts() {
         client.dialogue(&format!("FETCH 1 BODY.PEEK[{section}]"), &[&expected], "OK ").await;
     }
     let others = client.ok("FETCH 1 BODY.PEEK[HEADER.FIELDS.NOT (From To Subject Date Message-ID)]").await;
-    assert!(others[0].contains("X-Odd: one\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n)"));
+    assert!(
+        others[0].contains(
+            "X-Odd: one\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n)"
+        )
+    );
     client.dialogue("FETCH 1 BODY.PEEK[9]", &["1 FETCH (BODY[9] NIL)"], "OK ").await;
     client.dialogue("FETCH 1 BODY.PEEK[1.HEADER]", &["1 FETCH (BODY[1.HEADER] NIL)"], "OK ").await;
 }
@@ -91,11 +99,20 @@ async fn sections_name_headers_texts_and_parts() {
 async fn partials_are_cut_to_what_is_there() {
     let (_world, mut client) = nested().await;
     client.dialogue("FETCH 1 BODY.PEEK[]<6.3>", &["1 FETCH (BODY[]<6> {3}\r\nAnn)"], "OK ").await;
-    client.dialogue("FETCH 1 BODY.PEEK[3.TEXT]<6.99>", &["1 FETCH (BODY[3.TEXT]<6> {4}\r\nbody)"], "OK ").await;
-    let beyond = client.ok("FETCH 1 BODY.PEEK[3.TEXT]<99.9>").await;
-    assert!(beyond == ["1 FETCH (BODY[3.TEXT]<99> \"\")"] || beyond == ["1 FETCH (BODY[3.TEXT]<99> {0}\r\n)"], "{beyond:?}");
     client
-        .dialogue("FETCH 1 BODY.PEEK[HEADER.FIELDS (To)]<0.3>", &["1 FETCH (BODY[HEADER.FIELDS (To)]<0> {3}\r\nTo:)"], "OK ")
+        .dialogue("FETCH 1 BODY.PEEK[3.TEXT]<6.99>", &["1 FETCH (BODY[3.TEXT]<6> {4}\r\nbody)"], "OK ")
+        .await;
+    let beyond = client.ok("FETCH 1 BODY.PEEK[3.TEXT]<99.9>").await;
+    assert!(
+        beyond == ["1 FETCH (BODY[3.TEXT]<99> \"\")"] || beyond == ["1 FETCH (BODY[3.TEXT]<99> {0}\r\n)"],
+        "{beyond:?}"
+    );
+    client
+        .dialogue(
+            "FETCH 1 BODY.PEEK[HEADER.FIELDS (To)]<0.3>",
+            &["1 FETCH (BODY[HEADER.FIELDS (To)]<0> {3}\r\nTo:)"],
+            "OK ",
+        )
         .await;
 }
 
@@ -106,7 +123,11 @@ async fn binary_undoes_the_transfer_encoding() {
     client.dialogue("FETCH 1 BINARY.PEEK[1]<2.2>", &["1 FETCH (BINARY[1]<2> {2}\r\nü)"], "OK ").await;
     client.dialogue("FETCH 1 BINARY.PEEK[2]", &["1 FETCH (BINARY[2] ~{3}\r\n\0\u{1}\u{2})"], "OK ").await;
     client
-        .dialogue("FETCH 1 (BINARY.SIZE[1] BINARY.SIZE[2])", &["1 FETCH (BINARY.SIZE[1] 7 BINARY.SIZE[2] 3)"], "OK ")
+        .dialogue(
+            "FETCH 1 (BINARY.SIZE[1] BINARY.SIZE[2])",
+            &["1 FETCH (BINARY.SIZE[1] 7 BINARY.SIZE[2] 3)"],
+            "OK ",
+        )
         .await;
     client.dialogue("FETCH 1 BINARY.PEEK[9]", &["1 FETCH (BINARY[9] NIL)"], "OK ").await;
     client
@@ -124,8 +145,16 @@ async fn structure_and_envelope_tell_the_parts() {
         "(\"application\" \"octet-stream\" (\"name\" \"x\") NIL NIL \"base64\" 4 NIL (\"attachment\" (\"filename\" \"x\")) NIL NIL)",
     );
     assert!(structure[0].to_lowercase().starts_with(&expected.to_lowercase()), "{structure:?}");
-    assert!(structure[0].to_lowercase().contains("(\"message\" \"rfc822\" nil nil nil \"7bit\" 28 (nil \"inner\" nil"), "{structure:?}");
-    assert!(structure[0].to_lowercase().ends_with(" \"mixed\" (\"boundary\" \"b\") nil nil nil))"), "{structure:?}");
+    assert!(
+        structure[0]
+            .to_lowercase()
+            .contains("(\"message\" \"rfc822\" nil nil nil \"7bit\" 28 (nil \"inner\" nil"),
+        "{structure:?}"
+    );
+    assert!(
+        structure[0].to_lowercase().ends_with(" \"mixed\" (\"boundary\" \"b\") nil nil nil))"),
+        "{structure:?}"
+    );
     client
         .dialogue(
             "FETCH 1 ENVELOPE",
@@ -192,14 +221,17 @@ async fn a_large_message_is_streamed_whole_and_in_parts() {
     let lines: String = (0..60_000).map(|n| format!("line {n:08}\r\n")).collect();
     let large = format!("Subject: large\r\nContent-Type: text/plain\r\n\r\n{lines}");
     let encoded: String = (0..40_000).map(|_| "QUJDREVGR0hJSktMTU5PUA==\r\n").collect();
-    let base64 = format!("Subject: b\r\nContent-Transfer-Encoding: base64\r\nContent-Type: x/y\r\n\r\n{encoded}");
+    let base64 =
+        format!("Subject: b\r\nContent-Transfer-Encoding: base64\r\nContent-Type: x/y\r\n\r\n{encoded}");
     world.put("alice", "INBOX", &[&large, &base64]).await;
     let mut client = world.select("alice").await;
+    client.dialogue("FETCH 1 BODY.PEEK[]", &[&format!("1 FETCH (BODY[] {})", literal(&large))], "OK ").await;
     client
-        .dialogue("FETCH 1 BODY.PEEK[]", &[&format!("1 FETCH (BODY[] {})", literal(&large))], "OK ")
-        .await;
-    client
-        .dialogue("FETCH 1 BODY.PEEK[1]<500000.15>", &[&format!("1 FETCH (BODY[1]<500000> {})", literal(&lines[500_000..500_015]))], "OK ")
+        .dialogue(
+            "FETCH 1 BODY.PEEK[1]<500000.15>",
+            &[&format!("1 FETCH (BODY[1]<500000> {})", literal(&lines[500_000..500_015]))],
+            "OK ",
+        )
         .await;
     client.dialogue("FETCH 2 BINARY.SIZE[1]", &["2 FETCH (BINARY.SIZE[1] 640000)"], "OK ").await;
     let decoded = "ABCDEFGHIJKLMNOP".repeat(40_000);
@@ -208,7 +240,11 @@ async fn a_large_message_is_streamed_whole_and_in_parts() {
         .await;
     let piece = literal(&decoded[300_001..300_101]);
     client
-        .dialogue("FETCH 2 BINARY.PEEK[1]<300001.100>", &[&format!("2 FETCH (BINARY[1]<300001> {piece})")], "OK ")
+        .dialogue(
+            "FETCH 2 BINARY.PEEK[1]<300001.100>",
+            &[&format!("2 FETCH (BINARY[1]<300001> {piece})")],
+            "OK ",
+        )
         .await;
 }
 
@@ -217,7 +253,9 @@ async fn a_body_that_cannot_be_read_fails_its_item_and_no_other() {
     let world = World::new().await;
     // Incompressible, so that it is an object of its own.
     let noise: String = (0u64..40_000)
-        .map(|n| format!("{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(17).wrapping_mul(n | 1)))
+        .map(|n| {
+            format!("{:016x}", n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(17).wrapping_mul(n | 1))
+        })
         .collect();
     let large = format!("Subject: large\r\n\r\n{noise}\r\n");
     world.put("alice", "INBOX", &[&large, &message("small")]).await;

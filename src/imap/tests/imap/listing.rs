@@ -29,7 +29,19 @@ async fn wildcards_and_references() {
     let all = client.ok("LIST \"\" *").await;
     assert_eq!(
         names(&all),
-        ["Archive", "Drafts", "INBOX", "Junk", "Play", "Sent", "Trash", "Work", "Work/2025", "Work/2026", "Work/2026/May"]
+        [
+            "Archive",
+            "Drafts",
+            "INBOX",
+            "Junk",
+            "Play",
+            "Sent",
+            "Trash",
+            "Work",
+            "Work/2025",
+            "Work/2026",
+            "Work/2026/May"
+        ]
     );
     let top = client.ok("LIST \"\" %").await;
     assert_eq!(names(&top), ["Archive", "Drafts", "INBOX", "Junk", "Play", "Sent", "Trash", "Work"]);

@@ -21,7 +21,10 @@ async fn capabilities_follow_the_state() {
         )
         .await;
     let answer = client.command(&format!("LOGIN alice@example.test {PASSWORD:?}")).await;
-    assert!(answer.tagged.starts_with("OK [CAPABILITY IMAP4rev2 IMAP4rev1 LITERAL+ ID ENABLE IDLE "), "{answer:?}");
+    assert!(
+        answer.tagged.starts_with("OK [CAPABILITY IMAP4rev2 IMAP4rev1 LITERAL+ ID ENABLE IDLE "),
+        "{answer:?}"
+    );
     let list = client.ok("CAPABILITY").await;
     for name in ["MOVE", "UIDPLUS", "SEARCHRES", "APPENDLIMIT=52428800", "UTF8=ACCEPT", "QUOTA=RES-STORAGE"] {
         assert!(list[0].split(' ').any(|word| word == name), "{name} in {list:?}");
@@ -190,7 +193,8 @@ async fn shutdown_says_bye_between_commands() {
 #[tokio::test]
 async fn refusals_speak_imap() {
     let world = World::new().await;
-    for reason in [Refusal::Global, Refusal::Listener, Refusal::Address, Refusal::Rate, Refusal::ShuttingDown] {
+    for reason in [Refusal::Global, Refusal::Listener, Refusal::Address, Refusal::Rate, Refusal::ShuttingDown]
+    {
         let line = String::from_utf8_lossy(&world.server.refusal(reason)).into_owned();
         assert!(line.starts_with("* BYE [") && line.ends_with("\r\n"), "{line:?}");
     }

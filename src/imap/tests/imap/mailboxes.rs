@@ -52,9 +52,7 @@ async fn create_gives_a_special_use_once() {
     client.fails("CREATE Mine (USE (\\Sent \\Trash))", "NO [USEATTR] ").await;
     client.ok("DELETE Archive").await;
     client.ok("CREATE Mine (USE (\\Archive))").await;
-    client
-        .dialogue("LIST \"\" Mine", &["LIST (\\HasNoChildren \\Archive) \"/\" Mine"], "OK ")
-        .await;
+    client.dialogue("LIST \"\" Mine", &["LIST (\\HasNoChildren \\Archive) \"/\" Mine"], "OK ").await;
 }
 
 #[tokio::test]
@@ -65,7 +63,8 @@ async fn status_counts_what_there_is() {
     client.ok("STORE 1 +FLAGS (\\Seen \\Deleted)").await;
     let size = 2 * message("one").len();
     let one = message("one").len();
-    let answer = client.ok("STATUS INBOX (MESSAGES UIDNEXT UNSEEN DELETED SIZE RECENT DELETED-STORAGE)").await;
+    let answer =
+        client.ok("STATUS INBOX (MESSAGES UIDNEXT UNSEEN DELETED SIZE RECENT DELETED-STORAGE)").await;
     let expected = format!(
         "STATUS INBOX (MESSAGES 2 UIDNEXT 3 UNSEEN 1 DELETED 1 SIZE {size} RECENT 0 DELETED-STORAGE {one})"
     );
@@ -83,9 +82,7 @@ async fn names_travel_in_the_encoding_of_the_session() {
     client.dialogue("LIST \"\" &ZeVnLIqe-", &["LIST (\\HasNoChildren) \"/\" &ZeVnLIqe-"], "OK ").await;
     client.fails("CREATE \"日本語\"", "BAD ").await;
     client.dialogue("ENABLE UTF8=ACCEPT X-UNKNOWN", &["ENABLED UTF8=ACCEPT"], "OK ").await;
-    client
-        .dialogue("LIST \"\" \"日本語\"", &["LIST (\\HasNoChildren) \"/\" \"日本語\""], "OK ")
-        .await;
+    client.dialogue("LIST \"\" \"日本語\"", &["LIST (\\HasNoChildren) \"/\" \"日本語\""], "OK ").await;
     client.fails("CREATE \"日本語\"", "NO [ALREADYEXISTS] ").await;
 }
 
@@ -101,9 +98,7 @@ async fn quota_tells_storage_in_units_of_1024_octets() {
     let world = World::new().await;
     world.put("carol", "INBOX", &[&message(&"x".repeat(600))]).await;
     let mut client = world.login("carol").await;
-    client
-        .dialogue("GETQUOTAROOT INBOX", &["QUOTAROOT INBOX \"\"", "QUOTA \"\" (STORAGE 2 1)"], "OK ")
-        .await;
+    client.dialogue("GETQUOTAROOT INBOX", &["QUOTAROOT INBOX \"\"", "QUOTA \"\" (STORAGE 2 1)"], "OK ").await;
     client.dialogue("GETQUOTA \"\"", &["QUOTA \"\" (STORAGE 2 1)"], "OK ").await;
     client.fails("GETQUOTA other", "NO [NONEXISTENT] ").await;
     client.fails("GETQUOTAROOT Nowhere", "NO [NONEXISTENT] ").await;

@@ -3,6 +3,7 @@
 
 mod appending;
 mod changing;
+mod failing;
 mod fetching;
 mod idling;
 mod listing;
@@ -13,3 +14,4 @@ mod numbers;
 mod searching;
 mod selecting;
 mod support;
+mod tls;

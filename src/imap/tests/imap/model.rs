@@ -34,7 +34,10 @@ impl Known {
                 let known = &mut self.messages[number - 1];
                 if let Some(uid) = rest.split_once("UID ").map(|(_, rest)| rest) {
                     let uid = uid.split([' ', ')']).next().unwrap().parse().unwrap();
-                    assert!(known.0.is_none_or(|known| known == uid), "number {number} is {known:?}: {response}");
+                    assert!(
+                        known.0.is_none_or(|known| known == uid),
+                        "number {number} is {known:?}: {response}"
+                    );
                     known.0 = Some(uid);
                 }
                 if let Some((_, flags)) = rest.split_once("FLAGS (") {
@@ -50,16 +53,34 @@ impl Known {
 enum Step {
     Append,
     Deliver,
-    Store { uid: bool, silent: bool, add: bool, flag: usize, at: usize },
+    Store {
+        uid: bool,
+        silent: bool,
+        add: bool,
+        flag: usize,
+        at: usize,
+    },
     Expunge,
     Noop,
-    Fetch { uid: bool },
-    Search { uid: bool },
-    Copy { uid: bool, at: usize },
-    Move { uid: bool, at: usize },
+    Fetch {
+        uid: bool,
+    },
+    Search {
+        uid: bool,
+    },
+    Copy {
+        uid: bool,
+        at: usize,
+    },
+    Move {
+        uid: bool,
+        at: usize,
+    },
     Idle,
     /// Commands with numbers behind one that could tell an EXPUNGE.
-    Pipelined { at: usize },
+    Pipelined {
+        at: usize,
+    },
 }
 
 const FLAGS: [&str; 4] = ["\\Seen", "\\Flagged", "\\Deleted", "$Label"];
@@ -120,7 +141,9 @@ impl Player {
                 self.run(&format!("APPEND INBOX {{{}+}}\r\n{text}", text.len()), true).await;
             }
             Step::Deliver => world.put("alice", "INBOX", &[&message("delivered")]).await,
-            Step::Store { uid, silent, add, flag, at } => self.store(*uid, *silent, *add, FLAGS[*flag], *at).await,
+            Step::Store { uid, silent, add, flag, at } => {
+                self.store(*uid, *silent, *add, FLAGS[*flag], *at).await
+            }
             Step::Expunge => drop(self.run("EXPUNGE", true).await),
             Step::Noop => drop(self.run("NOOP", true).await),
             Step::Fetch { uid: true } => drop(self.run("UID FETCH 1:* FLAGS", true).await),
@@ -187,7 +210,8 @@ impl Player {
         first.untagged.iter().for_each(|response| self.known.apply(response, true));
         let second = self.client.finish("q").await;
         second.untagged.iter().for_each(|response| self.known.apply(response, false));
-        let answered = second.untagged.iter().find(|response| response.starts_with(&format!("{number} FETCH (UID")));
+        let answered =
+            second.untagged.iter().find(|response| response.starts_with(&format!("{number} FETCH (UID")));
         let answered = answered.unwrap_or_else(|| panic!("{second:?}"));
         if let Some(meant) = meant {
             assert_eq!(*answered, format!("{number} FETCH (UID {meant})"));

@@ -97,7 +97,8 @@ async fn imap4rev2_tells_uids_with_flags() {
 async fn numbers_in_pipelined_commands_do_not_change_under_them() {
     let (_world, mut one, mut other) = two(3).await;
     expunge(&mut other, "1").await;
-    one.send("a NOOP\r\nb FETCH 3 UID\r\nc UID FETCH 3 UID\r\nd STORE 3 +FLAGS (\\Deleted)\r\ne NOOP\r\n").await;
+    one.send("a NOOP\r\nb FETCH 3 UID\r\nc UID FETCH 3 UID\r\nd STORE 3 +FLAGS (\\Deleted)\r\ne NOOP\r\n")
+        .await;
     assert_eq!(one.finish("a").await.untagged, Vec::<String>::new());
     assert_eq!(one.finish("b").await.untagged, ["3 FETCH (UID 3)"]);
     assert_eq!(one.finish("c").await.untagged, ["3 FETCH (UID 3)"]);

@@ -5,7 +5,9 @@ use crate::support::{Client, World};
 async fn five() -> (World, Client) {
     let world = World::new().await;
     let message = |from: &str, subject: &str, day: u32, body: &str| {
-        format!("From: {from}\r\nTo: list@example.test\r\nSubject: {subject}\r\nDate: {day} Dec 2025 10:00:00 +0000\r\n\r\n{body}\r\n")
+        format!(
+            "From: {from}\r\nTo: list@example.test\r\nSubject: {subject}\r\nDate: {day} Dec 2025 10:00:00 +0000\r\n\r\n{body}\r\n"
+        )
     };
     let messages = [
         message("ann@example.test", "lunch", 1, "sushi"),

@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use ekitei_blob::{Blobs, DirectoryStore};
 use ekitei_config::{Config, ListenerConfig, Live, Protocol};
-use ekitei_directory::{
-    Argon2Cost, Directory, Domain, EmailAddress, NewAccount, NewDomain, NewPassword,
-};
+use ekitei_directory::{Argon2Cost, Directory, Domain, EmailAddress, NewAccount, NewDomain, NewPassword};
 use ekitei_imap::{Server, ServerContext};
 use ekitei_kv::clock::ManualClock;
 use ekitei_kv::{Database, FaultScript, MemoryOptions};
 use ekitei_mailstore::{AccountId, Flags, Keywords, MailStore, MailboxName, NewMessage};
 use ekitei_net::{Connection, Handler, Shutdown, Tls};
 use ekitei_telemetry::Registry;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 
 pub const PASSWORD: &str = "correct horse";
 
@@ -33,7 +31,6 @@ pub struct World {
     pub shutdown: Shutdown,
     pub registry: Registry,
     pub faults: Arc<FaultScript>,
-    pub live: Live,
 }
 
 impl World {
@@ -55,12 +52,8 @@ impl World {
         let clock = ManualClock::new(NOW);
         let objects = DirectoryStore::open(folder.path()).unwrap();
         let blobs = Blobs::new(database.clone(), objects, ekitei_blob::Settings::default(), clock.clone());
-        let mailstore = MailStore::new(
-            database.clone(),
-            blobs,
-            ekitei_mailstore::Settings::default(),
-            clock.clone(),
-        );
+        let mailstore =
+            MailStore::new(database.clone(), blobs, ekitei_mailstore::Settings::default(), clock.clone());
         let settings = ekitei_directory::Settings {
             argon2: Argon2Cost { memory_kib: 8, passes: 1, lanes: 1 },
             failed_login_delay: Duration::ZERO,
@@ -70,9 +63,9 @@ impl World {
         let mut config = Config { hostname: "mail.example.test".into(), ..Config::default() };
         config.imap.allow_insecure_auth = true;
         change(&mut config);
-        let (live, shutdown, registry) = (Live::new(config), Shutdown::new(), Registry::new());
+        let (shutdown, registry) = (Shutdown::new(), Registry::new());
         let server = Arc::new(Server::new(ServerContext {
-            live: live.clone(),
+            live: Live::new(config),
             tls,
             shutdown: shutdown.clone(),
             directory: directory.clone(),
@@ -80,7 +73,7 @@ impl World {
             clock,
             registry: registry.clone(),
         }));
-        let world = Self { folder, server, mailstore, directory, shutdown, registry, faults, live };
+        let world = Self { folder, server, mailstore, directory, shutdown, registry, faults };
         world.populate().await;
         world
     }
@@ -134,7 +127,7 @@ impl World {
         let listener = Arc::new(ListenerConfig::new(Protocol::Imap, local));
         let connection = Connection::over(theirs, peer, local, listener);
         tokio::spawn(Arc::clone(&self.server).handle(connection));
-        Client { stream: ours, buffer: Vec::new(), tags: 0 }
+        Client::over(ours)
     }
 
     /// Connects and reads the greeting.
@@ -166,12 +159,14 @@ pub fn address(name: &str) -> EmailAddress {
 
 /// A small message.
 pub fn message(text: &str) -> String {
-    format!("From: Ann <ann@example.test>\r\nSubject: {text}\r\nDate: Thu, 1 Jan 2026 10:00:00 +0000\r\n\r\n{text}\r\n")
+    format!(
+        "From: Ann <ann@example.test>\r\nSubject: {text}\r\nDate: Thu, 1 Jan 2026 10:00:00 +0000\r\n\r\n{text}\r\n"
+    )
 }
 
 /// A client that keeps to the grammar, unless told otherwise.
-pub struct Client {
-    stream: DuplexStream,
+pub struct Client<S = DuplexStream> {
+    pub stream: S,
     buffer: Vec<u8>,
     tags: u32,
 }
@@ -185,7 +180,12 @@ pub struct Answer {
     pub tagged: String,
 }
 
-impl Client {
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// A client over a connection that is there already.
+    pub fn over(stream: S) -> Self {
+        Self { stream, buffer: Vec::new(), tags: 0 }
+    }
+
     pub async fn send(&mut self, octets: impl AsRef<[u8]>) {
         self.stream.write_all(octets.as_ref()).await.unwrap();
     }
@@ -193,7 +193,8 @@ impl Client {
     async fn fill(&mut self) -> bool {
         let mut octets = [0; 4096];
         let read = self.stream.read(&mut octets);
-        let length = tokio::time::timeout(PATIENCE, read).await.expect("the server says nothing").unwrap_or(0);
+        let length =
+            tokio::time::timeout(PATIENCE, read).await.expect("the server says nothing").unwrap_or(0);
         self.buffer.extend_from_slice(&octets[..length]);
         length > 0
     }
