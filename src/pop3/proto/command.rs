@@ -2,7 +2,7 @@
 
 /// A command with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Command {
+pub enum Command {
     /// RFC 2449 §5.
     Capa,
     /// RFC 1939 §7.
@@ -10,7 +10,12 @@ pub(crate) enum Command {
     /// RFC 1939 §7; all of the rest of the line.
     Pass(String),
     /// RFC 5034 §4.
-    Auth { mechanism: Mechanism, initial: Option<String> },
+    Auth {
+        /// How the client wants to log in.
+        mechanism: Mechanism,
+        /// The initial response, still encoded.
+        initial: Option<String>,
+    },
     /// `AUTH` alone: which mechanisms there are.
     AuthList,
     /// RFC 2595 §4.
@@ -40,11 +45,11 @@ pub(crate) enum Command {
 }
 
 /// A message number, from 1.
-pub(crate) type Number = usize;
+pub type Number = usize;
 
 /// A SASL mechanism that is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mechanism {
+pub enum Mechanism {
     /// RFC 4616.
     Plain,
     /// Two prompts; never standardised, and used by old clients.
@@ -53,26 +58,36 @@ pub(crate) enum Mechanism {
 
 /// Why a line is no command; the text is for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SyntaxError {
+pub enum SyntaxError {
+    /// No command has this name.
     #[error("this command is not known")]
     Unknown,
+    /// Not UTF-8, or control characters.
     #[error("the line is not UTF-8 or has control characters")]
     Characters,
+    /// An argument where there is none.
     #[error("this command takes no argument")]
     NoArgument,
+    /// No argument where there must be one.
     #[error("an argument is missing")]
     Missing,
+    /// Not a number, or 0.
     #[error("a message number from 1 is expected")]
     Number,
+    /// More arguments than there may be.
     #[error("there are too many arguments")]
     TooMany,
+    /// A mechanism that is not offered.
     #[error("this SASL mechanism is not supported")]
     Mechanism,
 }
 
 impl Command {
     /// Reads a line without its line end. Keywords are in any case (RFC 1939 §3).
-    pub(crate) fn parse(line: &[u8]) -> Result<Self, SyntaxError> {
+    ///
+    /// # Errors
+    /// [`SyntaxError`], for the client.
+    pub fn parse(line: &[u8]) -> Result<Self, SyntaxError> {
         let text = std::str::from_utf8(line).map_err(|_| SyntaxError::Characters)?;
         if text.chars().any(char::is_control) {
             return Err(SyntaxError::Characters);
@@ -123,7 +138,7 @@ impl Command {
     }
 
     /// The name, for the labels of metrics.
-    pub(crate) fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Capa => "capa",
             Self::User(_) => "user",

@@ -2,7 +2,7 @@
 
 /// Encodes a message that comes in pieces.
 #[derive(Debug)]
-pub(crate) struct Encoder {
+pub struct Encoder {
     at: At,
     /// Lines of the body that are still to be sent; `None` for all.
     lines_left: Option<u64>,
@@ -28,17 +28,17 @@ enum At {
 
 impl Encoder {
     /// For RETR: the whole message.
-    pub(crate) fn whole() -> Self {
+    pub fn whole() -> Self {
         Self { at: At::HeaderLine, lines_left: None, last: *b"\r\n", finished: false }
     }
 
     /// For TOP: the header, the empty line and so many lines of the body.
-    pub(crate) fn top(lines: u64) -> Self {
+    pub fn top(lines: u64) -> Self {
         Self { lines_left: Some(lines), ..Self::whole() }
     }
 
     /// Whether nothing more is wanted, since TOP has all its lines.
-    pub(crate) fn is_finished(&self) -> bool {
+    pub fn is_finished(&self) -> bool {
         self.finished
     }
 
@@ -46,7 +46,7 @@ impl Encoder {
     ///
     /// A dot is doubled after a bare LF as well: strict clients take the dot away only after CRLF and would show one
     /// too many, but lenient ones, which take LF for a line end, would take `LF . CRLF` for the end of the message.
-    pub(crate) fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+    pub fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         out.reserve(piece.len());
         let mut rest = piece;
         while !rest.is_empty() && !self.finished {
@@ -68,7 +68,7 @@ impl Encoder {
     }
 
     /// Appends the end: a line end if the message has none, and the line with the dot.
-    pub(crate) fn finish(self, out: &mut Vec<u8>) {
+    pub fn finish(self, out: &mut Vec<u8>) {
         if self.last != *b"\r\n" {
             out.extend_from_slice(b"\r\n");
         }
@@ -171,6 +171,22 @@ mod tests {
             let wire = encode(Encoder::whole(), &message, size);
             prop_assert_eq!(decode(&wire), message);
             prop_assert!(!wire[..wire.len() - 3].windows(5).any(|part| part == b"\r\n.\r\n"));
+        }
+
+        #[test]
+        fn pieces_make_no_difference_and_there_is_no_false_end(
+            message in proptest::collection::vec(prop_oneof![Just(b'.'), Just(b'\r'), Just(b'\n'), Just(b'a')], 0..40),
+            size in 1_usize..9,
+            lines in 0_u64..5,
+        ) {
+            for encoder in [Encoder::whole as fn() -> Encoder, || Encoder::top(1)] {
+                prop_assert_eq!(encode(encoder(), &message, size), encode(encoder(), &message, 1000));
+            }
+            let wire = encode(Encoder::top(lines), &message, size);
+            let text = wire.strip_suffix(b".\r\n").unwrap_or_default();
+            // Also for a client that takes LF alone for a line end.
+            let mut lines = text.split(|byte| *byte == b'\n');
+            prop_assert!(lines.all(|line| line.strip_suffix(b"\r").unwrap_or(line) != b"."));
         }
     }
 }

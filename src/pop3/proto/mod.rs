@@ -4,6 +4,6 @@ mod command;
 mod message;
 mod sasl;
 
-pub(crate) use command::{Command, Mechanism};
-pub(crate) use message::Encoder;
-pub(crate) use sasl::{Credentials, SaslError, decode, plain};
+pub use command::{Command, Mechanism, Number, SyntaxError};
+pub use message::Encoder;
+pub use sasl::{Credentials, SaslError, decode, plain};

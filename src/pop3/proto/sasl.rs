@@ -5,20 +5,26 @@ use base64::engine::general_purpose::STANDARD;
 
 /// A user's name and password.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Credentials {
-    pub(crate) user: String,
-    pub(crate) password: String,
+pub struct Credentials {
+    /// The login name.
+    pub user: String,
+    /// The password; `Debug` does not show it.
+    pub password: String,
 }
 
 /// What is wrong with a client's response; the text is for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SaslError {
+pub enum SaslError {
+    /// The client sent `*`.
     #[error("the client gave up")]
     Cancelled,
+    /// Not base64.
     #[error("the response is not base64")]
     Base64,
+    /// Not the message of the mechanism.
     #[error("the response is not what the mechanism wants")]
     Malformed,
+    /// An authorization identity that is not the user.
     #[error("acting as somebody else is not allowed")]
     Identity,
 }
@@ -30,7 +36,10 @@ impl std::fmt::Debug for Credentials {
 }
 
 /// Decodes one response: base64, `=` for an empty one, `*` for giving up (RFC 5034 §4).
-pub(crate) fn decode(response: &[u8]) -> Result<Vec<u8>, SaslError> {
+///
+/// # Errors
+/// [`SaslError::Cancelled`], [`SaslError::Base64`].
+pub fn decode(response: &[u8]) -> Result<Vec<u8>, SaslError> {
     match response {
         b"*" => Err(SaslError::Cancelled),
         b"=" => Ok(Vec::new()),
@@ -39,7 +48,10 @@ pub(crate) fn decode(response: &[u8]) -> Result<Vec<u8>, SaslError> {
 }
 
 /// Reads the message of PLAIN: `[authzid] NUL authcid NUL passwd` (RFC 4616 §2).
-pub(crate) fn plain(message: &[u8]) -> Result<Credentials, SaslError> {
+///
+/// # Errors
+/// [`SaslError::Malformed`], [`SaslError::Identity`].
+pub fn plain(message: &[u8]) -> Result<Credentials, SaslError> {
     let text = std::str::from_utf8(message).map_err(|_| SaslError::Malformed)?;
     let mut parts = text.split('\0');
     let (Some(identity), Some(user), Some(password), None) =
