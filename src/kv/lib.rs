@@ -177,6 +177,9 @@ impl Database {
     /// changes nothing ([`Transaction::may_have_committed`] tells when that is possible, so that the check for the
     /// operation's own traces can be skipped otherwise).
     ///
+    /// In a task that is spawned, write the closure as `|t| async move { .. }` over references: of an async closure that
+    /// borrows, the compiler cannot prove that its future is `Send`.
+    ///
     /// # Errors
     /// What the closure returned, if it is not retryable; [`Error`] of the commit.
     pub async fn transact<T, E, F, Fut>(&self, operation: F) -> Result<T, E>

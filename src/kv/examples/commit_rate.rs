@@ -8,14 +8,20 @@ use ekitei_kv::{Database, EmbeddedOptions, Error, Transaction};
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |index: usize, default: u64| arguments.get(index).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let number = |index: usize, default: u64| {
+        arguments.get(index).and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
     let (writers, seconds) = (number(0, 20), Duration::from_secs(number(1, 5)));
     let value = vec![b'v'; usize::try_from(number(2, 1_000)).unwrap_or(1_000)];
     let folder = arguments.get(3).map_or_else(|| std::env::temp_dir().join("commit_rate"), PathBuf::from);
 
     let opening = Instant::now();
     let db = Database::open_embedded(&folder, EmbeddedOptions::default())?;
-    println!("opened in {:.0} ms, resident {} kB", opening.elapsed().as_secs_f64() * 1e3, resident_kilobytes());
+    println!(
+        "opened in {:.0} ms, resident {} kB",
+        opening.elapsed().as_secs_f64() * 1e3,
+        resident_kilobytes()
+    );
     let started = Instant::now();
     let tasks = (0..writers).map(|writer| {
         let (db, value) = (db.clone(), value.clone());
