@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::support::mail::{message, subject};
 use crate::support::{ALICE, Imap, Program, STRANGER, Server, Smtp, password, require};
@@ -53,6 +54,35 @@ fn curl_reads_over_imap_and_imaps() {
         assert!(curl("", "").contains("Archive"), "LIST of the mailboxes an account begins with");
         assert!(curl("INBOX", "SEARCH SUBJECT curl").contains("SEARCH 1"));
     }
+}
+
+#[test]
+fn an_idle_client_is_told_at_once() {
+    let server = Server::start();
+    let mut idle = server.imap(ALICE);
+    idle.select("INBOX");
+    std::thread::scope(|scope| {
+        let (told, telling) = std::sync::mpsc::channel();
+        scope.spawn(move || {
+            for wanted in ["* 1 EXISTS", "* 1 FETCH (FLAGS (\\Flagged))", "* 1 EXPUNGE"] {
+                idle.idle_until(wanted);
+                told.send(wanted).unwrap();
+            }
+        });
+        let mut told = || telling.recv_timeout(Duration::from_secs(5)).unwrap();
+        server.deliver(&[ALICE], &message("idle", "New mail"));
+        assert_eq!(told(), "* 1 EXISTS");
+        let mut other = server.imap(ALICE);
+        other.select("INBOX");
+        for (command, wanted) in [
+            ("STORE 1 +FLAGS.SILENT (\\Flagged)", "FETCH"),
+            ("STORE 1 +FLAGS.SILENT (\\Deleted)", ""),
+            ("EXPUNGE", "EXPUNGE"),
+        ] {
+            other.command(command).ok();
+            assert!(wanted.is_empty() || told().contains(wanted));
+        }
+    });
 }
 
 /// The files of a Maildir: name without flags -> contents.

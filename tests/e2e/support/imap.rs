@@ -117,6 +117,17 @@ impl Imap {
         self.command(&format!("SELECT \"{mailbox}\"")).ok();
     }
 
+    /// Idles until the server has said this (RFC 9051 §6.3.13).
+    pub fn idle_until(&mut self, wanted: &str) {
+        self.tag += 1;
+        let tag = format!("t{} ", self.tag);
+        self.reader.get_mut().write_all(format!("{tag}IDLE\r\n").as_bytes()).unwrap();
+        assert!(self.read_response().unwrap().text.starts_with("+ "));
+        while self.read_response().unwrap().text != wanted {}
+        self.reader.get_mut().write_all(b"DONE\r\n").unwrap();
+        while !self.read_response().unwrap().text.starts_with(&format!("{tag}OK")) {}
+    }
+
     /// Appends a message with a non-synchronising literal.
     pub fn append(&mut self, mailbox: &str, flags: &str, message: &[u8]) -> Completion {
         let head = format!("APPEND \"{mailbox}\" ({flags}) {{{}+}}\r\n", message.len());
