@@ -20,6 +20,10 @@ const COMMAND_BLOCK: usize = 2048;
 /// Replies are sent when so many octets of them wait, even if more commands are there.
 const OUTPUT_BLOCK: usize = 8 * 1024;
 
+/// How long, and for how much, a client is listened to after the last reply.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_OCTETS: usize = 1 << 20;
+
 /// The client is gone.
 #[derive(Debug)]
 pub(crate) struct Gone;
@@ -115,11 +119,23 @@ impl Io {
         Ok(Self::new(connection, self.write_timeout))
     }
 
-    /// Sends what is queued and ends the connection.
+    /// Sends what is queued and ends the connection. What the client is still sending is read for a moment: closing a socket
+    /// with unread input would reset the connection, and the client might never see the last reply.
     pub(crate) async fn close(mut self) {
-        if self.flush().await.is_ok() {
-            // The client may be gone by now; that is its right.
-            let _ = tokio::time::timeout(self.write_timeout, self.connection.stream.shutdown()).await;
+        if self.flush().await.is_err() {
+            return;
         }
+        let linger = async {
+            self.connection.stream.shutdown().await?;
+            let mut read = 0;
+            while read < LINGER_OCTETS {
+                self.input.clear();
+                self.fill_block().await?;
+                read += self.input.len();
+            }
+            Ok::<(), Gone>(())
+        };
+        // However that ends, nothing is left to say.
+        let _ = tokio::time::timeout(LINGER, linger).await;
     }
 }

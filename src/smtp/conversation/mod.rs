@@ -72,7 +72,7 @@ fn new_id() -> String {
 }
 
 impl Conversation {
-    pub(crate) fn new(server: Arc<Server>, connection: Connection, role: Role) -> Self {
+    pub(crate) fn new(server: Arc<Server>, connection: Connection, role: Role) -> Box<Self> {
         let config = server.context.live.load();
         let offer = Offer {
             role,
@@ -88,7 +88,7 @@ impl Conversation {
             && config.smtp.trusted_networks.iter().any(|network| network.contains(connection.peer.ip()));
         let session = Session::new(connection.tls.is_some());
         let io = Io::new(connection, config.smtp.timeouts.command.get());
-        Self {
+        Box::new(Self {
             server,
             config,
             offer,
@@ -98,11 +98,11 @@ impl Conversation {
             incoming: None,
             trusted,
             id: new_id(),
-        }
+        })
     }
 
-    /// Talks until one side ends it.
-    pub(crate) async fn run(self) {
+    /// Talks until one side ends it. Boxed, since each future that it is moved into would otherwise have room for it.
+    pub(crate) async fn run(self: Box<Self>) {
         let span = tracing::info_span!("smtp", role = self.offer.role.name(), session = %self.id);
         async move {
             tracing::debug!(peer = %self.io.connection.peer, "connected");
@@ -112,7 +112,7 @@ impl Conversation {
         .await;
     }
 
-    async fn talk(mut self) {
+    async fn talk(mut self: Box<Self>) {
         if let Err(end) = self.greet() {
             return self.end(end).await;
         }
@@ -144,12 +144,12 @@ impl Conversation {
         self.io.connection.peer.ip().to_canonical()
     }
 
-    async fn end(mut self, end: End) {
+    async fn end(mut self: Box<Self>, end: End) {
         match end {
             End::Say(reply) => {
                 tracing::debug!(code = reply.code, "closing the connection");
                 self.io.queue(&reply);
-                self.io.close().await;
+                Box::pin(self.io.close()).await;
             }
             End::Gone => tracing::debug!("the client is gone"),
         }
@@ -209,11 +209,11 @@ impl Conversation {
         {
             return Err(End::Say(end));
         }
-        if !matches!(command, Command::Bdat { .. } | Command::Noop) {
-            // A message in chunks is given up by any other command.
+        let action = self.session.apply(command, &self.offer);
+        if self.session.transaction().is_none() {
             self.incoming = None;
         }
-        match self.session.apply(command, &self.offer) {
+        match action {
             Action::Reply(reply) => self.answer(reply).await?,
             Action::CheckSender(sender, parameters) => {
                 Box::pin(self.check_sender(sender, parameters)).await?;
@@ -278,13 +278,13 @@ impl Conversation {
         Ok(Next::StartTls)
     }
 
-    async fn start_tls(self) -> Option<Self> {
+    async fn start_tls(self: Box<Self>) -> Option<Box<Self>> {
         let tls = self.server.context.tls.clone();
-        match self.io.start_tls(&tls).await {
+        let Self { io, mut session, .. } = *self;
+        match io.start_tls(&tls).await {
             Ok(io) => {
-                let mut session = self.session;
                 session.secured();
-                Some(Self { io, session, incoming: None, ..self })
+                Some(Box::new(Self { io, session, incoming: None, ..*self }))
             }
             Err(error) => {
                 tracing::debug!(%error, "no TLS");

@@ -241,10 +241,7 @@ impl Conversation {
         }
         let senders = envelope.sender.iter().filter(|sender| sender.host.is_some());
         for author in authors.into_iter().chain(senders) {
-            let local = author.mailbox.as_deref().unwrap_or_default();
-            let domain = author.host.as_deref().unwrap_or_default();
-            let address =
-                EmailAddress::parse(&format!("{local}@{domain}")).map_err(|_| reply::FROM_MISSING)?;
+            let address = email_address(author).ok_or(reply::FROM_MISSING)?;
             if !self.owns(account, &address).await? {
                 return Err(reply::FROM_NOT_OWNED);
             }
@@ -272,6 +269,16 @@ impl Conversation {
         let recipients = verdicts.len();
         tracing::info!(message = %transaction.id, size, recipients, accepted, outcome, reason, "message received");
     }
+}
+
+/// The address of an author; a local part that has to be quoted has come without its quotes.
+fn email_address(author: &Address) -> Option<EmailAddress> {
+    let (local, domain) = (author.mailbox.as_deref()?, author.host.as_deref()?);
+    let quoted = || {
+        let escaped = local.replace('\\', "\\\\").replace('"', "\\\"");
+        EmailAddress::parse(&format!("\"{escaped}\"@{domain}"))
+    };
+    EmailAddress::parse(&format!("{local}@{domain}")).or_else(|_| quoted()).ok()
 }
 
 impl Incoming {

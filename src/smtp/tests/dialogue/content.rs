@@ -76,6 +76,8 @@ async fn a_message_comes_in_chunks() {
     client.ask("RCPT TO:<bob@example.test>", "503 5.5.1 ").await;
     client.ask("DATA", "503 5.5.1 ").await;
     client.ask("RSET", "250 ").await;
+    client.send("BDAT 0 LAST\r\n").await;
+    client.expect("503 5.5.1 ").await;
     client.envelope("a@b.test", &["alice@example.test"]).await;
     client.send("BDAT 14\r\nSubject: x\r\n\r\nBDAT 6\r\n.\r\n..\nBDAT 0 LAST\r\n").await;
     client.expect("250 ").await;
@@ -85,6 +87,13 @@ async fn a_message_comes_in_chunks() {
     client.send("BDAT 14\r\nSubject: x\r\n\r\nBDAT 7 LAST\r\n.\r\n..\r\n").await;
     client.expect("250 ").await;
     client.expect("250 2.0.0 OK, message ").await;
+    client.envelope("a@b.test", &["bob@example.test"]).await;
+    client.send("BDAT 14\r\nSubject: y\r\n\r\nVRFY alice\r\nBDAT 3 LAST\r\nb\r\n").await;
+    for code in ["250 ", "252 ", "250 2.0.0 OK, message "] {
+        client.expect(code).await;
+    }
+    let bob = world.inbox("bob").await;
+    assert!(bob[0].ends_with("Subject: y\r\n\r\nb\r\n"), "no chunk is lost: {}", bob[0]);
     let inbox = world.inbox("alice").await;
     assert_eq!(inbox.len(), 1);
     assert!(inbox[0].ends_with("Subject: x\r\n\r\n.\r\n..\r\n"), "dots mean nothing in chunks: {}", inbox[0]);

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use ekitei_config::{ByteSize, Protocol};
-use ekitei_net::{Handler as _, Refusal};
+use ekitei_config::{ByteSize, ListenerConfig, Protocol};
+use ekitei_net::{Connection, Handler as _, Refusal};
 
 use crate::support::{STRANGER, World};
 
@@ -210,4 +210,16 @@ async fn connections_over_a_limit_are_told_why() {
     ] {
         assert!(text(reason).starts_with(beginning) && text(reason).ends_with("\r\n"), "{reason:?}");
     }
+}
+
+#[tokio::test]
+async fn an_idle_connection_takes_little_memory() {
+    let world = World::new().await;
+    let (_near, far) = tokio::io::duplex(1);
+    let address = STRANGER.parse().unwrap();
+    let listener = std::sync::Arc::new(ListenerConfig::new(Protocol::Smtp, address));
+    let connection = Connection::over(far, address, address, listener);
+    let task = std::sync::Arc::clone(&world.server).handle(connection);
+    let size = std::mem::size_of_val(&task); // Besides what it points to: under 1 KiB and the stream.
+    assert!(size < 4 * 1024, "{size} octets");
 }

@@ -309,3 +309,40 @@ async fn outcomes_are_counted() {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
 }
+
+#[tokio::test]
+async fn it_makes_no_difference_how_the_octets_arrive() {
+    let dialogue = concat!(
+        "EHLO client.test\r\nMAIL FROM:<a@b.test> SIZE=100\r\nRCPT TO:<alice@example.test>\r\n",
+        "RCPT TO:<nobody@example.test>\r\nDATA\r\nSubject: 1\r\n\r\n..\r\n.x\r\n\r\n.\r\n",
+        "XYZZY\r\nMAIL FROM:<>\r\nRCPT TO:<alice@example.test>\r\nBDAT 12\r\nSubject: 2\r\nBDAT 5 LAST\r\n\r\n.\r\n",
+        "MAIL FROM:<a@b.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\nbare\n.\n\r\n.\r\nVRFY x\r\nQUIT\r\n",
+    );
+    let mut expected = None;
+    for piece in [dialogue.len(), 1, 2, 3, 7, 64] {
+        let world = World::new().await;
+        let mut client = world.connect(Protocol::Smtp, STRANGER).await;
+        for octets in dialogue.as_bytes().chunks(piece) {
+            client.send(octets).await;
+            tokio::task::yield_now().await;
+        }
+        let mut codes = Vec::new();
+        while codes.last().is_none_or(|code| code != "221") {
+            codes.push(client.reply().await.lines().last().unwrap_or_default()[..3].to_owned());
+        }
+        client.expect_closed().await;
+        let bodies: Vec<String> =
+            world.inbox("alice").await.iter().map(|message| after_trace(message)).collect();
+        assert!(world.inbox("bob").await.is_empty());
+        let seen = (codes, bodies);
+        assert_eq!(*expected.get_or_insert_with(|| seen.clone()), seen, "in pieces of {piece}");
+    }
+    let (codes, bodies) = expected.unwrap();
+    assert_eq!(codes.join(" "), "250 250 250 550 354 250 500 250 250 250 250 250 250 354 550 252 221");
+    assert_eq!(bodies, ["Subject: 1\r\n\r\n.\r\nx\r\n\r\n", "Subject: 2\r\n\r\n.\r\n"]);
+}
+
+/// A message without the fields that delivery put in front.
+fn after_trace(message: &str) -> String {
+    message[message.find("Subject:").unwrap()..].to_owned()
+}
