@@ -247,9 +247,12 @@ impl Session {
         }
     }
 
-    /// How long the client may be silent (RFC 9051 §5.4).
+    /// How long the client may be silent (RFC 9051 §5.4). Less in the middle of a message, for which memory is held that others need.
     pub(crate) fn patience(&self) -> Duration {
         let imap = &self.config.imap;
+        if self.append.is_some() {
+            return imap.idle_timeout.get().min(imap.write_timeout.get());
+        }
         if self.user.is_some() { imap.idle_timeout.get() } else { imap.auth_timeout.get() }
     }
 

@@ -24,6 +24,32 @@ async fn a_store_that_cannot_commit_is_unavailable_and_can_still_be_read() {
 }
 
 #[tokio::test]
+async fn a_client_that_stops_reading_costs_little_and_is_given_up() {
+    let world = World::with(|config| {
+        config.imap.write_timeout = ekitei_config::Duration::millis(200);
+        config.imap.output_buffer = ekitei_config::ByteSize::kib(16);
+    })
+    .await;
+    world.put("alice", "INBOX", &[&message(&"x".repeat(900)).repeat(1000)]).await;
+    let mut client = world.select("alice").await;
+    let sent = |metrics: String| {
+        let line = metrics.lines().find(|line| line.starts_with("ekitei_imap_bytes_total{direction=\"out\"}"));
+        line.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = sent(world.registry.render());
+    client.begin("FETCH 1 BODY[]").await;
+    for _ in 0..100 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        if world.registry.render().contains("ekitei_imap_sessions{state=\"selected\"} 0") {
+            let taken = sent(world.registry.render()) - before;
+            assert!(taken <= 4096, "no more than the transport holds, and not {taken} octets");
+            return;
+        }
+    }
+    panic!("the session is still there");
+}
+
+#[tokio::test]
 async fn sessions_and_commands_are_counted() {
     let world = World::new().await;
     world.put("alice", "INBOX", &[&message("one")]).await;

@@ -1,10 +1,11 @@
 //! Before the login: greeting, capabilities, STARTTLS, LOGIN, AUTHENTICATE, and the limits that anyone meets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ekitei_net::{Handler, Refusal};
 
-use crate::support::{PASSWORD, World};
+use crate::support::{PASSWORD, World, connection};
 
 /// `alice@example.test` and the password, as PLAIN has them.
 const PLAIN: &str = "AGFsaWNlQGV4YW1wbGUudGVzdABjb3JyZWN0IGhvcnNl";
@@ -188,6 +189,16 @@ async fn shutdown_says_bye_between_commands() {
     let mut client = world.select("alice").await;
     world.shutdown.begin();
     client.ends_with("* BYE [UNAVAILABLE] The server is stopping").await;
+}
+
+/// Thousands of clients do nothing at once.
+#[tokio::test]
+async fn a_session_that_waits_is_small() {
+    let world = World::new().await;
+    let (_ours, theirs) = tokio::io::duplex(1);
+    let session = Arc::clone(&world.server).handle(connection(theirs));
+    let size = std::mem::size_of_val(&session);
+    assert!(size <= 4096, "{size} octets");
 }
 
 #[tokio::test]

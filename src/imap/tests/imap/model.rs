@@ -90,14 +90,14 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => Just(Step::Append),
         2 => Just(Step::Deliver),
-        6 => (bit, bit, bit, 0usize..4, at.clone())
+        6 => (bit, bit, bit, 0usize..4, at)
             .prop_map(|(uid, silent, add, flag, at)| Step::Store { uid, silent, add, flag, at }),
         2 => Just(Step::Expunge),
         2 => Just(Step::Noop),
         2 => bit.prop_map(|uid| Step::Fetch { uid }),
         2 => bit.prop_map(|uid| Step::Search { uid }),
-        1 => (bit, at.clone()).prop_map(|(uid, at)| Step::Copy { uid, at }),
-        1 => (bit, at.clone()).prop_map(|(uid, at)| Step::Move { uid, at }),
+        1 => (bit, at).prop_map(|(uid, at)| Step::Copy { uid, at }),
+        1 => (bit, at).prop_map(|(uid, at)| Step::Move { uid, at }),
         1 => Just(Step::Idle),
         2 => at.prop_map(|at| Step::Pipelined { at }),
     ]

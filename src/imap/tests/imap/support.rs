@@ -122,11 +122,7 @@ impl World {
     pub fn open(&self) -> Client {
         // Small, so that a server that writes without waiting for its client is caught.
         let (ours, theirs) = tokio::io::duplex(4096);
-        let peer: SocketAddr = "203.0.113.9:40000".parse().unwrap();
-        let local: SocketAddr = "192.0.2.1:143".parse().unwrap();
-        let listener = Arc::new(ListenerConfig::new(Protocol::Imap, local));
-        let connection = Connection::over(theirs, peer, local, listener);
-        tokio::spawn(Arc::clone(&self.server).handle(connection));
+        tokio::spawn(Arc::clone(&self.server).handle(connection(theirs)));
         Client::over(ours)
     }
 
@@ -151,6 +147,13 @@ impl World {
         client.ok("SELECT INBOX").await;
         client
     }
+}
+
+/// A connection from somewhere.
+pub fn connection(stream: DuplexStream) -> Connection {
+    let peer: SocketAddr = "203.0.113.9:40000".parse().unwrap();
+    let local: SocketAddr = "192.0.2.1:143".parse().unwrap();
+    Connection::over(stream, peer, local, Arc::new(ListenerConfig::new(Protocol::Imap, local)))
 }
 
 pub fn address(name: &str) -> EmailAddress {
