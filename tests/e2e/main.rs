@@ -6,6 +6,7 @@
 
 mod support;
 
+mod command_line;
 mod concurrent_clients;
 mod crash;
 mod imap_clients;

@@ -73,7 +73,7 @@ impl Imap {
         Self::try_login(address, user, password).unwrap()
     }
 
-    /// Connects and logs in, unless the connection breaks. The server must agree.
+    /// Connects and logs in, unless the connection breaks or the server refuses.
     pub fn try_login(address: SocketAddr, user: &str, password: &str) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -81,8 +81,8 @@ impl Imap {
         let mut imap = Self { reader: BufReader::new(stream), tag: 0 };
         let greeting = imap.read_response()?.text;
         assert!(greeting.starts_with("* OK"), "{greeting}");
-        imap.try_command(&format!("LOGIN \"{user}\" \"{password}\""))?.ok();
-        Ok(imap)
+        let login = imap.try_command(&format!("LOGIN \"{user}\" \"{password}\""))?;
+        if login.status.starts_with("OK") { Ok(imap) } else { Err(std::io::Error::other(login.status)) }
     }
 
     /// Runs a command to its completion.

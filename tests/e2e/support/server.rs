@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{ALICE, BOB, DOMAIN, Imap, Smtp, password, wait_until};
+use super::{ALICE, BOB, DOMAIN, Imap, Program, Smtp, password, wait_until};
 
 /// How long a start may take, recovery included.
 const START: Duration = Duration::from_secs(60);
@@ -195,6 +195,14 @@ impl Server {
 
     fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
+    }
+
+    /// The command line with these arguments, told where the service is.
+    pub fn command(&self, args: &str) -> Program {
+        Program::new(env!("CARGO_BIN_EXE_ekitei"), self.home())
+            .args(args)
+            .env("EKITEI_SERVER", format!("http://127.0.0.1:{}", self.ports.http))
+            .env("EKITEI_TOKEN", TOKEN)
     }
 
     /// Adds an account with the password that `support::password` gives it.
