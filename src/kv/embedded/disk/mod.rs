@@ -19,9 +19,11 @@ mod verify;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
-use fjall::{PersistMode, Readable};
+use fjall::{AbstractTree, PersistMode, Readable};
 
 use super::storage::Changes;
 use crate::faults::{Faults, NoFaults};
@@ -38,7 +40,7 @@ pub use verify::Verify;
 pub struct EmbeddedOptions {
     /// Memory for blocks that were read, in bytes; used only as far as blocks are read.
     pub cache_bytes: u64,
-    /// Memory for rows that were written and are not in a table yet, in bytes; up to four times as much under load.
+    /// Memory for rows that were written and are not in a table yet, in bytes; up to three times as much under load.
     pub memtable_bytes: u64,
     /// How much is checked at the start.
     pub verify: Verify,
@@ -68,6 +70,13 @@ impl Default for EmbeddedOptions {
 const ROW: u8 = 1;
 /// The row that holds the [`CommitRecord`] of the last commit; written with every group.
 const VERSION_KEY: &[u8] = b"\0version";
+
+/// Full memtables that may wait to be written. fjall stops at four, and one commit fills at most two.
+const SEALED_MEMTABLES: usize = 1;
+/// Tables that may wait to be compacted; fjall slows down at twenty.
+const UNSORTED_RUNS: usize = 17;
+/// Between two looks at background work.
+const BACKGROUND_PAUSE: Duration = Duration::from_millis(1);
 
 /// What every batch says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +124,7 @@ pub(crate) struct DiskSnapshot {
 
 impl DiskStorage {
     pub(crate) fn write(&mut self, version: Version, changes: &Changes) -> Result<(), String> {
-        self.check_writable()?;
+        self.wait_for_background_work()?;
         let mut batch = self.database.batch();
         let record = CommitRecord { version, min_sequence: self.database.seqno() };
         batch.insert(&self.rows, VERSION_KEY, record.encode());
@@ -150,10 +159,17 @@ impl DiskStorage {
         }
     }
 
-    /// After a failure of its background work fjall refuses to write; asked first, since a write would wait for that work
-    /// for ever.
-    fn check_writable(&self) -> Result<(), String> {
-        self.database.persist(PersistMode::Buffer).map_err(|error| failed("write the journal", error))
+    /// Waits until background work has caught up. fjall would wait too, but without noticing that this work has failed;
+    /// so this begins early enough that fjall has no reason to.
+    fn wait_for_background_work(&self) -> Result<(), String> {
+        loop {
+            self.database.persist(PersistMode::Buffer).map_err(|error| failed("write the journal", error))?;
+            let tree = &self.rows.tree;
+            if tree.sealed_memtable_count() <= SEALED_MEMTABLES && tree.l0_run_count() <= UNSORTED_RUNS {
+                return Ok(());
+            }
+            thread::sleep(BACKGROUND_PAUSE);
+        }
     }
 }
 
