@@ -75,7 +75,7 @@ impl Config {
     /// [`ConfigError`]: the file cannot be read, is no YAML, or has problems of [`Severity::Error`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+            .map_err(|reason| ConfigError::Read { path: path.to_owned(), reason })?;
         Self::parse(&text, &|name| std::env::var(name).ok())
     }
 

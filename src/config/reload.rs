@@ -16,6 +16,7 @@ pub struct Change {
 /// What is read where it is used, or put in force by a reload, so that a change takes effect in a running service:
 /// certificates (on the next handshake), limits and rates (on the next connection or command), the log level.
 const LIVE: &[&str] = &[
+    "hostname",
     "tls",
     "limits",
     "smtp",

@@ -16,19 +16,24 @@ fn folded(name: &str) -> Vec<char> {
     name.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
 }
 
-/// Levenshtein's distance: how many characters must be put in, taken out or replaced.
+/// How many characters must be put in, taken out, replaced or swapped with their neighbour (the "optimal string
+/// alignment" distance).
 fn distance(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
+    let mut before = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
+        let mut row = vec![i + 1];
         for (j, to) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
+            let replace = last[j] + usize::from(from != to);
+            let mut best = replace.min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *from == b[j - 1] && a[i - 1] == *to {
+                best = best.min(before[j - 1] + 1);
+            }
+            row.push(best);
         }
+        before = std::mem::replace(&mut last, row);
     }
-    row[b.len()]
+    last[b.len()]
 }
 
 #[cfg(test)]
@@ -42,5 +47,7 @@ mod tests {
         assert_eq!(nearest("maxMesageSize", names), Some("maxMessageSize"));
         assert_eq!(nearest("baner", names), Some("banner"));
         assert_eq!(nearest("colour", names), None);
+        assert_eq!(nearest("smpt", ["imap", "smtp", "pop3"]), Some("smtp"), "neighbours are easily swapped");
+        assert_eq!(nearest("", names), None);
     }
 }

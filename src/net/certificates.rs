@@ -119,7 +119,7 @@ fn load_pair(
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
+    std::fs::read(path).map_err(|reason| TlsError::Read { path: path.to_owned(), reason })
 }
 
 /// What a certificate says about itself.

@@ -39,14 +39,14 @@ pub trait Handler: Send + Sync + 'static {
 
 /// Why a listener cannot listen; the operator must see to it.
 #[derive(Debug, thiserror::Error)]
-#[error("listener {name} cannot listen on {address}: {source}")]
+#[error("listener {name} cannot listen on {address}: {reason}")]
 pub struct BindError {
     /// The listener's name.
     pub name: String,
     /// Where it should listen.
     pub address: SocketAddr,
     /// The system's reason.
-    pub source: io::Error,
+    pub reason: io::Error,
 }
 
 /// What all listeners share. Clones share it.
@@ -152,10 +152,10 @@ impl Listener {
     /// [`BindError`], with the address.
     pub async fn bind(config: ListenerConfig, net: &Net) -> Result<Self, BindError> {
         let label: Arc<str> = config.label().into();
-        let socket = TcpListener::bind(config.address).await.map_err(|source| BindError {
+        let socket = TcpListener::bind(config.address).await.map_err(|reason| BindError {
             name: label.to_string(),
             address: config.address,
-            source,
+            reason,
         })?;
         let door = Door { config: Arc::new(config), label, net: net.clone() };
         Ok(Self { socket, door: Arc::new(door) })

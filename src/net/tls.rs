@@ -68,12 +68,12 @@ pub struct TlsInfo {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read; the operator must see to it.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {reason}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: io::Error,
+        reason: io::Error,
     },
     /// A file does not hold what it should; the operator must see to it.
     #[error("{}: {reason}", path.display())]
