@@ -148,6 +148,15 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_a_configuration_without_a_doubt() {
+        let reference = reference_markdown();
+        let example = reference.split("```").nth(1).and_then(|text| text.strip_prefix("yaml\n")).unwrap();
+        let example = example.replace("file:/etc/ekitei/admin-token", "${TOKEN}");
+        let config = crate::Config::parse(&example, &|_| Some("0123456789abcdef".to_owned())).unwrap();
+        assert_eq!(config.check(), []);
+    }
+
+    #[test]
     fn every_key_says_what_it_means() {
         let reference = reference_markdown();
         let rows: Vec<&str> = reference.lines().filter(|line| line.starts_with("| `")).collect();
