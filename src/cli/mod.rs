@@ -2,24 +2,37 @@
 //!
 //! `serve` and `demo` run a service; all other verbs but `config` and `completions` ask a running one through its admin API.
 
+mod connect;
+mod dates;
 mod demo;
 mod exit;
+mod message;
+mod output;
 pub mod service;
+mod verbs;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use ekitei_config::Config;
 use ekitei_telemetry::{LogControl, init_logs};
 
+use connect::{DEMO_CONFIG, ServerOptions};
 use exit::{EXIT_CODES, Failure, Outcome};
+use output::Format;
 use service::{Service, settings};
+use verbs::{accounts, aliases, app_passwords, config, doctor, domains, groups, mailboxes};
 
-/// A mail service.
+/// A mail service, and the commands that administer it.
 #[derive(Parser)]
 #[command(name = "ekitei", version, about, after_help = EXIT_CODES, max_term_width = 100)]
 struct Cli {
+    #[command(flatten)]
+    server: ServerOptions,
+    /// The form of the output.
+    #[arg(long, global = true, value_enum, default_value_t, env = "EKITEI_OUTPUT")]
+    output: Format,
     #[command(subcommand)]
     command: Command,
 }
@@ -41,32 +54,78 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = "data")]
         data: PathBuf,
     },
+    /// Check a configuration file, or explain its keys.
+    #[command(subcommand)]
+    Config(config::Verb),
+    /// Domains that the service is responsible for.
+    #[command(subcommand)]
+    Domain(domains::Verb),
+    /// Users with mailboxes.
+    #[command(subcommand)]
+    Account(accounts::Verb),
+    /// Addresses that stand for others.
+    #[command(subcommand)]
+    Alias(aliases::Verb),
+    /// Addresses with members.
+    #[command(subcommand)]
+    Group(groups::Verb),
+    /// Passwords of single programs of a user.
+    #[command(subcommand)]
+    AppPassword(app_passwords::Verb),
+    /// Mailboxes of an account.
+    #[command(subcommand)]
+    Mailbox(mailboxes::Verb),
+    /// Mail in and out of files.
+    #[command(subcommand)]
+    Message(message::Verb),
+    /// Check the service, or without one what it would start from: store, certificates, ports, DNS.
+    Doctor {
+        /// The configuration to look at when the service does not answer.
+        #[arg(long, value_name = "FILE", env = "EKITEI_CONFIG", default_value = DEMO_CONFIG)]
+        config: PathBuf,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Runs the command of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    // Libraries that find no provider of cryptography installed would stop the process; that one was installed
-    // before is no harm.
+    let json = cli.output == Format::Json;
+    // A library that finds no provider of cryptography stops the process; that one is installed already is no harm.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return Failure::other(format!("the runtime cannot start: {error}")).report(false),
+        Err(error) => return Failure::other(format!("the runtime cannot start: {error}")).report(json),
     };
     match runtime.block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(false),
+        Err(failure) => failure.report(json),
     }
 }
 
 async fn run(cli: Cli) -> Outcome {
+    let (server, output) = (cli.server, cli.output);
     match cli.command {
         Command::Serve { config, accept_loss } => serve(&config, accept_loss).await,
         Command::Demo { data } => demo::run(&data).await,
+        Command::Config(verb) => config::run(verb),
+        Command::Domain(verb) => domains::run(&server.connect()?, output, verb).await,
+        Command::Account(verb) => accounts::run(&server.connect()?, output, verb).await,
+        Command::Alias(verb) => aliases::run(&server.connect()?, output, verb).await,
+        Command::Group(verb) => groups::run(&server.connect()?, output, verb).await,
+        Command::AppPassword(verb) => app_passwords::run(&server.connect()?, output, verb).await,
+        Command::Mailbox(verb) => mailboxes::run(&server.connect()?, output, verb).await,
+        Command::Message(verb) => message::run(&server.connect()?, output, verb).await,
+        Command::Doctor { config } => doctor::run(&server.connect()?, output, &config).await,
+        Command::Completions { shell } => completions(shell),
     }
 }
 
-async fn serve(path: &std::path::Path, accept_loss: bool) -> Outcome {
+async fn serve(path: &Path, accept_loss: bool) -> Outcome {
     let config = Config::load(path).map_err(Failure::usage)?;
     let logs = start_logs(&config)?;
     for problem in config.check() {
@@ -80,4 +139,20 @@ async fn serve(path: &std::path::Path, accept_loss: bool) -> Outcome {
 /// Starts logs as the configuration says.
 fn start_logs(config: &Config) -> Outcome<LogControl> {
     init_logs(&settings::log_filter(config), settings::log_format(config)).map_err(Failure::usage)
+}
+
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "ekitei", &mut text);
+    output::print(&String::from_utf8_lossy(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

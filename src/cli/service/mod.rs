@@ -104,7 +104,7 @@ impl Service {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "the service is ready");
         signals::until_told_to_stop(&reloader).await?;
         let grace = self.net.live().load().shutdown.grace.get();
-        tracing::info!(connections = shutdown.running(), ?grace, "stopping");
+        tracing::info!(tasks = shutdown.running(), ?grace, "stopping");
         let left = tokio::select! {
             left = shutdown.finish(grace) => left,
             () = signals::told_again() => {

@@ -3,6 +3,7 @@
 mod accounts;
 mod aliases;
 mod convert;
+mod doctor;
 mod domains;
 mod groups;
 mod messages;
@@ -93,7 +94,7 @@ impl DomainPaging {
 fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(service::server))
-        .routes(routes!(service::doctor))
+        .routes(routes!(doctor::doctor))
         .routes(routes!(domains::list, domains::create))
         .routes(routes!(domains::show, domains::change, domains::remove))
         .routes(routes!(accounts::list, accounts::create))

@@ -1,0 +1,99 @@
+//! `ekitei domain`
+
+use clap::Subcommand;
+use ekitei_api::{Client, Domain, DomainPatch, NewDomain};
+
+use super::{all_pages, none_or_size, none_or_text, nothing_to_set};
+use crate::cli::exit::Outcome;
+use crate::cli::output::{Columns, Format, or_dash, size, time, yes_no};
+
+/// What to do with domains.
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Create a domain.
+    Add {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        fields: Fields,
+    },
+    /// List the domains.
+    List,
+    /// Show a domain.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Change a domain.
+    Set {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        fields: Fields,
+        /// Take mail and logins again.
+        #[arg(long, conflicts_with = "disable")]
+        enable: bool,
+        /// Take no mail and no logins.
+        #[arg(long)]
+        disable: bool,
+    },
+    /// Remove a domain.
+    Remove {
+        /// Its name.
+        name: String,
+        /// Also remove its accounts with their mail, its aliases and its groups.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// What can be set; `none` takes a value away.
+#[derive(clap::Args)]
+pub struct Fields {
+    /// Where mail for unknown users goes.
+    #[arg(long, value_name = "ADDRESS|none", value_parser = none_or_text)]
+    catch_all: Option<Option<String>>,
+    /// Where mail to postmaster@ and abuse@ goes if nobody has that address.
+    #[arg(long, value_name = "ADDRESS|none", value_parser = none_or_text)]
+    postmaster: Option<Option<String>>,
+    /// Quota of accounts without one of their own.
+    #[arg(long, value_name = "SIZE|none", value_parser = none_or_size)]
+    quota: Option<Option<u64>>,
+}
+
+impl Columns for Domain {
+    const HEAD: &'static [&'static str] = &["NAME", "ENABLED", "CATCH-ALL", "POSTMASTER", "QUOTA", "CREATED"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.unicode_name.clone(),
+            yes_no(self.enabled),
+            or_dash(self.catch_all.as_ref()),
+            or_dash(self.postmaster.as_ref()),
+            size(self.quota),
+            time(self.created),
+        ]
+    }
+}
+
+/// Does it.
+pub async fn run(client: &Client, format: Format, verb: Verb) -> Outcome {
+    match verb {
+        Verb::Add { name, fields: Fields { catch_all, postmaster, quota } } => {
+            let (catch_all, postmaster, quota) = (catch_all.flatten(), postmaster.flatten(), quota.flatten());
+            format.show(&client.create_domain(&NewDomain { name, catch_all, postmaster, quota }).await?)
+        }
+        Verb::List => format.list(&all_pages(None, async |page| client.list_domains(&page).await).await?),
+        Verb::Show { name } => format.show(&client.domain(&name).await?),
+        Verb::Set { name, fields: Fields { catch_all, postmaster, quota }, enable, disable } => {
+            let enabled = (enable || disable).then_some(enable);
+            let patch = DomainPatch { enabled, catch_all, postmaster, quota };
+            nothing_to_set(&patch)?;
+            format.show(&client.update_domain(&name, &patch, None).await?)
+        }
+        Verb::Remove { name, force } => {
+            client.delete_domain(&name, force).await?;
+            format.done(&format!("{name} is removed"))
+        }
+    }
+}
