@@ -44,7 +44,7 @@ impl Conversation {
         let directory = &self.server.context.directory;
         let login = directory.authenticate(&credentials.login, &credentials.password, context).await;
         let account = login.map_err(|error| {
-            tracing::info!(%error, "login refused");
+            tracing::debug!(%error, "login refused");
             Failed::Reply(match error {
                 AuthError::InvalidCredentials => reply::AUTH_FAILED,
                 AuthError::Disabled => reply::AUTH_DISABLED,

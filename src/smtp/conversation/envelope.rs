@@ -16,7 +16,7 @@ impl Conversation {
             return self.answer(refusal).await;
         }
         let id = new_id();
-        tracing::debug!(message = %id, sender = sender.as_str(), "transaction begins");
+        tracing::debug!(transaction = %id, sender = sender.as_str(), "transaction begins");
         self.session.begin(Transaction::new(id, sender, parameters));
         self.answer(reply::SENDER_OK).await
     }

@@ -267,7 +267,7 @@ impl Conversation {
         }
         let reason = refusal.and_then(|refusal| refusal.enhanced);
         let recipients = verdicts.len();
-        tracing::info!(message = %transaction.id, size, recipients, accepted, outcome, reason, "message received");
+        tracing::info!(transaction = %transaction.id, size, recipients, accepted, outcome, reason, "message received");
     }
 }
 
