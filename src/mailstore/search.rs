@@ -6,10 +6,15 @@
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use mail_parser::{MessageParser, PartType};
+use mail_parser::MessageParser;
+use mail_parser::decoders::base64::base64_decode;
+use mail_parser::decoders::charsets::map::charset_decoder;
+use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 
+use crate::header::fields;
 use crate::record::MessageRecord;
 use crate::store::MailStore;
+use crate::structure::{Content, Part, Span};
 use crate::types::{AccountId, Flags, MessageId, ModSeq, Uid};
 use crate::view::{Entry, Snapshot};
 use crate::{Error, Result};
@@ -104,8 +109,7 @@ async fn matches_record(
     record: &Arc<MessageRecord>,
     bodies_left: &mut usize,
 ) -> Result<bool> {
-    let listed = MessageParser::default().parse_headers(&record.listed_headers[..]);
-    let headers = listed.as_ref().map(fields_of).unwrap_or_default();
+    let headers = fields_of(&record.listed_headers);
     let known = Known::Record { record, headers: &headers, complete: None };
     if let Some(matches) = decide(query, entry, known) {
         return Ok(matches);
@@ -119,7 +123,7 @@ async fn matches_record(
     let work = {
         let (query, entry, record) = (query.clone(), entry.clone(), Arc::clone(record));
         move || {
-            let text = Text::of(&octets);
+            let text = Text::of(&octets, &record.structure);
             let known = Known::Record { record: &record, headers: &text.headers, complete: Some(&text) };
             decide(&query, &entry, known).unwrap_or(false)
         }
@@ -146,49 +150,66 @@ struct Text {
 }
 
 impl Text {
-    fn of(octets: &[u8]) -> Self {
-        let Some(message) = MessageParser::default().parse(octets) else {
-            return Self { headers: Vec::new(), bodies: vec![lower(&String::from_utf8_lossy(octets))] };
-        };
+    /// The parts are where the stored structure says; so nothing that a sender makes up costs more than its length, or nests deeper
+    /// than was found at delivery.
+    fn of(octets: &[u8], structure: &Part) -> Self {
         let mut bodies = Vec::new();
-        collect_text(&message, &mut bodies, 0);
-        Self { headers: fields_of(&message), bodies }
+        collect_text(octets, structure, &mut bodies);
+        Self { headers: fields_of(slice(octets, structure.header)), bodies }
     }
 }
 
-/// The texts of a message and of the messages in it (up to the depth to which those are parsed at delivery).
-fn collect_text(message: &mail_parser::Message<'_>, into: &mut Vec<String>, depth: usize) {
-    for part in &message.parts {
-        match &part.body {
-            PartType::Text(text) | PartType::Html(text) => into.push(lower(text)),
-            PartType::Message(inner) if depth < 50 => {
-                into.extend(fields_of(inner).into_iter().map(|(_, value)| value));
-                collect_text(inner, into, depth + 1);
-            }
-            _ => {}
+fn slice(octets: &[u8], span: Span) -> &[u8] {
+    let bounds = usize::try_from(span.offset).ok().zip(usize::try_from(span.end()).ok());
+    bounds.and_then(|(begin, end)| octets.get(begin..end)).unwrap_or_default()
+}
+
+/// The texts of a part and of what is in it; of messages in it, their headers too.
+fn collect_text(octets: &[u8], part: &Part, into: &mut Vec<String>) {
+    match &part.content {
+        Content::Leaf if part.fields.media_type.eq_ignore_ascii_case("text") => {
+            into.push(lower(&decode_text(slice(octets, part.body), part)));
+        }
+        Content::Leaf => {}
+        Content::Multipart(parts) => parts.iter().for_each(|part| collect_text(octets, part, into)),
+        Content::Message(message) => {
+            into.extend(fields_of(slice(octets, message.part.header)).into_iter().map(|(_, value)| value));
+            collect_text(octets, &message.part, into);
         }
     }
 }
 
-/// The fields of a message's header: lower-case names, decoded and folded values.
-fn fields_of(message: &mail_parser::Message<'_>) -> Vec<(String, String)> {
-    let raw = message.raw_message();
-    let Some(root) = message.parts.first() else { return Vec::new() };
-    let decoded = root.headers.iter().map(|header| {
-        let value = raw.get(header.offset_start as usize..header.offset_end as usize).unwrap_or_default();
-        (header.name.as_str().to_ascii_lowercase(), lower(&decode_words(value)))
-    });
-    decoded.collect()
+/// A text without its transfer encoding and charset; as it stands where those are broken or unknown.
+fn decode_text(body: &[u8], part: &Part) -> String {
+    let decoded = match &part.fields.encoding {
+        encoding if encoding.eq_ignore_ascii_case("base64") => base64_decode(body),
+        encoding if encoding.eq_ignore_ascii_case("quoted-printable") => quoted_printable_decode(body),
+        _ => None,
+    };
+    let plain = decoded.as_deref().unwrap_or(body);
+    let charset = part.fields.parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case("charset"));
+    match charset.and_then(|(_, charset)| charset_decoder(charset.as_bytes())) {
+        Some(decode) => decode(plain),
+        None => String::from_utf8_lossy(plain).into_owned(),
+    }
 }
 
-/// A header value, unfolded, its encoded words (RFC 2047) decoded.
-fn decode_words(value: &[u8]) -> String {
-    let mut field = b"Subject:".to_vec();
-    field.extend_from_slice(value);
-    field.extend_from_slice(b"\r\n");
-    let parsed = MessageParser::default().parse_headers(&field);
+/// The fields of a header: lower-case names, decoded and folded values.
+fn fields_of(header: &[u8]) -> Vec<(String, String)> {
+    fields(header)
+        .map(|field| (field.name.to_ascii_lowercase(), lower(&decode_words(&field.unfolded()))))
+        .collect()
+}
+
+/// An unfolded header value, its encoded words (RFC 2047) decoded.
+fn decode_words(value: &str) -> String {
+    if !value.contains("=?") {
+        return value.to_owned();
+    }
+    let field = format!("Subject: {value}\r\n");
+    let parsed = MessageParser::default().parse_headers(field.as_bytes());
     let text = parsed.as_ref().and_then(|message| message.subject());
-    text.map_or_else(|| String::from_utf8_lossy(value).trim().to_owned(), ToOwned::to_owned)
+    text.map_or_else(|| value.to_owned(), ToOwned::to_owned)
 }
 
 fn lower(text: &str) -> String {

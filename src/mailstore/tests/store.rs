@@ -380,6 +380,23 @@ async fn search_looks_at_the_index_the_headers_and_the_body() {
 }
 
 #[tokio::test]
+async fn a_search_reads_messages_within_messages_without_end() {
+    let fixture = Fixture::new();
+    fixture.store.mailboxes(ALICE).await.unwrap();
+    let deep = "Content-Type: message/rfc822\r\n\r\n".repeat(100_000) + "needle\r\n";
+    let new = NewMessage {
+        message: deep.into(),
+        flags: Flags::NONE,
+        keywords: Keywords::default(),
+        received: None,
+    };
+    fixture.store.append(ALICE, INBOX, vec![new], None).await.unwrap();
+    let snapshot = &fixture.snapshot(ALICE, INBOX).await;
+    let found = fixture.store.search(ALICE, snapshot, &Query::Body("content-type".into())).await.unwrap();
+    assert!(found.is_empty(), "what is nested too deeply is octets");
+}
+
+#[tokio::test]
 async fn a_search_that_would_read_too_much_is_refused() {
     let fixture = Fixture::with(|settings| settings.max_search_bodies = 2);
     fixture.append(ALICE, INBOX, 3).await;
