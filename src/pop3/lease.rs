@@ -2,7 +2,8 @@
 //!
 //! Row: `(CLUSTER, "pop3", account)` -> the holder's random token (16 octets), then the end of the lease in
 //! milliseconds since the epoch (u64, big endian). A session whose server died loses the mailbox when the lease ends; a
-//! server that was paused finds another token and gives up.
+//! server that was paused finds another token and gives up. Clocks of servers may differ by less than two thirds of a
+//! lease, the time between its last renewal and its end.
 
 use std::sync::Arc;
 use std::time::Duration;

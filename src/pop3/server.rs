@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ekitei_directory::Directory;
 use ekitei_kv::Database;
@@ -26,6 +27,14 @@ pub(crate) struct Service {
     pub(crate) store: MailStore,
     pub(crate) leases: Leases,
     pub(crate) metrics: Metrics,
+    sessions: AtomicU64,
+}
+
+impl Service {
+    /// A number for the next session, for the log.
+    pub(crate) fn next_session(&self) -> u64 {
+        self.sessions.fetch_add(1, Ordering::Relaxed) + 1
+    }
 }
 
 impl Pop3Server {
@@ -40,7 +49,7 @@ impl Pop3Server {
     ) -> Self {
         let leases = Leases::new(database, clock);
         let metrics = Metrics::new(registry);
-        Self { service: Service { net, directory, store, leases, metrics } }
+        Self { service: Service { net, directory, store, leases, metrics, sessions: AtomicU64::new(0) } }
     }
 }
 

@@ -170,6 +170,7 @@ impl Session<'_> {
         match self.maildrop(account).await {
             Ok(maildrop) => {
                 let (count, size) = maildrop.totals();
+                tracing::info!(%account, messages = count, "mailbox opened");
                 self.state = State::Transaction(Box::new(Opened { account, maildrop, lease }));
                 Reply::ok(format!("{count} messages, {size} octets"))
             }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ekitei_config::Config;
 use ekitei_directory::AccountId;
 use ekitei_net::{Connection, TlsError};
+use tracing::Instrument as _;
 
 use crate::lease::Lease;
 use crate::maildrop::Maildrop;
@@ -83,11 +84,16 @@ pub(crate) async fn run(service: &Service, connection: Connection) {
         failed_logins: 0,
         config,
     };
+    let span = tracing::info_span!("pop3", session = service.next_session(), peer = %connection.peer);
     let wire = Wire::new(connection, session.config.pop3.write_timeout.get());
-    match session.serve(wire).await {
-        Ok(()) => {}
-        Err(end) => tracing::debug!(%end, "POP3 session ended"),
+    async {
+        match session.serve(wire).await {
+            Ok(()) => tracing::info!("session ended"),
+            Err(end) => tracing::info!(%end, "session ended"),
+        }
     }
+    .instrument(span)
+    .await;
 }
 
 impl Session<'_> {

@@ -124,6 +124,7 @@ impl Session<'_> {
         match self.service.store.expunge(account, MailboxId::INBOX, &scope).await {
             Ok(_) => {
                 self.service.metrics.deleted.inc_by(count as u64);
+                tracing::info!(%account, messages = count, "messages deleted");
                 Reply::ok(format!("bye, {count} messages deleted"))
             }
             Err(error) => {
