@@ -45,9 +45,15 @@ pub type GaugeFamily = Labels<prometheus::IntGaugeVec>;
 pub type HistogramFamily = Labels<prometheus::HistogramVec>;
 
 impl Registry {
-    /// An empty set.
+    /// A set with the metrics of the process itself: `process_resident_memory_bytes`, `process_open_fds`,
+    /// `process_cpu_seconds_total` and the like, under the names that dashboards expect.
     pub fn new() -> Self {
-        Self::default()
+        let registry = Self::default();
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        if let Err(error) = registry.inner.register(Box::new(process)) {
+            tracing::warn!(%error, "the process is not measured");
+        }
+        registry
     }
 
     /// A counter `ekitei_<name>`; by convention the name ends in `_total`.
@@ -236,6 +242,14 @@ mod tests {
         assert!(text.contains("# TYPE ekitei_things_total counter\nekitei_things_total 3\n"), "{text}");
         assert!(text.contains("ekitei_open{protocol=\"imap\"} 2\n"), "{text}");
         assert!(text.contains("ekitei_delay_seconds_bucket{le=\"0.25\"} 1\n"), "{text}");
+    }
+
+    #[test]
+    fn the_process_is_measured() {
+        let text = Registry::new().render();
+        for name in ["process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"] {
+            assert!(text.contains(&format!("\n{name} ")), "{name} is missing");
+        }
     }
 
     #[test]
