@@ -8,7 +8,7 @@ use crate::metrics::command_name;
 use crate::numbering::Expunges;
 use crate::proto::response::Status;
 use crate::proto::search::SearchKey;
-use crate::proto::{Command, Encoding, Event, Request, Tag};
+use crate::proto::{Command, Encoding, Event, LiteralPurpose, Request, Tag};
 use crate::reply::{Outcome, Reply, Stop};
 use crate::selected::nothing_known;
 use crate::session::{Next, Session};
@@ -127,6 +127,40 @@ fn has_message_numbers(command: &Command) -> bool {
     }
 }
 
+/// Commands that are looked at before their turn.
+const MAX_AHEAD: usize = 64;
+
+/// Whether message numbers of the selected mailbox follow in what the client has sent.
+enum Follows {
+    /// They are in this.
+    Numbers,
+    /// What comes after this has none of this mailbox, or is not to be read yet.
+    NoNumbers,
+    /// They may be in what comes after this.
+    Unknown,
+}
+
+fn what_follows(event: &Event) -> Follows {
+    let request = match event {
+        Event::Command(request) => request,
+        Event::Rejected(rejected) if !rejected.close => return Follows::Unknown,
+        // The command is known only when its literal is there.
+        Event::Literal(wanted) if wanted.purpose == LiteralPurpose::Argument => return Follows::Numbers,
+        _ => return Follows::NoNumbers,
+    };
+    match &request.command {
+        command if has_message_numbers(command) => Follows::Numbers,
+        // Another mailbox, or raw lines.
+        Command::Select(_)
+        | Command::Examine(_)
+        | Command::Close
+        | Command::Unselect
+        | Command::Logout
+        | Command::Idle => Follows::NoNumbers,
+        _ => Follows::Unknown,
+    }
+}
+
 impl Session {
     /// Does a command, to its tagged response.
     pub(crate) async fn execute(&mut self, request: Request) -> io::Result<()> {
@@ -167,13 +201,17 @@ impl Session {
     /// Whether the client has sent a command with message numbers already. It should have waited (RFC 9051 §5.5); since it did not, it
     /// means the numbers it knew, so they must not change under it.
     pub(crate) fn numbers_follow(&mut self) -> bool {
-        if self.ahead.is_none() {
-            self.ahead = match self.reader.next_event() {
-                Event::NeedMore => None,
-                event => Some(event),
-            };
+        loop {
+            match self.ahead.back().map(what_follows) {
+                Some(Follows::Numbers) => return true,
+                Some(Follows::NoNumbers) => return false,
+                Some(Follows::Unknown) if self.ahead.len() >= MAX_AHEAD => return true,
+                None | Some(Follows::Unknown) => match self.reader.next_event() {
+                    Event::NeedMore => return false,
+                    event => self.ahead.push_back(event),
+                },
+            }
         }
-        matches!(&self.ahead, Some(Event::Command(request)) if has_message_numbers(&request.command))
     }
 
     async fn dispatch(&mut self, tag: &Tag, command: Command) -> Outcome {

@@ -1,5 +1,6 @@
 //! One session: reads what the client says, in order, and ends when either side has had enough.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +32,8 @@ pub(crate) struct Session {
     pub(crate) connection: Option<Connection>,
     pub(crate) wire: Wire,
     pub(crate) reader: Reader,
-    /// An event that was taken from the reader early, to see whether it has message numbers.
-    pub(crate) ahead: Option<Event>,
+    /// Events that were taken from the reader early, to see whether they have message numbers.
+    pub(crate) ahead: VecDeque<Event>,
     /// IMAP4rev2 was enabled: its forms of responses are used.
     pub(crate) rev2: bool,
     /// How names and strings travel.
@@ -133,7 +134,7 @@ impl Session {
             config,
             connection: Some(connection),
             wire,
-            ahead: None,
+            ahead: VecDeque::new(),
             rev2: false,
             encoding: Encoding::default(),
             user: None,
@@ -209,7 +210,11 @@ impl Session {
 
     /// The next thing the client says; `None` if the session is over. Everything that waits is sent before waiting for the client.
     pub(crate) async fn event(&mut self) -> io::Result<Option<Event>> {
-        if let Some(event) = self.ahead.take() {
+        if let Some(event) = self.ahead.pop_front() {
+            if self.ahead.is_empty() {
+                // An idle session holds no buffer.
+                self.ahead = VecDeque::new();
+            }
             return Ok(Some(event));
         }
         loop {

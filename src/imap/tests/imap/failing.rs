@@ -33,7 +33,8 @@ async fn a_client_that_stops_reading_costs_little_and_is_given_up() {
     world.put("alice", "INBOX", &[&message(&"x".repeat(900)).repeat(1000)]).await;
     let mut client = world.select("alice").await;
     let sent = |metrics: String| {
-        let line = metrics.lines().find(|line| line.starts_with("ekitei_imap_bytes_total{direction=\"out\"}"));
+        let line =
+            metrics.lines().find(|line| line.starts_with("ekitei_imap_bytes_total{direction=\"out\"}"));
         line.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
     };
     let before = sent(world.registry.render());

@@ -107,6 +107,36 @@ async fn numbers_in_pipelined_commands_do_not_change_under_them() {
 }
 
 #[tokio::test]
+async fn numbers_that_come_later_count_too_unless_another_mailbox_is_selected_before() {
+    let (_world, mut one, mut other) = two(3).await;
+    expunge(&mut other, "1").await;
+    one.send("a NOOP\r\nb STATUS Drafts (MESSAGES)\r\nc CHECK\r\nd COPY 3 Archive\r\n").await;
+    assert_eq!(one.finish("a").await.untagged, Vec::<String>::new());
+    assert_eq!(one.finish("b").await.untagged, ["STATUS Drafts (MESSAGES 0)"]);
+    assert_eq!(one.finish("c").await.untagged, Vec::<String>::new());
+    let copied = one.finish("d").await;
+    assert!(copied.tagged.contains(" 3 1] "), "UID 3 is meant: {copied:?}");
+    assert_eq!(copied.untagged, ["1 EXPUNGE"]);
+
+    expunge(&mut other, "2").await;
+    one.send("a NOOP\r\nb SELECT Drafts\r\nc SEARCH 1\r\nd IDLE\r\nDONE\r\n").await;
+    assert_eq!(one.finish("a").await.untagged, ["1 EXPUNGE"]);
+    assert!(one.finish("b").await.tagged.starts_with("OK "));
+    assert!(one.finish("c").await.tagged.starts_with("BAD "));
+    assert_eq!(one.response().await, "+ idling");
+    assert!(one.finish("d").await.tagged.starts_with("OK "));
+}
+
+#[tokio::test]
+async fn a_search_passes_over_messages_that_are_gone() {
+    let (_world, mut one, mut other) = two(3).await;
+    expunge(&mut other, "2").await;
+    one.dialogue("SEARCH BODY 2", &["SEARCH"], "OK ").await;
+    one.dialogue("SEARCH NOT HEADER X-None \"\"", &["SEARCH 1 3"], "OK ").await;
+    one.dialogue("SEARCH TEXT example LARGER 1", &["SEARCH 1 3"], "OK ").await;
+}
+
+#[tokio::test]
 async fn the_own_expunge_is_told_even_before_pipelined_numbers() {
     let (_world, mut one, _other) = two(3).await;
     one.ok("STORE 1 +FLAGS.SILENT (\\Deleted)").await;
