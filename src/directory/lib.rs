@@ -11,6 +11,7 @@ mod accounts;
 mod address;
 mod aliases;
 mod app_passwords;
+mod argon2id;
 mod cache;
 mod directory;
 mod domains;

@@ -8,9 +8,9 @@
 
 use std::borrow::Cow;
 
+use argon2::Params;
+use argon2::password_hash::PasswordVerifier;
 use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha_crypt::ShaCrypt;
@@ -18,6 +18,7 @@ use sha1::{Digest, Sha1};
 use sha2::Sha512;
 use subtle::ConstantTimeEq;
 
+use crate::argon2id;
 use crate::error::{Error, Result};
 use crate::settings::Argon2Cost;
 
@@ -92,8 +93,7 @@ impl StoredHash {
 
     fn verify_octets(&self, password: &[u8]) -> bool {
         match self {
-            Self::Argon2id(phc) => PasswordHash::new(phc)
-                .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok()),
+            Self::Argon2id(phc) => argon2id::verify(password, phc),
             Self::ShaCrypt(mcf) => ShaCrypt::default().verify_password(password, mcf.as_str()).is_ok(),
             Self::Bcrypt(mcf) => bcrypt::verify(password, mcf).unwrap_or(false),
             Self::Ssha { digest, salt } => {
@@ -120,13 +120,10 @@ impl StoredHash {
 /// Hashes a password with Argon2id and a fresh salt. Takes tens of milliseconds of a processor.
 pub(crate) fn hash(password: &str, cost: Argon2Cost) -> Result<StoredHash> {
     let unusable = |error: String| Error::Unavailable(format!("the password cannot be hashed: {error}"));
-    let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, None)
-        .map_err(|error| unusable(error.to_string()))?;
     let salt: [u8; 16] = rand::random();
-    let hash = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_with_salt(prepare(password).as_bytes(), &salt)
+    let hash = argon2id::hash(prepare(password).as_bytes(), &salt, cost)
         .map_err(|error| unusable(error.to_string()))?;
-    Ok(StoredHash::Argon2id(hash.to_string()))
+    Ok(StoredHash::Argon2id(hash))
 }
 
 /// Refuses passwords that no user of ours should have.
