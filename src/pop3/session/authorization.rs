@@ -79,10 +79,7 @@ impl Session<'_> {
         };
         match credentials {
             Ok(credentials) => Ok(self.log_in(wire, credentials).await),
-            Err(error) => {
-                let (_, next) = self.bad("");
-                Ok((Reply::code(Code::Auth, error.to_string()), next))
-            }
+            Err(error) => Ok((Reply::code(Code::Auth, error.to_string()), self.count_error())),
         }
     }
 

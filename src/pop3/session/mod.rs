@@ -26,7 +26,9 @@ pub(crate) struct Session<'a> {
     state: State,
     /// The client has said UTF8 (RFC 6856 §2).
     utf8: bool,
+    /// Bad commands so far; `pop3.maxErrors` end the session.
     errors: u32,
+    /// Wrong passwords so far; `pop3.maxAuthFailures` end the session.
     failed_logins: u32,
 }
 
@@ -174,11 +176,16 @@ impl Session<'_> {
 
     /// A line that is no command, or none that is allowed now; too many of them end the session.
     fn bad(&mut self, text: impl Into<std::borrow::Cow<'static, str>>) -> (Reply, Next) {
-        self.errors += 1;
-        if self.errors < self.config.pop3.max_errors {
-            return (Reply::err(text), Next::Command);
+        match self.count_error() {
+            Next::Close => (Reply::err("there were too many bad commands"), Next::Close),
+            next => (Reply::err(text), next),
         }
-        (Reply::err("there were too many bad commands"), Next::Close)
+    }
+
+    /// Counts a client's mistake, and says whether it was one too many.
+    fn count_error(&mut self) -> Next {
+        self.errors += 1;
+        if self.errors < self.config.pop3.max_errors { Next::Command } else { Next::Close }
     }
 
     async fn start_tls(&mut self, mut wire: Wire) -> Result<Wire, End> {
