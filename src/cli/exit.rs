@@ -10,7 +10,7 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0  it is done
   1  it failed
-  2  the command line or the configuration is wrong
+  2  the command line, a value in it or the configuration is wrong
   3  there is no such object
   4  the name is taken, the object is in use, or it changed meanwhile
   5  the service cannot be reached, or cannot answer at the moment
@@ -84,8 +84,8 @@ impl From<ClientError> for Failure {
                 ProblemCode::AlreadyExists | ProblemCode::InUse | ProblemCode::Stale => Code::Conflict,
                 ProblemCode::Unauthorized | ProblemCode::Forbidden => Code::Refused,
                 ProblemCode::Unavailable | ProblemCode::Timeout => Code::Unreachable,
-                ProblemCode::Invalid
-                | ProblemCode::MethodNotAllowed
+                ProblemCode::Invalid => Code::Usage,
+                ProblemCode::MethodNotAllowed
                 | ProblemCode::TooLarge
                 | ProblemCode::OverQuota
                 | ProblemCode::Internal

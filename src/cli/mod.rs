@@ -155,4 +155,50 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
+
+    /// What clap's own check does not see: that the parsers give what the fields take.
+    #[test]
+    fn every_option_can_be_given() {
+        for line in [
+            "serve --config x.yaml --accept-loss",
+            "demo --data x",
+            "config check x.yaml --print",
+            "config reference",
+            "domain add a.test --catch-all b@a.test --postmaster none --quota 2GiB",
+            "domain set a.test --catch-all none --postmaster b@a.test --quota none --enable",
+            "domain remove a.test --force",
+            "account add a@a.test --name A --quota none --disabled --password-file -",
+            "account set a@a.test --name A --quota 5MiB --disable --password-hash {PLAIN}x",
+            "account list --domain a.test --output json",
+            "alias set a@a.test b@a.test c@a.test",
+            "group add g@a.test b@a.test --name G --members-may-send",
+            "group set g@a.test --members-may-send false",
+            "group remove-member g@a.test b@a.test",
+            "app-password add a@a.test phone",
+            "mailbox list a@a.test --server http://localhost:1 --token x",
+            "message import a@a.test x y --mailbox Old --create",
+            "message export a@a.test x --all --format mbox",
+            "doctor --config x.yaml --token-file x",
+            "completions zsh",
+        ] {
+            let arguments = std::iter::once("ekitei").chain(line.split(' '));
+            assert!(Cli::try_parse_from(arguments).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for line in [
+            "account set a@a.test --enable --disable",
+            "account add a@a.test --password x --no-password",
+            "account set a@a.test --quota much",
+            "message import a@a.test",
+            "message import a@a.test x --recursive --mailbox Old",
+            "alias add a@a.test",
+            "domain list --output xml",
+        ] {
+            let arguments = std::iter::once("ekitei").chain(line.split(' '));
+            assert!(Cli::try_parse_from(arguments).is_err(), "{line}");
+        }
+    }
 }

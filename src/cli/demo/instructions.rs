@@ -7,6 +7,7 @@ use ekitei_config::Protocol;
 
 use super::DemoUser;
 use super::files::Files;
+use crate::cli::connect::DEMO_CONFIG;
 
 /// The listeners of the first configuration, all on loopback and above the privileged ports.
 pub(super) const PORTS: [(Protocol, u16); 9] = [
@@ -71,13 +72,22 @@ pub(super) fn text(addresses: &[(Protocol, SocketAddr)], users: &[DemoUser], fil
         say(&mut text, "Read bob's first mail over POP3:", &command);
     }
     if let Some(http) = at(Protocol::Http) {
-        let command = format!(
-            "ekitei account list\n  ekitei doctor\n  curl --silent --header \"Authorization: Bearer $(cat {})\" http://{http}/api/v1/accounts",
-            files.token.display()
-        );
-        say(&mut text, "Administer, from this directory:", &command);
+        let command = administer(http, files);
+        say(&mut text, "Administer:", &command);
     }
     text
+}
+
+/// The command line finds the demo in ./data by itself, and must be told of any other.
+fn administer(http: SocketAddr, files: &Files) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "ekitei".to_owned());
+    let token = files.token.display();
+    let found = std::path::Path::new(DEMO_CONFIG).canonicalize().is_ok_and(|path| path == files.config);
+    let options = if found { String::new() } else { format!(" --server http://{http} --token-file {token}") };
+    format!(
+        "{program}{options} account list\n  {program}{options} doctor\n  \
+         curl --silent --header \"Authorization: Bearer $(cat {token})\" http://{http}/api/v1/accounts"
+    )
 }
 
 fn submit(submission: SocketAddr, from: &DemoUser, to: &DemoUser) -> String {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use ekitei_api::{Account, AccountPatch, Client, NewAccount};
 
-use super::{all_pages, none_or_size, nothing_to_set};
+use super::{OrNone, all_pages, none_or_size, nothing_to_set};
 use crate::cli::exit::{Context, Failure, Outcome};
 use crate::cli::output::{Columns, Format, size, time, yes_no};
 
@@ -22,7 +22,7 @@ pub enum Verb {
         name: String,
         /// Its quota [default: the domain's].
         #[arg(long, value_name = "SIZE|none", value_parser = none_or_size)]
-        quota: Option<Option<u64>>,
+        quota: Option<OrNone<u64>>,
         /// Create it disabled.
         #[arg(long)]
         disabled: bool,
@@ -49,7 +49,7 @@ pub enum Verb {
         name: Option<String>,
         /// Its quota; `none` for the domain's.
         #[arg(long, value_name = "SIZE|none", value_parser = none_or_size)]
-        quota: Option<Option<u64>>,
+        quota: Option<OrNone<u64>>,
         /// Take mail and logins again.
         #[arg(long, conflicts_with = "disable")]
         enable: bool,
@@ -148,7 +148,7 @@ pub async fn run(client: &Client, format: Format, verb: Verb) -> Outcome {
                     ));
                 }
             };
-            let quota = quota.flatten();
+            let quota = quota.and_then(|given| given.0);
             let new = NewAccount {
                 address,
                 display_name: name,
@@ -168,7 +168,7 @@ pub async fn run(client: &Client, format: Format, verb: Verb) -> Outcome {
             let mut patch = AccountPatch {
                 display_name: name,
                 enabled: (enable || disable).then_some(enable),
-                quota,
+                quota: quota.map(|given| given.0),
                 ..AccountPatch::default()
             };
             match password.read()? {

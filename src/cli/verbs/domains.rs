@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use ekitei_api::{Client, Domain, DomainPatch, NewDomain};
 
-use super::{all_pages, none_or_size, none_or_text, nothing_to_set};
+use super::{OrNone, all_pages, none_or_size, none_or_text, nothing_to_set};
 use crate::cli::exit::Outcome;
 use crate::cli::output::{Columns, Format, or_dash, size, time, yes_no};
 
@@ -52,13 +52,13 @@ pub enum Verb {
 pub struct Fields {
     /// Where mail for unknown users goes.
     #[arg(long, value_name = "ADDRESS|none", value_parser = none_or_text)]
-    catch_all: Option<Option<String>>,
+    catch_all: Option<OrNone<String>>,
     /// Where mail to postmaster@ and abuse@ goes if nobody has that address.
     #[arg(long, value_name = "ADDRESS|none", value_parser = none_or_text)]
-    postmaster: Option<Option<String>>,
+    postmaster: Option<OrNone<String>>,
     /// Quota of accounts without one of their own.
     #[arg(long, value_name = "SIZE|none", value_parser = none_or_size)]
-    quota: Option<Option<u64>>,
+    quota: Option<OrNone<u64>>,
 }
 
 impl Columns for Domain {
@@ -80,14 +80,24 @@ impl Columns for Domain {
 pub async fn run(client: &Client, format: Format, verb: Verb) -> Outcome {
     match verb {
         Verb::Add { name, fields: Fields { catch_all, postmaster, quota } } => {
-            let (catch_all, postmaster, quota) = (catch_all.flatten(), postmaster.flatten(), quota.flatten());
-            format.show(&client.create_domain(&NewDomain { name, catch_all, postmaster, quota }).await?)
+            let new = NewDomain {
+                name,
+                catch_all: catch_all.and_then(|given| given.0),
+                postmaster: postmaster.and_then(|given| given.0),
+                quota: quota.and_then(|given| given.0),
+            };
+            format.show(&client.create_domain(&new).await?)
         }
         Verb::List => format.list(&all_pages(None, async |page| client.list_domains(&page).await).await?),
         Verb::Show { name } => format.show(&client.domain(&name).await?),
         Verb::Set { name, fields: Fields { catch_all, postmaster, quota }, enable, disable } => {
             let enabled = (enable || disable).then_some(enable);
-            let patch = DomainPatch { enabled, catch_all, postmaster, quota };
+            let patch = DomainPatch {
+                enabled,
+                catch_all: catch_all.map(|given| given.0),
+                postmaster: postmaster.map(|given| given.0),
+                quota: quota.map(|given| given.0),
+            };
             nothing_to_set(&patch)?;
             format.show(&client.update_domain(&name, &patch, None).await?)
         }

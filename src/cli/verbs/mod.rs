@@ -37,17 +37,21 @@ where
     }
 }
 
+/// A value to set, or none. (An `Option` of an `Option` would be something else to clap.)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrNone<T>(pub Option<T>);
+
 /// Reads an address to set, or `none` to have none.
-pub fn none_or_text(text: &str) -> Result<Option<String>, String> {
-    Ok((text != "none").then(|| text.to_owned()))
+pub fn none_or_text(text: &str) -> Result<OrNone<String>, String> {
+    Ok(OrNone((text != "none").then(|| text.to_owned())))
 }
 
 /// Reads a quota: a size, or `none` to have none.
-pub fn none_or_size(text: &str) -> Result<Option<u64>, String> {
+pub fn none_or_size(text: &str) -> Result<OrNone<u64>, String> {
     if text == "none" {
-        return Ok(None);
+        return Ok(OrNone(None));
     }
-    text.parse::<ByteSize>().map(|size| Some(size.get())).map_err(|error| format!("{error}, or none"))
+    text.parse::<ByteSize>().map(|size| OrNone(Some(size.get()))).map_err(|error| format!("{error}, or none"))
 }
 
 /// Refuses a change that changes nothing.
