@@ -6,6 +6,8 @@ use std::time::Duration;
 use ekitei_config::{ByteSize, ListenerConfig, Protocol};
 use ekitei_net::{Connection, Handler as _, Refusal};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use crate::support::{STRANGER, World};
 
 #[tokio::test]
@@ -222,4 +224,54 @@ async fn an_idle_connection_takes_little_memory() {
     let task = std::sync::Arc::clone(&world.server).handle(connection);
     let size = std::mem::size_of_val(&task); // Besides what it points to: under 1 KiB and the stream.
     assert!(size < 4 * 1024, "{size} octets");
+}
+
+#[tokio::test]
+async fn whatever_a_client_sends_the_server_ends_in_good_order() {
+    const PIECES: [&[u8]; 20] = [
+        b"EHLO x\r\n",
+        b"MAIL FROM:<a@b.test>\r\n",
+        b"MAIL FROM:<> BODY=BINARYMIME\r\n",
+        b"DATA\r\n",
+        b"RSET\r\n",
+        b"RCPT TO:<alice@example.test>\r\n",
+        b"RCPT TO:<nobody@example.test>\r\n",
+        b"BDAT 3\r\n",
+        b"BDAT 2 LAST\r\n",
+        b"\r\n.\r\n",
+        b".\r\n",
+        b"\r\n",
+        b"\r",
+        b"\0",
+        b"\xff\xfe",
+        b"AUTH PLAIN\r\n",
+        b"STARTTLS\r\n",
+        b"Subject: x\r\n",
+        b"LHLO x\r\n",
+        b"NOOP\r\n",
+    ];
+    let world = World::new().await;
+    for seed in 1..200_u64 {
+        let protocol = [Protocol::Smtp, Protocol::Submission, Protocol::Lmtp][(seed % 3) as usize];
+        let address = "127.0.0.1:1".parse().unwrap();
+        let (mut near, far) = tokio::io::duplex(1 << 20);
+        let listener = std::sync::Arc::new(ListenerConfig::new(protocol, address));
+        let connection = Connection::over(far, address, address, listener);
+        let mut state = seed;
+        for _ in 0..60 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            near.write_all(PIECES[(state >> 33) as usize % PIECES.len()]).await.unwrap();
+        }
+        near.shutdown().await.unwrap();
+        std::sync::Arc::clone(&world.server).handle(connection).await;
+        let mut replies = String::new();
+        near.read_to_string(&mut replies).await.unwrap();
+        let well_formed = |line: &str| {
+            line.len() > 3
+                && line.as_bytes()[..3].iter().all(u8::is_ascii_digit)
+                && " -".contains(&line[3..4])
+        };
+        assert!(replies.split_terminator("\r\n").all(well_formed), "seed {seed}: {replies}");
+    }
+    assert_eq!(world.server.bodies_in_flight().used(), 0);
 }

@@ -201,6 +201,28 @@ async fn a_message_for_many_is_stored_once_for_each_account() {
 }
 
 #[tokio::test]
+async fn a_group_with_a_full_member_has_to_wait() {
+    let world = World::new().await;
+    let group = NewGroup {
+        address: address("all@example.test"),
+        display_name: String::new(),
+        members_may_send: false,
+        members: [address("alice@example.test"), address("carol@example.test")].into_iter().collect(),
+    };
+    world.directory.create_group(group).await.unwrap();
+    let mut client = world.mx().await;
+    client.envelope("a@b.test", &["carol@example.test"]).await;
+    assert!(client.data(format!("Subject: 1\r\n\r\n{}", "x".repeat(1200))).await.starts_with("250 "));
+    client.ask("MAIL FROM:<a@b.test> SIZE=1000", "250 ").await;
+    client.ask("RCPT TO:<all@example.test>", "452 4.2.2 ").await;
+    client.ask("RSET", "250 ").await;
+    // A client that does not say the size learns at the end, and alice does not get it twice.
+    client.envelope("a@b.test", &["all@example.test"]).await;
+    assert!(client.data("x".repeat(1000)).await.starts_with("452 4.2.2 "));
+    assert!(world.inbox("alice").await.is_empty());
+}
+
+#[tokio::test]
 async fn a_detail_names_a_mailbox_if_there_is_one() {
     let world = World::new().await;
     world.inbox("alice").await; // The first look creates the mailboxes.
