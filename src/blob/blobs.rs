@@ -126,6 +126,15 @@ impl Blobs {
     /// # Errors
     /// When the object store or the metadata store fails; then nothing of the body is left but what the collector removes.
     pub async fn prepare(&self, body: Bytes) -> Result<Prepared> {
+        self.prepare_within(body, usize::MAX).await
+    }
+
+    /// Like [`Blobs::prepare`], but a body that takes more than `max_hot` octets, encoded, becomes an object even if
+    /// [`Settings::hot_limit`] would let it be rows: for transactions that store several bodies.
+    ///
+    /// # Errors
+    /// As [`Blobs::prepare`].
+    pub async fn prepare_within(&self, body: Bytes, max_hot: usize) -> Result<Prepared> {
         let settings = &self.inner.settings;
         let (block_size, level) = (settings.block_size, settings.compression_level);
         let size = body.len() as u64;
@@ -139,7 +148,7 @@ impl Blobs {
         };
         let (blocks, stored): (Vec<Block>, Vec<Bytes>) = encoded.into_iter().unzip();
         let id = BodyId::generate(&*self.inner.clock);
-        let hot = stored.iter().map(Bytes::len).sum::<usize>() <= settings.hot_limit;
+        let hot = stored.iter().map(Bytes::len).sum::<usize>() <= settings.hot_limit.min(max_hot);
         let block_size = u32::try_from(block_size).unwrap_or(u32::MAX);
         let place = if hot { Place::Hot } else { Place::Object };
         let record = BodyRecord { size, block_size, place, blocks };

@@ -63,6 +63,11 @@ impl Blobs {
         self.inner
             .database
             .transact(|transaction| async move {
+                // The marker may be newer than it was: then a reference went away just now, and somebody may be reading.
+                let marker = transaction.get(&rows::unreferenced(body)).await?;
+                if !marker.as_deref().and_then(rows::decode_time).is_some_and(|marked| self.is_old(marked)) {
+                    return Ok(false);
+                }
                 transaction.clear(&rows::unreferenced(body));
                 let one = RangeOptions { limit: 1, ..RangeOptions::default() };
                 if !transaction.get_range(rows::references(body), one).await?.is_empty() {

@@ -125,7 +125,8 @@ impl Reader<'_> {
         if delimiter.level == Some(level) {
             delimiter = self.next_delimiter(delimiter.next); // passes over the epilogue
         }
-        (Content::Multipart(parts), delimiter)
+        let content = if parts.is_empty() { Content::Leaf } else { Content::Multipart(parts) };
+        (content, delimiter)
     }
 
     /// The end of the header that begins at `begin`: after its empty line, or where a delimiter cuts it off.
@@ -198,13 +199,20 @@ fn offset(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
 }
 
+/// The same message, not taken apart.
+pub(crate) fn in_one_piece(mut root: Part) -> Part {
+    root.content = Content::Leaf;
+    root.fields.parameters.clear();
+    make_consistent(&mut root.fields, &root.content);
+    root
+}
+
 /// BODYSTRUCTURE has one form for multiparts, one for messages and one for the rest: a type that claims another form than what was found
 /// becomes one without a form.
 fn make_consistent(fields: &mut ContentFields, content: &Content) {
     let is_message = fields.is("message", "rfc822") || fields.is("message", "global");
     let is_multipart = fields.media_type.eq_ignore_ascii_case("multipart");
     match content {
-        Content::Multipart(parts) if parts.is_empty() => make_unstructured(fields),
         Content::Multipart(_) if !is_multipart => {
             (fields.media_type, fields.subtype) = ("multipart".into(), "mixed".into());
         }

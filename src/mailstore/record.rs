@@ -80,16 +80,24 @@ impl SharedRecord {
     /// # Errors
     /// [`Error::Limit`] for a header or a structure beyond all measure.
     pub(crate) fn encode(parsed: Parsed, size: u64) -> Result<Self> {
-        let shared = Shared {
+        let mut shared = Shared {
             size,
             thread: parsed.thread,
             structure: parsed.structure,
             listed_headers: parsed.listed_headers,
         };
-        let plain =
-            postcard::to_stdvec(&shared).map_err(|_| Error::Corrupt("a record that was just made"))?;
+        let plain = |shared: &Shared<Part>| {
+            postcard::to_stdvec(shared).map_err(|_| Error::Corrupt("a record that was just made"))
+        };
+        let mut plain_record = plain(&shared)?;
+        if plain_record.len() > MAX_DECODED {
+            // Thousands of parts with long fields: the message is kept, but in one piece.
+            shared.structure = crate::mime::in_one_piece(shared.structure);
+            plain_record = plain(&shared)?;
+        }
+        let plain = plain_record;
         if plain.len() > MAX_DECODED {
-            return Err(Error::Limit("the message has too many parts or too large a header"));
+            return Err(Error::Limit("the header of the message is too large"));
         }
         let length = u32::try_from(plain.len()).unwrap_or(u32::MAX).to_le_bytes();
         let compressed = compression::compress(&plain, COMPRESSION_LEVEL)
@@ -185,6 +193,18 @@ mod tests {
         assert_eq!(record.structure.body.end(), record.size);
         assert!(record.listed_headers.starts_with(b"Subject: x\r\nTo: "));
         assert_eq!(record.own_header, "Delivered-To: me\r\n");
+    }
+
+    #[test]
+    fn a_structure_beyond_all_measure_is_not_kept() {
+        let part = format!("--b\r\nContent-Type: text/html; name={}\r\n\r\nx\r\n", "x".repeat(1000));
+        let message = format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{}", part.repeat(2000));
+        let size = message.len() as u64;
+        let encoded = SharedRecord::encode(crate::mime::parse(message.as_bytes()), size).unwrap();
+        let id = MessageId::from_bytes([7; 16]);
+        let value = [&[FORMAT, 0, 0, 0, 0][..], &encoded.0].concat().into();
+        let record = decode_value(id, &value).unwrap();
+        assert!(record.structure.fields.is("text", "plain") && record.structure.body.end() == size);
     }
 
     #[test]

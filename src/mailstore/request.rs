@@ -15,7 +15,7 @@ pub struct Settings {
     pub max_mailbox_depth: usize,
     /// Keywords a message may have.
     pub max_keywords: usize,
-    /// Octets a message may have.
+    /// Octets a message may have, whatever way it comes in; each protocol has a lower limit of its own.
     pub max_message_size: u64,
     /// Messages that one delivery transaction may hold.
     pub delivery_batch: usize,
@@ -37,7 +37,7 @@ impl Default for Settings {
             max_mailboxes: 10_000,
             max_mailbox_depth: 20,
             max_keywords: 100,
-            max_message_size: 50 << 20,
+            max_message_size: 1 << 30,
             delivery_batch: 256,
             delivery_batch_size: 4 << 20,
             max_search_bodies: 20_000,

@@ -13,6 +13,12 @@ use crate::{Error, Result, mime};
 
 /// Octets of a keyword: an index row stores its length in one octet.
 const MAX_KEYWORD: usize = 255;
+/// Octets of all keywords of a message: they are in every index row, thousands of which are written in one transaction.
+const MAX_KEYWORDS_SIZE: usize = 1000;
+/// Octets of bodies that one APPEND writes as rows; the bodies beyond become objects.
+const MAX_HOT: usize = 4_000_000;
+/// Octets of the other rows that one APPEND may write.
+const MAX_ROWS: usize = 4_000_000;
 
 /// A message whose body is prepared and whose MIME structure is known.
 pub(super) struct ReadMessage {
@@ -22,11 +28,11 @@ pub(super) struct ReadMessage {
 }
 
 impl Inner {
-    /// Reads and prepares a message.
+    /// Reads and prepares a message. Its body becomes rows only if it takes at most `max_hot` octets.
     ///
     /// # Errors
     /// [`Error::TooLarge`], [`Error::Limit`].
-    pub(super) async fn read_message(&self, message: bytes::Bytes) -> Result<ReadMessage> {
+    pub(super) async fn read_message(&self, message: bytes::Bytes, max_hot: usize) -> Result<ReadMessage> {
         let size = message.len() as u64;
         if size > self.settings.max_message_size {
             return Err(Error::TooLarge);
@@ -40,15 +46,17 @@ impl Inner {
             mime::parse(&message)
         };
         let record = SharedRecord::encode(parsed, size)?;
-        Ok(ReadMessage { body: self.blobs.prepare(message).await?, record, size })
+        Ok(ReadMessage { body: self.blobs.prepare_within(message, max_hot).await?, record, size })
     }
 
     pub(super) fn check_keywords(&self, keywords: &Keywords) -> Result<()> {
         if keywords.len() > self.settings.max_keywords {
             return Err(Error::Limit("the message has too many keywords"));
         }
-        if keywords.iter().any(|keyword| keyword.len() > MAX_KEYWORD) {
-            return Err(Error::Limit("a keyword is too long"));
+        if keywords.iter().any(|keyword| keyword.len() > MAX_KEYWORD)
+            || keywords.iter().map(str::len).sum::<usize>() > MAX_KEYWORDS_SIZE
+        {
+            return Err(Error::Limit("the keywords are too long"));
         }
         Ok(())
     }
@@ -68,10 +76,16 @@ impl MailStore {
     ) -> Result<Appended> {
         let inner = &self.inner;
         let mut read = Vec::with_capacity(messages.len());
+        let (mut hot, mut rows) = (0, 0);
         for message in messages {
             inner.check_keywords(&message.keywords)?;
             let received = message.received.unwrap_or_else(|| inner.now());
-            let body = inner.read_message(message.message).await?;
+            let body = inner.read_message(message.message, MAX_HOT.saturating_sub(hot)).await?;
+            hot += body.body.row_size();
+            rows += body.target_size();
+            if rows > MAX_ROWS {
+                return Err(Error::Limit("these are too many messages for one APPEND"));
+            }
             let row = IndexRow {
                 message: body.body.id(),
                 flags: message.flags,

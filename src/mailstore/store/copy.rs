@@ -9,8 +9,8 @@ use crate::types::{AccountId, MailboxId, Uid};
 use crate::view::Entry;
 use crate::{Error, Result};
 
-/// Messages of one transaction.
-const BATCH: usize = 5000;
+/// Messages of one transaction: about 1 kB each, and as much again for the longest keywords.
+const BATCH: usize = 4000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {

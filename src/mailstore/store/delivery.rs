@@ -3,11 +3,12 @@
 //! UIDNEXT makes deliveries to one mailbox wait for each other. So that they do not wait one commit each, the messages that come in
 //! while a commit is under way are combined into the next transaction.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ekitei_kv::{AsKvError, Transaction};
+use futures_util::future::{join, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 
 use super::append::ReadMessage;
@@ -25,10 +26,10 @@ type Outcome = std::result::Result<(MailboxId, Uid), OverQuota>;
 #[derive(Clone, Copy, Debug)]
 struct OverQuota;
 
-/// Octets that the rows of one target take beside the record, about.
-const TARGET_ROWS: usize = 1200;
-/// Octets of rows that one message may put into a transaction: half of what the store takes.
-const MAX_ROWS: usize = 5_000_000;
+/// Octets that the rows of one target take beside the record, at most: those of an account whose mailboxes are created.
+const TARGET_ROWS: usize = 5_000;
+/// Octets of rows that one message may put into a transaction; the store takes 10 MB.
+const MAX_ROWS: usize = 8_000_000;
 
 /// Hands deliveries to the task that combines them.
 #[derive(Clone)]
@@ -52,7 +53,8 @@ impl Pending {
 }
 
 impl ReadMessage {
-    fn target_size(&self) -> usize {
+    /// Octets of rows that it takes in one account, at most.
+    pub(super) fn target_size(&self) -> usize {
         TARGET_ROWS + self.record.len()
     }
 }
@@ -88,10 +90,11 @@ impl MailStore {
     /// # Errors
     /// When no target, or not every target that could, has it: [`Error::TooLarge`], [`Error::Limit`], or a failing store.
     pub async fn deliver(&self, delivery: Delivery) -> Result<Vec<Result<(MailboxId, Uid)>>> {
-        let message = Arc::new(self.inner.read_message(delivery.message).await?);
+        let message = Arc::new(self.inner.read_message(delivery.message, usize::MAX).await?);
         let received = i64::try_from(delivery.received.as_secs()).unwrap_or(i64::MAX);
-        let per_transaction =
-            (MAX_ROWS.saturating_sub(message.body.row_size()) / message.target_size()).max(1);
+        let own_header = delivery.targets.iter().map(|target| target.header.len()).max().unwrap_or(0);
+        let target_size = message.target_size() + own_header;
+        let per_transaction = (MAX_ROWS.saturating_sub(message.body.row_size()) / target_size).max(1);
         let mut outcomes = Vec::with_capacity(delivery.targets.len());
         for targets in delivery.targets.chunks(per_transaction) {
             let done = self.combiner.deliver(Arc::clone(&message), received, targets.to_vec()).await?;
@@ -170,6 +173,7 @@ impl Inner {
                     return Ok(done);
                 }
                 let mut writer = Writer::new(self, &transaction, operation);
+                writer.read_ahead(batch).await?;
                 let mut outcomes = Vec::with_capacity(batch.len());
                 for pending in batch {
                     outcomes.push(writer.deliver(pending).await?);
@@ -213,6 +217,22 @@ impl<'a> Writer<'a> {
             used: BTreeMap::new(),
             folders: BTreeMap::new(),
         }
+    }
+
+    /// Reads at once what most deliveries need, instead of one row after the other.
+    async fn read_ahead(&mut self, batch: &[Pending]) -> Result<()> {
+        let targets = || batch.iter().flat_map(|pending| &pending.targets);
+        let inboxes = targets().filter(|target| target.folder == Folder::Inbox);
+        let inboxes: BTreeSet<_> = inboxes.map(|target| (target.account, MailboxId::INBOX)).collect();
+        let inboxes: Vec<_> = inboxes.into_iter().collect();
+        let limited: BTreeSet<AccountId> =
+            targets().filter(|target| target.quota.is_some()).map(|target| target.account).collect();
+        let used = limited.iter().map(|&account| bytes_used(self.transaction, account));
+        let (read, used) =
+            join(self.allocator.read_ahead(self.transaction, &inboxes), try_join_all(used)).await;
+        read?;
+        self.used = limited.iter().copied().zip(used?).collect();
+        Ok(())
     }
 
     async fn deliver(&mut self, pending: &Pending) -> Result<Vec<Outcome>> {

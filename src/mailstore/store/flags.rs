@@ -1,7 +1,7 @@
 //! STORE: changing flags.
 
 use super::MailStore;
-use super::transaction::entries;
+use super::transaction::{entries, mailbox_row};
 use crate::mutation::{Attempts, Mutation};
 use crate::request::{Changed, FlagChange, FlagOperation};
 use crate::types::{AccountId, Flags, Keywords, MailboxId, ModSeq, Uid};
@@ -9,7 +9,7 @@ use crate::view::Entry;
 use crate::{Error, Result};
 
 /// Messages of one transaction: their rows, read and written, stay far below the store's limits.
-const BATCH: usize = 5000;
+const BATCH: usize = 4000;
 
 impl FlagChange {
     /// What a message has after the change.
@@ -28,7 +28,7 @@ impl MailStore {
     /// Changes flags of messages (ascending UIDs; those that are gone are passed over). Very many messages take several transactions.
     ///
     /// # Errors
-    /// [`Error::Limit`] for too many keywords.
+    /// [`Error::NoSuchMailbox`]; [`Error::Limit`] for too many keywords.
     pub async fn store_flags(
         &self,
         account: AccountId,
@@ -62,6 +62,7 @@ impl MailStore {
                 if let Some(done) = attempts.committed(&transaction, operation).await? {
                     return Ok(done);
                 }
+                mailbox_row(&transaction, account, mailbox).await?;
                 let mut mutation = Mutation::new(transaction.clone(), operation, inner.settings.incarnation);
                 let mut changed = Vec::new();
                 for entry in entries(&transaction, account, mailbox, uids).await? {

@@ -68,7 +68,7 @@ impl MailStore {
         inner
             .database
             .transact(|transaction| async move {
-                // Unless mail came in meanwhile, which made the mailboxes anew.
+                // Unless another process was done before, and the account began anew.
                 if mailbox_rows(&transaction, account).await?.is_empty() {
                     transaction.clear_range(rows::all_mailbox_rows(account));
                 }
@@ -125,6 +125,10 @@ impl Inner {
             let more = self
                 .database
                 .transact(|transaction| async move {
+                    // Another process may be done with it.
+                    if transaction.get(&rows::purge(account, mailbox)).await?.is_none() {
+                        return Ok(false);
+                    }
                     let options = RangeOptions { limit: BATCH, ..RangeOptions::default() };
                     let range = rows::index_of_mailbox(account, mailbox);
                     let batch = entries_in(&transaction, range, options).await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ekitei_kv::{RangeOptions, Transaction};
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 
 use crate::mutation::Mutation;
 use crate::rows::{self, IndexRow, MailboxRow, UsageCounter};
@@ -65,11 +65,32 @@ pub(crate) async fn uid_next(
     Uid::new(rows::decode_u32(&value, "UIDNEXT")?).ok_or(Error::Corrupt("UIDNEXT"))
 }
 
-/// UIDs given out in one transaction: each mailbox's UIDNEXT is read once and written once.
+/// UIDs given out in one transaction: each mailbox's UIDNEXT is read once and, if it changed, written once.
 #[derive(Default)]
-pub(crate) struct UidAllocator(BTreeMap<(AccountId, MailboxId), Uid>);
+pub(crate) struct UidAllocator(BTreeMap<(AccountId, MailboxId), UidNext>);
+
+struct UidNext {
+    uid: Uid,
+    changed: bool,
+}
 
 impl UidAllocator {
+    /// Reads the UIDNEXT of many mailboxes at once, which on a cluster takes as long as one; those that are not there are left out.
+    pub(crate) async fn read_ahead(
+        &mut self,
+        transaction: &Transaction,
+        mailboxes: &[(AccountId, MailboxId)],
+    ) -> Result<()> {
+        let read = mailboxes.iter().map(|&(account, mailbox)| uid_next(transaction, account, mailbox));
+        for (&mailbox, uid_next) in mailboxes.iter().zip(join_all(read).await) {
+            match uid_next {
+                Err(Error::NoSuchMailbox) => {}
+                uid_next => _ = self.0.insert(mailbox, UidNext { uid: uid_next?, changed: false }),
+            }
+        }
+        Ok(())
+    }
+
     /// The next UID of a mailbox.
     pub(crate) async fn allocate(
         &mut self,
@@ -78,18 +99,18 @@ impl UidAllocator {
         mailbox: MailboxId,
     ) -> Result<Uid> {
         let next = match self.0.get(&(account, mailbox)) {
-            Some(&next) => next,
+            Some(next) => next.uid,
             None => uid_next(transaction, account, mailbox).await?,
         };
         let following = next.get().checked_add(1).and_then(Uid::new).ok_or(Error::Limit("no UID is left"))?;
-        self.0.insert((account, mailbox), following);
+        self.0.insert((account, mailbox), UidNext { uid: following, changed: true });
         Ok(next)
     }
 
     /// Writes every UIDNEXT that changed.
     pub(crate) fn finish(self, transaction: &Transaction) {
-        for ((account, mailbox), next) in self.0 {
-            transaction.set(&rows::uid_next(account, mailbox), &next.get().to_le_bytes());
+        for ((account, mailbox), next) in self.0.into_iter().filter(|(_, next)| next.changed) {
+            transaction.set(&rows::uid_next(account, mailbox), &next.uid.get().to_le_bytes());
         }
     }
 }
@@ -130,6 +151,9 @@ pub(crate) async fn mailbox_rows(
 }
 
 /// Creates INBOX and the other mailboxes of a new account, if it has none.
+///
+/// # Errors
+/// [`Error::NoSuchMailbox`] while the account is being deleted.
 pub(crate) async fn ensure_account(
     transaction: &Transaction,
     account: AccountId,
@@ -140,6 +164,10 @@ pub(crate) async fn ensure_account(
         return Ok(());
     }
     let mut allocation = Allocation::read(transaction, account).await?;
+    // Ids were given before: the INBOX was deleted with its account, and its messages may still be there.
+    if allocation.next_id != MailboxId::INBOX.0 {
+        return Err(Error::NoSuchMailbox);
+    }
     allocation.create(transaction, &MailboxName::inbox(), None, now);
     for (name, special_use) in DEFAULT_MAILBOXES {
         let name = MailboxName::new(name).map_err(|_| Error::Corrupt("a default name"))?;

@@ -85,7 +85,9 @@ async fn a_recipient_over_quota_does_not_keep_the_others_from_the_message() {
 
     let mut nobody = fixture.delivery(&[ALICE], "hello");
     nobody.targets[0].quota = Some(10);
+    let before = fixture.database.statistics().commits;
     assert!(matches!(fixture.store.deliver(nobody).await.unwrap()[0], Err(Error::OverQuota)));
+    assert_eq!(fixture.database.statistics().commits, before);
     fixture.check(ALICE).await;
     fixture.check(BOB).await;
 }
@@ -271,6 +273,12 @@ async fn too_many_keywords_are_refused() {
         fixture.store.store_flags(ALICE, INBOX, &[uid(1)], &change).await,
         Err(Error::Limit(_))
     ));
+    let keywords = (10..40).map(|n| format!("{n}{}", "x".repeat(50))).collect();
+    let change = FlagChange { operation: FlagOperation::Set, flags: Flags::NONE, keywords };
+    assert!(matches!(
+        fixture.store.store_flags(ALICE, INBOX, &[uid(1)], &change).await,
+        Err(Error::Limit(_))
+    ));
     let keywords = ["x".repeat(256)].into_iter().collect();
     let change = FlagChange { operation: FlagOperation::Set, flags: Flags::NONE, keywords };
     assert!(matches!(
@@ -330,6 +338,64 @@ async fn deleting_an_account_leaves_nothing_of_it() {
     fixture.store.delete_account(BOB).await.unwrap();
     fixture.collect().await;
     assert_eq!(fixture.rows().await, 0);
+}
+
+#[tokio::test]
+async fn an_account_that_is_being_deleted_does_not_begin_anew() {
+    let fixture = Fixture::new();
+    fixture.append(ALICE, INBOX, 5).await;
+    // The mailboxes vanish; removing their messages is interrupted.
+    fixture.conflicts_after_one_commit(7);
+    let interrupted = tokio::time::timeout(Duration::from_millis(150), fixture.store.delete_account(ALICE));
+    assert!(interrupted.await.is_err());
+    assert!(matches!(fixture.store.mailboxes(ALICE).await, Err(Error::NoSuchMailbox)));
+    let late = fixture.store.deliver(fixture.delivery(&[ALICE], "late")).await;
+    assert!(matches!(late, Err(Error::NoSuchMailbox)));
+    fixture.store.delete_account(ALICE).await.unwrap();
+    assert_eq!(fixture.collect().await.bodies, 5);
+    assert_eq!(fixture.rows().await, 0);
+}
+
+#[tokio::test]
+async fn flags_of_a_mailbox_that_is_gone_cannot_be_changed() {
+    let fixture = Fixture::new();
+    let old = fixture.store.create_mailbox(ALICE, &name("old"), None).await.unwrap();
+    fixture.append(ALICE, old.id, 5).await;
+    fixture.conflicts_after_one_commit(7);
+    let old_name = name("old");
+    let interrupted = fixture.store.delete_mailbox(ALICE, &old_name);
+    assert!(tokio::time::timeout(Duration::from_millis(150), interrupted).await.is_err());
+    let before = fixture.rows().await;
+    let changed = fixture.store.store_flags(ALICE, old.id, &[uid(1)], &add(Flags::SEEN)).await;
+    assert!(matches!(changed, Err(Error::NoSuchMailbox)));
+    assert_eq!(fixture.rows().await, before);
+    assert_eq!(fixture.store.finish_purges().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_message_for_thousands_of_new_accounts_arrives() {
+    let fixture = Fixture::new();
+    let accounts: Vec<AccountId> = (1..=3000).map(AccountId::new).collect();
+    let outcomes = fixture.deliver(&accounts, "hello").await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok((INBOX, uid)) if uid.get() == 1)));
+}
+
+#[tokio::test]
+async fn messages_appended_together_may_be_larger_than_a_transaction() {
+    let fixture = Fixture::new();
+    fixture.store.mailboxes(ALICE).await.unwrap();
+    let new = |_| {
+        let noise: String = (0..13_000).map(|_| format!("{:016x}", rand::random::<u64>())).collect();
+        NewMessage {
+            message: format!("Subject: x\r\n\r\n{noise}\r\n").into(),
+            flags: Flags::NONE,
+            keywords: Keywords::default(),
+            received: None,
+        }
+    };
+    let appended = fixture.store.append(ALICE, INBOX, (0..100).map(new).collect(), None).await.unwrap();
+    assert_eq!(appended.uids.len(), 100);
+    fixture.check(ALICE).await;
 }
 
 #[tokio::test]

@@ -57,6 +57,12 @@ impl Fixture {
         self.faults.commits([Some(fault)]);
     }
 
+    /// The next commit passes; those after it conflict.
+    pub fn conflicts_after_one_commit(&self, count: usize) {
+        self.faults.commits([None]);
+        self.faults.commits(std::iter::repeat_n(Some(CommitFault::Conflict), count));
+    }
+
     pub fn delivery(&self, accounts: &[AccountId], text: &str) -> Delivery {
         Delivery {
             message: message(text),
