@@ -34,8 +34,24 @@ pub(crate) struct Append {
     current: Option<(AppendMessage, BytesMut)>,
     /// Octets of all messages announced so far.
     announced: u64,
+    /// Why none of them is kept.
+    refused: Option<Reply>,
     memory: BytePermit,
     timer: Timer,
+}
+
+/// Why a message cannot be kept, now that it is there.
+fn refusal(form: AppendForm, octets: &[u8]) -> Option<Reply> {
+    if octets.is_empty() {
+        // That is how a client gives up an APPEND of several messages (RFC 3502 §6.3.11).
+        return Some(Reply::no(Code::Cannot, "A message without an octet is not kept"));
+    }
+    match (octets.contains(&0), form) {
+        (false, _) => None,
+        (true, AppendForm::Literal) => Some(Reply::client_bug("A literal has no NUL octet")),
+        // Clients without BINARY could not read it (RFC 3516 §4.4).
+        (true, _) => Some(Reply::no(Code::UnknownCte, "NUL octets are kept only in a transfer encoding")),
+    }
 }
 
 /// INTERNALDATE in the words of the store. One before 1970 cannot be kept, and becomes the first moment of it.
@@ -62,6 +78,9 @@ impl Append {
 
     fn complete(&mut self) {
         let Some((message, octets)) = self.current.take() else { return };
+        if let Some(refused) = refusal(message.form, &octets) {
+            self.refused.get_or_insert(refused);
+        }
         let (flags, keywords) = stored_flags(&message.flags);
         let received = message.date.map(received);
         self.messages.push(NewMessage { message: octets.freeze(), flags, keywords, received });
@@ -110,6 +129,7 @@ impl Session {
             messages: Vec::new(),
             current: None,
             announced: 0,
+            refused: None,
             memory,
             timer,
         })
@@ -142,7 +162,10 @@ impl Session {
     }
 
     async fn keep(&mut self, append: Append) -> Outcome {
-        let Append { account, mailbox, quota, messages, memory: _memory, .. } = append;
+        let Append { account, mailbox, quota, messages, refused, memory: _memory, .. } = append;
+        if let Some(refused) = refused {
+            return Err(refused.into());
+        }
         let count = messages.len() as u64;
         let appended = self.shared.mailstore.append(account, mailbox, messages, quota).await;
         let appended = appended.map_err(|error| target_failure(&error))?;

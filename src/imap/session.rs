@@ -9,6 +9,7 @@ use ekitei_config::{Config, Imap};
 use ekitei_directory::AccountId;
 use ekitei_net::Connection;
 use ekitei_telemetry::GaugeGuard;
+use tokio::time::Instant;
 
 use crate::append::Append;
 use crate::capability::{Circumstances, capabilities};
@@ -22,6 +23,9 @@ use crate::wire::Wire;
 
 /// How long a client may take to receive the last BYE.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many times the longest silence before the login a client may take for it in all.
+const LOGIN_PATIENCE: u32 = 5;
 
 /// A session with one client.
 pub(crate) struct Session {
@@ -46,6 +50,8 @@ pub(crate) struct Session {
     pub(crate) append: Option<Box<Append>>,
     /// What to do after the tagged response.
     pub(crate) next: Next,
+    /// When the client connected.
+    began: Instant,
     /// Bad commands so far.
     errors: u32,
     /// Failed logins so far.
@@ -141,6 +147,7 @@ impl Session {
             selected: None,
             append: None,
             next: Next::Continue,
+            began: Instant::now(),
             errors: 0,
             auth_failures: 0,
         }
@@ -227,7 +234,11 @@ impl Session {
                 Heard::Octets => {}
                 Heard::End => return Ok(None),
                 Heard::Silence => {
-                    self.say_bye(None, "You were silent for too long");
+                    let login = self.user.is_none();
+                    self.say_bye(
+                        None,
+                        if login { "You took too long to log in" } else { "You were silent for too long" },
+                    );
                     return Ok(None);
                 }
                 Heard::Shutdown => {
@@ -258,7 +269,11 @@ impl Session {
         if self.append.is_some() {
             return imap.idle_timeout.get().min(imap.write_timeout.get());
         }
-        if self.user.is_some() { imap.idle_timeout.get() } else { imap.auth_timeout.get() }
+        if self.user.is_some() {
+            return imap.idle_timeout.get();
+        }
+        let left = (imap.auth_timeout.get() * LOGIN_PATIENCE).saturating_sub(self.began.elapsed());
+        imap.auth_timeout.get().min(left)
     }
 
     /// Ends the session with an untagged BYE.

@@ -97,6 +97,16 @@ async fn quota_holds_for_all_messages_together() {
 }
 
 #[tokio::test]
+async fn a_message_without_octets_or_with_nul_refuses_the_whole_append() {
+    let world = World::new().await;
+    let mut client = world.login("alice").await;
+    client.fails("APPEND INBOX {6+}\r\na: b\r\n {0+}\r\n", "NO [CANNOT] ").await;
+    client.fails("APPEND INBOX {6+}\r\na: b\0\n", "BAD [CLIENTBUG] ").await;
+    client.fails("APPEND INBOX ~{6+}\r\na: b\0\n", "NO [UNKNOWN-CTE] ").await;
+    client.dialogue("STATUS INBOX (MESSAGES)", &["STATUS INBOX (MESSAGES 0)"], "OK ").await;
+}
+
+#[tokio::test]
 async fn binary_and_utf8_literals() {
     let world = World::new().await;
     let mut client = world.login("alice").await;

@@ -175,12 +175,24 @@ async fn silence_ends_a_session_sooner_before_the_login() {
     let mut client = world.connect().await;
     let start = tokio::time::Instant::now();
     // The client's own patience must not run out first.
-    let world_time = async { client.ends_with("* BYE You were silent for too long").await };
+    let world_time = async { client.ends_with("* BYE You took too long to log in").await };
     tokio::select! {
         () = world_time => {}
         () = tokio::time::sleep(Duration::from_secs(600)) => panic!("still there"),
     }
     assert!(start.elapsed() >= Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_talks_and_never_logs_in_is_given_up_too() {
+    let world = World::new().await;
+    let mut client = world.connect().await;
+    for _ in 0..6 {
+        client.ok("NOOP").await;
+        tokio::time::sleep(Duration::from_secs(45)).await;
+    }
+    client.ok("NOOP").await;
+    client.ends_with("* BYE You took too long to log in").await;
 }
 
 #[tokio::test]
