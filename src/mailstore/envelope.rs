@@ -158,16 +158,22 @@ fn read_address(tokens: &mut Tokens<'_>, found: &mut Vec<Address>, in_group: &mu
         }
         Some('@') => {
             tokens.skip('@');
-            let host = without_blanks(&tokens.until(&[',', ';', '<', '(']));
-            let mut address =
-                Address { mailbox: Some(local_part(&words)), host: Some(host), ..Address::default() };
+            let rest = tokens.text;
+            let host = tokens.until(&[',', ';', '<']);
             // `a@b <a@b>`, which is not allowed but common: the name is what stands before the bracket.
             if tokens.skip('<') {
-                let name = address.mailbox.zip(address.host).map(|(local, host)| format!("{local}@{host}"));
-                address = angle(tokens);
-                address.name = name;
+                found.push(Address { name: Some(format!("{words}@{host}")), ..angle(tokens) });
+                return;
             }
-            found.push(address);
+            // `a@b (A B)`, the name as it was written before RFC 822.
+            let read = &rest[..rest.len() - tokens.text.len()];
+            let comment = read.find('(').map(|at| Tokens { text: &read[at..] }.comment());
+            found.push(Address {
+                name: comment.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
+                route: None,
+                mailbox: Some(local_part(&words)),
+                host: Some(without_blanks(&host)),
+            });
         }
         _ if !words.is_empty() => {
             found.push(Address { mailbox: Some(words), host: Some(String::new()), ..Address::default() });
@@ -222,7 +228,12 @@ mod tests {
             ("A B <a@b.test>", &[one(Some("A B"), "a", "b.test")]),
             ("\"B, A\" <a@b.test>, c@d.test", &[one(Some("B, A"), "a", "b.test"), one(None, "c", "d.test")]),
             ("=?utf-8?q?J=C3=B6rg?= <j@x.test>", &[one(Some("=?utf-8?q?J=C3=B6rg?="), "j", "x.test")]),
-            ("\"a b\"@x.test (comment)", &[one(None, "a b", "x.test")]),
+            ("\"a b\"@x.test", &[one(None, "a b", "x.test")]),
+            (
+                "a@x.test (A (the) B), b@x.test ()",
+                &[one(Some("A the B"), "a", "x.test"), one(None, "b", "x.test")],
+            ),
+            ("a@x.test via List <l@y.test>", &[one(Some("a@x.test via List"), "l", "y.test")]),
             ("a . b @ x . test", &[one(None, "a.b", "x.test")]),
             ("a@b <c@d>", &[one(Some("a@b"), "c", "d")]),
             ("nobody", &[one(None, "nobody", "")]),

@@ -168,12 +168,12 @@ impl<T: Clone> Attempts<T> {
         Self(std::sync::Mutex::new(None))
     }
 
-    /// What the previous attempt did, if its result was unknown and it turns out to be committed.
+    /// What the previous attempt did and the version of its commit, if its result was unknown and it turns out to be committed.
     pub(crate) async fn committed(
         &self,
         transaction: &Transaction,
         operation: OperationId,
-    ) -> Result<Option<T>> {
+    ) -> Result<Option<(T, Version)>> {
         if !transaction.may_have_committed() {
             return Ok(None);
         }
@@ -183,7 +183,7 @@ impl<T: Clone> Attempts<T> {
         let range = rows::changes_after(account, mailbox, &stamp);
         for row in transaction.get_range(range, RangeOptions::default()).await? {
             if rows::decode::<ChangeRow>(&row.value, "a change")?.operation == operation {
-                return Ok(Some(outcome));
+                return Ok(Some((outcome, rows::version_of(&rows::stamp_of(&row.key)?))));
             }
         }
         Ok(None)

@@ -99,7 +99,7 @@ impl MailStore {
         inner
             .database
             .transact(|transaction| async move {
-                if let Some(done) = attempts.committed(&transaction, operation).await? {
+                if let Some((done, _)) = attempts.committed(&transaction, operation).await? {
                     return Ok(done);
                 }
                 let uid_validity = mailbox_row(&transaction, account, mailbox).await?.uid_validity;

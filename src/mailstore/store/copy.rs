@@ -79,7 +79,7 @@ impl MailStore {
         inner
             .database
             .transact(|transaction| async move {
-                if let Some(done) = attempts.committed(&transaction, operation).await? {
+                if let Some((done, _)) = attempts.committed(&transaction, operation).await? {
                     return Ok(done);
                 }
                 mailbox_row(&transaction, account, from).await?;

@@ -169,7 +169,7 @@ impl Inner {
         let (operation, attempts) = (self.operation(), &Attempts::new());
         self.database
             .transact(|transaction| async move {
-                if let Some(done) = attempts.committed(&transaction, operation).await? {
+                if let Some((done, _)) = attempts.committed(&transaction, operation).await? {
                     return Ok(done);
                 }
                 let mut writer = Writer::new(self, &transaction, operation);

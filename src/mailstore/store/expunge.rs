@@ -63,8 +63,8 @@ impl MailStore {
         let committed = inner
             .database
             .transact_versioned(|transaction| async move {
-                if let Some(done) = attempts.committed(&transaction, operation).await? {
-                    return Ok(done);
+                if let Some((done, version)) = attempts.committed(&transaction, operation).await? {
+                    return Ok((done, Some(version)));
                 }
                 mailbox_row(&transaction, account, mailbox).await?;
                 let mut found = entries(&transaction, account, mailbox, uids).await?;
@@ -77,11 +77,12 @@ impl MailStore {
                 mutation.finish();
                 let removed: Vec<Uid> = found.iter().map(|entry| entry.uid).collect();
                 attempts.note(&transaction, (account, mailbox), removed.clone()).await?;
-                Ok::<_, Error>(removed)
+                Ok::<_, Error>((removed, None))
             })
             .await?;
-        let modseq = ModSeq::new(inner.settings.incarnation, committed.version);
-        Ok(Changed { uids: committed.value, modseq })
+        let (uids, version) = committed.value;
+        let modseq = ModSeq::new(inner.settings.incarnation, version.unwrap_or(committed.version));
+        Ok(Changed { uids, modseq })
     }
 }
 

@@ -59,8 +59,8 @@ impl MailStore {
         let committed = inner
             .database
             .transact_versioned(|transaction| async move {
-                if let Some(done) = attempts.committed(&transaction, operation).await? {
-                    return Ok(done);
+                if let Some((done, version)) = attempts.committed(&transaction, operation).await? {
+                    return Ok((done, Some(version)));
                 }
                 mailbox_row(&transaction, account, mailbox).await?;
                 let mut mutation = Mutation::new(transaction.clone(), operation, inner.settings.incarnation);
@@ -76,10 +76,11 @@ impl MailStore {
                 }
                 mutation.finish();
                 attempts.note(&transaction, (account, mailbox), changed.clone()).await?;
-                Ok::<_, Error>(changed)
+                Ok::<_, Error>((changed, None))
             })
             .await?;
-        let modseq = ModSeq::new(inner.settings.incarnation, committed.version);
-        Ok(Changed { uids: committed.value, modseq })
+        let (uids, version) = committed.value;
+        let modseq = ModSeq::new(inner.settings.incarnation, version.unwrap_or(committed.version));
+        Ok(Changed { uids, modseq })
     }
 }

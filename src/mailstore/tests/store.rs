@@ -508,8 +508,14 @@ async fn an_operation_whose_commit_result_is_unknown_is_done_once() {
         let moved = fixture.store.move_messages(ALICE, INBOX, &[uid(2)], trash).await.unwrap();
         assert_eq!(moved.uids, [(uid(2), uid(2))]);
         fixture.next_commit_unknown(applied);
-        let changed = fixture.store.store_flags(ALICE, INBOX, &[uid(1)], &add(Flags::SEEN)).await.unwrap();
+        let seen = add(Flags::SEEN);
+        // Another commit follows before the attempt is repeated.
+        let first = [uid(1)];
+        let change = fixture.store.store_flags(ALICE, INBOX, &first, &seen);
+        let (changed, _) = tokio::join!(change, fixture.deliver(&[BOB], "y"));
+        let changed = changed.unwrap();
         assert_eq!(changed.uids, [uid(1)]);
+        assert_eq!(fixture.snapshot(ALICE, INBOX).await.entries[0].modseq, changed.modseq);
         fixture.next_commit_unknown(applied);
         let expunged =
             fixture.store.expunge(ALICE, INBOX, &ExpungeScope::Exactly(vec![uid(1)])).await.unwrap();
