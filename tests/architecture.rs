@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("telemetry", &[]),
-    ("kv", &[]),
+    // The one place that starts the network thread of FoundationDB's library.
+    ("kv-network", &[]),
+    ("kv", &["kv-network"]),
     ("net", &[]),
     ("blob", &["kv"]),
     ("directory", &["kv"]),

@@ -99,7 +99,7 @@ fn failures_have_exit_codes_and_say_why() {
     assert!(taken.stderr.contains(ALICE), "{}", taken.stderr);
     assert_eq!(taken.stderr.lines().count(), 1, "one line for a script's log: {}", taken.stderr);
     ekitei(&server, "account show nobody@example.test").failure(NOT_FOUND);
-    ekitei(&server, "account add no-address --no-password").failure(1);
+    ekitei(&server, "account add no-address --no-password").failure(WRONG_USAGE);
     ekitei(&server, "account paint").failure(WRONG_USAGE);
     server.command("account list").env("EKITEI_TOKEN", "wrong").run().failure(REFUSED);
     server.command("account list").env("EKITEI_SERVER", "http://127.0.0.1:1").run().failure(UNREACHABLE);

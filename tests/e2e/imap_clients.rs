@@ -69,7 +69,7 @@ fn an_idle_client_is_told_at_once() {
                 told.send(wanted).unwrap();
             }
         });
-        let mut told = || telling.recv_timeout(Duration::from_secs(5)).unwrap();
+        let told = || telling.recv_timeout(Duration::from_secs(5)).unwrap();
         server.deliver(&[ALICE], &message("idle", "New mail"));
         assert_eq!(told(), "* 1 EXISTS");
         let mut other = server.imap(ALICE);

@@ -9,6 +9,7 @@ mod support;
 mod command_line;
 mod concurrent_clients;
 mod crash;
+mod demo;
 mod imap_clients;
 mod mime_fixtures;
 mod pop3_clients;

@@ -309,14 +309,7 @@ impl Drop for Server {
 /// Ports below the range that the kernel gives to outgoing connections, so that no client takes one between
 /// this look and the service's start.
 fn free_ports() -> Ports {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let mut free = std::iter::repeat_with(|| {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let start = u16::try_from(std::process::id() % 10_000).unwrap();
-        20_000 + (start + step) % 12_000
-    })
-    .filter(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
-    let mut next = || free.next().unwrap();
+    let next = free_port;
     Ports {
         smtp: next(),
         submission: next(),
@@ -329,6 +322,18 @@ fn free_ports() -> Ports {
         http: next(),
         proxied: next(),
     }
+}
+
+/// A port of 127.0.0.1 that nobody listens on, and that was not given before.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let mut free = std::iter::repeat_with(|| {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let start = u16::try_from(std::process::id() % 10_000).unwrap();
+        20_000 + (start + step) % 12_000
+    })
+    .filter(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+    free.next().unwrap()
 }
 
 /// A self-signed certificate for `HOST`.
