@@ -53,5 +53,6 @@ pub(crate) async fn metrics(State(state): State<AppState>, headers: HeaderMap) -
     if state.parts.live.load().admin.protect_metrics {
         authorization::check(&state, &headers)?;
     }
+    (state.parts.sample)();
     Ok(([(header::CONTENT_TYPE, EXPOSITION_CONTENT_TYPE)], state.parts.registry.render()))
 }

@@ -28,6 +28,8 @@ pub struct Parts {
     pub shutdown: Shutdown,
     /// What `/metrics` shows.
     pub registry: Registry,
+    /// Called before `/metrics` is answered, to bring figures up to date that nobody else does.
+    pub sample: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// The state behind every route.

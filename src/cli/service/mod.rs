@@ -1,6 +1,7 @@
 //! A running service: every part built from one configuration, its listeners, its background work, and its end.
 
 mod background;
+mod metrics;
 mod reload;
 pub mod settings;
 mod signals;
@@ -20,6 +21,7 @@ use ekitei_mailstore::MailStore;
 use ekitei_net::{Listener, Net, Shutdown, Tls};
 use ekitei_telemetry::{LogControl, Registry};
 
+use metrics::Counted;
 pub use reload::Reloader;
 
 /// The parts of a service that is built and listens, and serves nobody yet.
@@ -52,6 +54,7 @@ impl Service {
         let objects = DirectoryStore::open(&config.blobs.path).with_context(|| {
             format!("cannot open the directory of bodies {}", config.blobs.path.display())
         })?;
+        let objects = Counted::new(objects, &registry);
         let blobs = Blobs::new(database.clone(), objects, settings::blobs(&config), Arc::clone(&clock));
         let directory = settings::directory(&config).map_err(anyhow::Error::msg)?;
         let directory = Directory::new(database.clone(), directory, Arc::clone(&clock));
@@ -109,7 +112,8 @@ impl Service {
             left = shutdown.finish(grace) => left,
             () = signals::told_again() => {
                 tracing::warn!("stopping at once");
-                return Ok(());
+                // Not by returning: the runtime would wait for what runs on its blocking threads.
+                std::process::exit(1);
             }
         };
         if left > 0 {
@@ -149,6 +153,7 @@ impl Servers {
             clock: Arc::clone(&clock),
             registry: registry.clone(),
         };
+        let sample = metrics::sampler(database.clone(), registry);
         let pop3 = ekitei_pop3::Pop3Server::new(
             net.clone(),
             directory.clone(),
@@ -164,6 +169,7 @@ impl Servers {
             tls: tls.clone(),
             shutdown: shutdown.clone(),
             registry: registry.clone(),
+            sample,
         };
         Self {
             smtp: Arc::new(ekitei_smtp::Server::new(smtp)),

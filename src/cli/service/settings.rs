@@ -49,7 +49,6 @@ pub fn mailstore(config: &Config) -> ekitei_mailstore::Settings {
         max_mailboxes: count(given.max_mailboxes),
         max_mailbox_depth: count(given.max_mailbox_depth),
         max_keywords: count(given.max_keywords),
-        max_message_size: config.smtp.max_message_size.get().max(config.admin.max_import_size.get()),
         delivery_batch: count(given.delivery_batch.max_messages),
         delivery_batch_size: given.delivery_batch.max_bytes.as_usize(),
         change_log_length: count(given.change_log_length),

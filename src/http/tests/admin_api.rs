@@ -48,7 +48,9 @@ impl Service {
         let directory = Directory::new(database.clone(), cheap, clock.clone());
         let mailstore = MailStore::new(database, blobs, ekitei_mailstore::Settings::default(), clock);
         let net = Net::new(live.clone(), tls.clone(), shutdown.clone(), &registry);
-        let parts = Parts { directory, mailstore, live, tls, shutdown: shutdown.clone(), registry };
+        let sampled = registry.gauge("sampled", "Times that figures were brought up to date.");
+        let sample = Arc::new(move || sampled.inc());
+        let parts = Parts { directory, mailstore, live, tls, shutdown: shutdown.clone(), registry, sample };
         let listener = ListenerConfig::new(Protocol::Http, "127.0.0.1:0".parse().unwrap());
         let listener = Listener::bind(listener, &net).await.unwrap();
         let address = listener.local_addr().unwrap();
