@@ -356,3 +356,65 @@ async fn an_interrupted_creation_begins_again() {
     commit(&db, 0).await;
     assert_eq!(count(&db).await.unwrap(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_that_was_not_finished_is_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    // As after a full disk or a crash in the middle of the first start.
+    drop(open(folder.path(), options()).unwrap());
+    fs::remove_file(folder.path().join("mark")).unwrap();
+    fs::write(folder.path().join("mark.new"), b"ekimark1").unwrap();
+    let db = open(folder.path(), options()).unwrap();
+    commit(&db, 0).await;
+    drop(db);
+    assert_eq!(count(&open(folder.path(), options()).unwrap()).await.unwrap(), 1);
+    assert!(!folder.path().join("mark.new").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_behind_damage_are_never_given_out_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(folder.path(), options()).unwrap();
+    let mut lengths = Vec::new();
+    for number in 0..10 {
+        commit(&db, number).await;
+        lengths.push(content_length(&fs::read(journal(folder.path())).unwrap()));
+    }
+    drop(db);
+    // Two journals, damaged in the first; and the record of what was promised is lost, too.
+    let bytes = fs::read(journal(folder.path())).unwrap();
+    let mut first = bytes[..lengths[4]].to_vec();
+    first[lengths[1] + 40] ^= 1;
+    fs::write(folder.path().join("fjall/0.jnl"), first).unwrap();
+    fs::write(folder.path().join("fjall/1.jnl"), &bytes[lengths[4]..lengths[9]]).unwrap();
+    fs::write(folder.path().join("mark"), b"").unwrap();
+
+    let db = open(folder.path(), EmbeddedOptions { accept_loss: true, ..options() }).unwrap();
+    assert_eq!(count(&db).await.unwrap(), 2);
+    let write = |t: Transaction| async move {
+        t.set(&2u64.to_be_bytes(), &[2; 100]);
+        Ok::<_, Error>(())
+    };
+    let version = db.transact_versioned(write).await.unwrap().version;
+    assert!(version > 10, "version {version} was seen before the loss");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_above_the_mark_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = open(folder.path(), options()).unwrap();
+    commit(&db, 0).await;
+    let low_mark = fs::read(folder.path().join("mark")).unwrap();
+    for number in 1..4 {
+        commit(&db, number).await;
+    }
+    drop(db);
+    // As after `kill -9` between the write of a group and its promise.
+    fs::write(folder.path().join("mark"), &low_mark).unwrap();
+    let before = fs::read(journal(folder.path())).unwrap();
+    let db = open(folder.path(), options()).unwrap();
+    assert_eq!(count(&db).await.unwrap(), 4);
+    let after = fs::read(journal(folder.path())).unwrap();
+    let length = content_length(&before);
+    assert_eq!(after[..length], before[..length], "what is written again is the same");
+}

@@ -30,6 +30,8 @@ pub(super) struct Journal {
     id: u64,
     /// The newest commit in the whole part.
     pub(super) newest: Option<Version>,
+    /// Where the part ends that was durable when it was promised, in bytes.
+    pub(super) promised: u64,
     /// Where the whole part ends, in bytes.
     pub(super) whole: u64,
     /// Whether anything but zeros follows.
@@ -38,8 +40,8 @@ pub(super) struct Journal {
     pub(super) behind: Option<Version>,
 }
 
-/// Reads all journals of a store, oldest first.
-pub(super) fn read_all(folder: &Path) -> Result<Vec<Journal>> {
+/// Reads all journals of a store whose newest promised commit is `mark`, oldest first.
+pub(super) fn read_all(folder: &Path, mark: Version) -> Result<Vec<Journal>> {
     let mut journals = Vec::new();
     let entries = fs::read_dir(folder).map_err(|error| unavailable(folder, &error))?;
     for entry in entries {
@@ -50,26 +52,30 @@ pub(super) fn read_all(folder: &Path) -> Result<Vec<Journal>> {
         let Some(id) = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()) else {
             return Err(corrupt(&path, "a journal has an unknown name", "give it its number back as a name"));
         };
-        journals.push(read(path, id)?);
+        journals.push(read(path, id, mark)?);
     }
     journals.sort_by_key(|journal| journal.id);
     Ok(journals)
 }
 
-fn read(path: PathBuf, id: u64) -> Result<Journal> {
+fn read(path: PathBuf, id: u64, mark: Version) -> Result<Journal> {
     let bytes = fs::read(&path).map_err(|error| unavailable(&path, &error))?;
     let mut rest = &bytes[..];
     let mut newest = None;
     let mut last_sequence = None;
+    let mut promised = 0;
     while let Some((batch, after)) = batch(rest).filter(|(batch, _)| batch.follows(last_sequence)) {
         newest = batch.record.map(|record| record.version).or(newest);
         last_sequence = Some(batch.sequence);
         rest = after;
+        if newest.is_some_and(|newest| newest <= mark) {
+            promised = (bytes.len() - rest.len()) as u64;
+        }
     }
     let whole = (bytes.len() - rest.len()) as u64;
     let is_torn = rest.iter().any(|&byte| byte != 0);
     let behind = if is_torn { newest_behind(rest) } else { None };
-    Ok(Journal { path, id, newest, whole, is_torn, behind })
+    Ok(Journal { path, id, newest, promised, whole, is_torn, behind })
 }
 
 /// The newest commit of any whole batch in `damaged`.

@@ -4,7 +4,7 @@
 //! exact, and a power failure leaves it at most a little low, never too high. What the journal holds below it was
 //! promised, so a start that finds less has lost commits; what is torn above it was promised to nobody.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -52,17 +52,20 @@ impl Mark {
         Ok(Some(Self { file, path: path.to_owned(), version: first.max(second), slot }))
     }
 
-    /// Makes the mark of a store whose newest commit is `version`, durably.
+    /// Makes the mark of a store whose newest commit is `version`, durably. It appears whole or not at all: a part of
+    /// it, left by a crash or a full disk, would look like damage to the next start.
     pub(super) fn create(path: &Path, version: Version) -> Result<Self> {
+        let unfinished = path.with_extension("new");
         let write = || {
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            let file =
+                OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&unfinished)?;
             let mut bytes = vec![0; FILE_SIZE];
             for slot in [0, SLOT_SPACING] {
                 bytes[slot..slot + SLOT_SIZE].copy_from_slice(&encode(version));
             }
             file.write_all_at(&bytes, 0)?;
-            file.set_len(FILE_SIZE as u64)?;
             file.sync_all()?;
+            fs::rename(&unfinished, path)?;
             File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
             Ok(file)
         };

@@ -5,6 +5,8 @@
 //! does fjall, which would cut in silence, get to see the files.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use fjall::{CompressionType, KeyspaceCreateOptions, KvSeparationOptions, Readable};
@@ -61,7 +63,7 @@ fn holds_commits(store: &Path) -> Result<bool> {
     }
     let has_tables =
         fs::read_dir(store.join("keyspaces/1/tables")).is_ok_and(|mut tables| tables.next().is_some());
-    let journals = journal::read_all(store)?;
+    let journals = journal::read_all(store, 0)?;
     Ok(has_tables || journals.iter().any(|journal| journal.newest.is_some() || journal.is_torn))
 }
 
@@ -88,7 +90,7 @@ fn recover(
     options: &EmbeddedOptions,
 ) -> Result<(DiskStorage, Version)> {
     verify(store, options.verify)?;
-    let journals = journal::read_all(store)?;
+    let journals = journal::read_all(store, mark.version())?;
     let damage = find_loss(&journals, mark.version());
     if let Some((damaged, lost)) = &damage {
         if !options.accept_loss {
@@ -100,6 +102,9 @@ fn recover(
         tracing::info!(journal = %active.path.display(), whole = active.whole, "cutting off a torn end that nobody was promised");
         cut(active)?;
     }
+    if damage.is_none() {
+        journals.iter().filter(|journal| journal.promised < journal.whole).try_for_each(write_again)?;
+    }
     let (database, rows) = open_fjall(store, options)?;
     let found = stored_version(&database, &rows)?;
     let in_journals = journals.iter().filter_map(|journal| journal.newest).max().unwrap_or(0);
@@ -108,8 +113,8 @@ fn recover(
         return Err(corrupt(store, &lost, WAY_OUT));
     }
     // Versions that anyone may have seen are not given out again, even if their commits are lost.
-    let promised =
-        mark.version().max(journals.iter().filter_map(|journal| journal.behind).max().unwrap_or(0));
+    let behind = journals.iter().filter_map(|journal| journal.behind).max().unwrap_or(0);
+    let promised = mark.version().max(in_journals).max(behind);
     let mut storage = DiskStorage { database, rows, mark, written: found, _lock: lock };
     let version = found.max(promised);
     if version > found || storage.mark.version() < found {
@@ -184,6 +189,20 @@ fn free_name(folder: &Path, file: &Path) -> PathBuf {
     target
 }
 
+/// Writes the part of a journal again that is whole but was not promised. After a failed fsync the system may show what
+/// never reached the disk, and takes it for written; another fsync would then make later commits durable behind a gap.
+fn write_again(journal: &Journal) -> Result<()> {
+    let write = || {
+        let file = OpenOptions::new().read(true).write(true).open(&journal.path)?;
+        let mut part = Vec::new();
+        (&file).seek(SeekFrom::Start(journal.promised))?;
+        (&file).take(journal.whole - journal.promised).read_to_end(&mut part)?;
+        file.write_all_at(&part, journal.promised)?;
+        file.sync_all()
+    };
+    write().map_err(|error| unavailable(&journal.path, &error))
+}
+
 /// Cuts a journal to its whole part.
 fn cut(journal: &Journal) -> Result<()> {
     OpenOptions::new()
@@ -203,7 +222,10 @@ fn stored_version(database: &fjall::Database, rows: &fjall::Keyspace) -> Result<
 
 fn open_fjall(store: &Path, options: &EmbeddedOptions) -> Result<(fjall::Database, fjall::Keyspace)> {
     let failed = |error: fjall::Error| match error {
-        fjall::Error::Io(error) => unavailable(store, &error),
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+            unavailable(store, &error)
+        }
+        fjall::Error::Locked => Error::Unavailable(format!("{} is still being closed", store.display())),
         error => {
             corrupt(store, &format!("the store cannot be opened ({error})"), "restore a backup of the store")
         }
