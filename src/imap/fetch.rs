@@ -49,8 +49,8 @@ struct Message {
     /// It is in the mailbox; else only what the snapshot has of it is told.
     alive: bool,
     record: Option<Arc<MessageRecord>>,
-    /// The beginning of the first body item.
-    first: Option<Bytes>,
+    /// Octets that one of the items begins with, and where in the message they are.
+    begun: Option<(u64, Bytes)>,
 }
 
 fn needs_record(item: &FetchItem) -> bool {
@@ -158,6 +158,8 @@ impl Session {
         if failed > 0 {
             tracing::warn!(messages = failed, "bodies could not be read");
             Err(Reply::no(Code::Unavailable, "Some messages cannot be read now, try again later").into())
+        } else if troubles.too_large {
+            Err(Reply::no(Code::Limit, "Some headers are too large to choose fields from").into())
         } else if troubles.unknown_encoding {
             Err(Reply::no(Code::UnknownCte, "Some parts have an unknown transfer encoding").into())
         } else if troubles.expunged || !troubles.unreadable.is_empty() {
@@ -184,7 +186,7 @@ impl Session {
             let (entry, alive) = (&told.entries[index], numbering.is_alive(index));
             let record = record.filter(|_| alive);
             let range = if alive { plan.first_range(entry, record.as_deref()) } else { None };
-            begin(store.clone(), account, entry.message, range, Message { index, alive, record, first: None })
+            begin(store.clone(), account, entry.message, range, Message { index, alive, record, begun: None })
         });
         // Collected, so that the futures borrow nothing from here.
         let begun: Vec<_> = begun.collect();
@@ -206,6 +208,7 @@ async fn begin(
     message: Message,
 ) -> Message {
     let Some((start, end)) = range else { return message };
-    let first = store.read(account, id, start..end).await.ok();
-    Message { first: first.filter(|octets| octets.len() as u64 == end - start), ..message }
+    let octets = store.read(account, id, start..end).await.ok();
+    let octets = octets.filter(|octets| octets.len() as u64 == end - start);
+    Message { begun: octets.map(|octets| (start, octets)), ..message }
 }

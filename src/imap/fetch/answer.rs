@@ -24,6 +24,9 @@ use crate::wire::Wire;
 /// Octets that are read from a body at once.
 pub(super) const PIECE: u64 = 256 * 1024;
 
+/// The largest header that fields are chosen from in memory. Larger ones can be read whole.
+const MAX_HEADER: u64 = 4 * 1024 * 1024;
+
 /// What could not be answered.
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
@@ -31,6 +34,8 @@ pub(super) struct Troubles {
     pub(super) expunged: bool,
     /// Parts have a transfer encoding that is not known.
     pub(super) unknown_encoding: bool,
+    /// Headers are too large to choose fields from.
+    pub(super) too_large: bool,
     /// Messages whose bodies could not be read.
     pub(super) unreadable: Vec<Uid>,
 }
@@ -47,6 +52,7 @@ pub(super) enum Missed {
 pub(super) enum Trouble {
     Expunged,
     UnknownEncoding,
+    HeaderTooLarge,
     Unreadable(Error),
 }
 
@@ -124,6 +130,7 @@ impl<'a> Answer<'a> {
         match trouble {
             Trouble::Expunged => troubles.expunged = true,
             Trouble::UnknownEncoding => troubles.unknown_encoding = true,
+            Trouble::HeaderTooLarge => troubles.too_large = true,
             Trouble::Unreadable(error) => {
                 tracing::debug!(%error, message = %self.entry.message, "a body cannot be read");
                 troubles.unreadable.push(self.entry.uid);
@@ -211,6 +218,9 @@ impl<'a> Answer<'a> {
         partial: Option<Partial>,
     ) -> Result<(), Missed> {
         let source = match source {
+            Source::Fields { header, .. } if header.length > MAX_HEADER => {
+                return Err(Trouble::HeaderTooLarge.into());
+            }
             Source::Fields { header, names, others } => {
                 Source::Here(fields(&self.read_all(header).await?, &names, others))
             }
@@ -245,7 +255,9 @@ impl<'a> Answer<'a> {
     /// Sends octets of the body as a literal. The first piece is read before the literal is announced, so that a body that cannot be
     /// read is noticed in time.
     async fn stream(&mut self, label: &Label<'_>, span: Span) -> Result<(), Missed> {
-        let begun = self.message.first.take().filter(|first| first.len() as u64 <= span.length);
+        let fits =
+            |&(start, ref octets): &(u64, Bytes)| start == span.offset && octets.len() as u64 <= span.length;
+        let begun = self.message.begun.take_if(|begun| fits(begun)).map(|(_, octets)| octets);
         let first = match begun {
             Some(first) => first,
             None => self.piece(span.offset, span.end()).await?,

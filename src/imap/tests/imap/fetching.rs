@@ -96,6 +96,27 @@ async fn sections_name_headers_texts_and_parts() {
 }
 
 #[tokio::test]
+async fn several_sections_come_each_with_its_own_octets() {
+    let (_world, mut client) = nested().await;
+    let (header, text) = NESTED.split_once("\r\n\r\n").unwrap();
+    let (header, text) = (literal(&format!("{header}\r\n\r\n")), literal(text));
+    for (items, expected) in [
+        (
+            "RFC822.HEADER BODY.PEEK[3.TEXT]",
+            format!("RFC822.HEADER {header} BODY[3.TEXT] {{10}}\r\ninner body"),
+        ),
+        ("RFC822.HEADER BODY.PEEK[TEXT]", format!("RFC822.HEADER {header} BODY[TEXT] {text}")),
+        ("BODY.PEEK[TEXT] BODY.PEEK[HEADER]", format!("BODY[TEXT] {text} BODY[HEADER] {header}")),
+        (
+            "BODY.PEEK[9] BODY.PEEK[3.TEXT] BODY.PEEK[1]<4.2>",
+            "BODY[9] NIL BODY[3.TEXT] {10}\r\ninner body BODY[1]<4> {2}\r\n3=".into(),
+        ),
+    ] {
+        client.dialogue(&format!("FETCH 1 ({items})"), &[&format!("1 FETCH ({expected})")], "OK ").await;
+    }
+}
+
+#[tokio::test]
 async fn partials_are_cut_to_what_is_there() {
     let (_world, mut client) = nested().await;
     client.dialogue("FETCH 1 BODY.PEEK[]<6.3>", &["1 FETCH (BODY[]<6> {3}\r\nAnn)"], "OK ").await;
