@@ -181,7 +181,8 @@ impl Database {
     /// borrows, the compiler cannot prove that its future is `Send`.
     ///
     /// # Errors
-    /// What the closure returned, if it is not retryable; [`Error`] of the commit.
+    /// What the closure returned, if it is not retryable; [`Error`] of the commit. [`Error::CommitUnknown`] when the result of some
+    /// attempt is unknown and no later one could settle it: what the closure wrote may be there, or come back with a restart.
     pub async fn transact<T, E, F, Fut>(&self, operation: F) -> Result<T, E>
     where
         F: Fn(Transaction) -> Fut,
@@ -216,7 +217,13 @@ impl Database {
                 Err(error) => error,
             };
             if backoff.elapsed() >= GIVE_UP_AFTER || !is_retryable(&failure) {
-                return Err(failure);
+                // What an earlier attempt did stays unknown: a failure of this one must not pass for a refusal.
+                let is_store_failure = failure.as_kv_error().is_some();
+                return Err(if may_have_committed && is_store_failure {
+                    E::from(Error::CommitUnknown)
+                } else {
+                    failure
+                });
             }
             tokio::time::sleep(backoff.next()).await;
         }

@@ -37,6 +37,14 @@ pub enum Error {
     Corrupt(&'static str),
 }
 
+impl Error {
+    /// Whether the operation may have been done all the same, now or after a restart of the store: then neither a confirmation nor a
+    /// refusal would be true.
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self.as_kv_error(), Some(ekitei_kv::Error::CommitUnknown))
+    }
+}
+
 impl AsKvError for Error {
     fn as_kv_error(&self) -> Option<&ekitei_kv::Error> {
         match self {

@@ -5,9 +5,12 @@
 //! since RCPT, or the message was delivered to it before), nobody gets it, and the reply says so. A client that tries
 //! again is told at RCPT which recipient it is, and delivers to the others. After these checks quotas are not enforced again for
 //! a message with several accounts: a full account is exceeded by what is being delivered in that moment, instead of a message being
-//! lost for it or delivered twice to the others. Only if the store fails in the middle of a delivery so large that it takes
-//! several transactions can some recipients have a message that is answered with `451`; it is then repeated, as RFC
-//! 5321 §6.1 prefers to losing it.
+//! lost for it or delivered twice to the others.
+//!
+//! A refusal is a promise too: a message that was refused must not appear. When the outcome is not known (the result of a commit stayed
+//! unknown, the store did not answer in time, or failed in the middle of a delivery so large that it takes several
+//! transactions), no reply would be true, so the connection is closed without one ([`OutcomeUnknown`]); the client repeats the
+//! message, as RFC 5321 §6.1 prefers to losing it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -25,21 +28,28 @@ use crate::session::{Role, Transaction};
 /// What became of each recipient.
 type Verdicts = Vec<Result<(), Reply>>;
 
+/// The message may be there or not, for some recipients or all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OutcomeUnknown;
+
 impl Server {
     /// Delivers a message to all its recipients: one result for each, in order. For SMTP either all are `Ok`, or all have the same
     /// refusal.
+    ///
+    /// # Errors
+    /// [`OutcomeUnknown`]: nothing may be answered.
     pub(crate) async fn deliver(
         &self,
         transaction: &Transaction,
         message: Message,
         role: Role,
         store_timeout: Duration,
-    ) -> Verdicts {
+    ) -> Result<Verdicts, OutcomeUnknown> {
         let mut verdicts = self.foresee(transaction, &message).await;
         if role != Role::Lmtp
             && let Some(refusal) = verdicts.iter().find_map(|verdict| verdict.as_ref().err().cloned())
         {
-            return vec![Err(refusal); verdicts.len()];
+            return Ok(vec![Err(refusal); verdicts.len()]);
         }
         let strict = self.enforces_quota(transaction, role);
         let mut targets: Vec<Target> = Vec::new();
@@ -54,9 +64,9 @@ impl Server {
             }
         }
         if targets.is_empty() {
-            return verdicts;
+            return Ok(verdicts);
         }
-        let outcomes = self.store(message, targets, store_timeout).await;
+        let outcomes = self.store(message, targets, store_timeout).await?;
         for (recipient, verdict) in transaction.recipients.iter().zip(&mut verdicts) {
             for account in &recipient.accounts {
                 if let (Ok(()), Some(Err(refusal))) = (&*verdict, outcomes.get(&account.account)) {
@@ -65,7 +75,7 @@ impl Server {
                 }
             }
         }
-        if role == Role::Lmtp { verdicts } else { agree(verdicts) }
+        if role == Role::Lmtp { Ok(verdicts) } else { agree(verdicts) }
     }
 
     /// Which recipients cannot have the message, as far as it can be known.
@@ -100,49 +110,54 @@ impl Server {
     }
 
     /// Stores the message, and returns what became of each account.
+    ///
+    /// # Errors
+    /// [`OutcomeUnknown`].
     async fn store(
         &self,
         message: Message,
         targets: Vec<Target>,
         timeout: Duration,
-    ) -> HashMap<AccountId, Result<(), Reply>> {
+    ) -> Result<HashMap<AccountId, Result<(), Reply>>, OutcomeUnknown> {
         let accounts: Vec<AccountId> = targets.iter().map(|target| target.account).collect();
         let delivery = Delivery { message: message.into_bytes(), received: (self.context.clock)(), targets };
         let outcome = tokio::time::timeout(timeout, self.context.mailstore.deliver(delivery)).await;
-        let all = |refusal: Reply| accounts.iter().map(|account| (*account, Err(refusal.clone()))).collect();
         match outcome {
-            Ok(Ok(outcomes)) => {
+            Ok(Ok(outcomes)) if outcomes.len() == accounts.len() => {
                 let each =
                     outcomes.into_iter().map(|outcome| outcome.map(|_| ()).map_err(|error| refusal(&error)));
-                let outcomes: HashMap<_, _> = accounts.iter().copied().zip(each).collect();
-                if outcomes.len() == accounts.len() {
-                    return outcomes;
-                }
-                tracing::error!("the mailstore did not answer for each account");
-                all(reply::TEMPORARY)
+                Ok(accounts.into_iter().zip(each).collect())
             }
-            Ok(Err(error)) => all(refusal(&error)),
+            Ok(Ok(_)) => {
+                tracing::error!("the mailstore did not answer for each account");
+                Err(OutcomeUnknown)
+            }
+            Ok(Err(error)) if error.is_outcome_unknown() => {
+                tracing::warn!("whether a message is stored is not known");
+                Err(OutcomeUnknown)
+            }
+            Ok(Err(error)) => {
+                let refusal = refusal(&error);
+                Ok(accounts.into_iter().map(|account| (account, Err(refusal.clone()))).collect())
+            }
             Err(_) => {
                 tracing::warn!(seconds = timeout.as_secs(), "a delivery takes too long");
-                all(reply::TEMPORARY)
+                Err(OutcomeUnknown)
             }
         }
     }
 }
 
-/// One verdict for all recipients: if some have the message and others not, it has to come again.
-fn agree(verdicts: Verdicts) -> Verdicts {
+/// One verdict for all recipients, or none if some have the message and others not.
+fn agree(verdicts: Verdicts) -> Result<Verdicts, OutcomeUnknown> {
     let Some(refusal) = verdicts.iter().find_map(|verdict| verdict.as_ref().err().cloned()) else {
-        return verdicts;
+        return Ok(verdicts);
     };
-    let partial = verdicts.iter().any(Result::is_ok);
-    if partial {
-        tracing::warn!(
-            "a message was stored for some of its recipients only; the client is asked to repeat it"
-        );
+    if verdicts.iter().any(Result::is_ok) {
+        tracing::warn!("a message was stored for some of its recipients only; the client has to repeat it");
+        return Err(OutcomeUnknown);
     }
-    let refusal = if partial { reply::TEMPORARY } else { refusal };
-    vec![Err(refusal); verdicts.len()]
+    Ok(vec![Err(refusal); verdicts.len()])
 }
 
 fn target(recipient: &LocalRecipient, quota: Option<u64>) -> Target {
@@ -176,11 +191,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn smtp_repeats_a_message_that_only_some_have() {
+    fn smtp_has_no_reply_for_a_message_that_only_some_have() {
         let some = vec![Ok(()), Err(reply::MAILBOX_FULL)];
-        assert_eq!(agree(some), vec![Err(reply::TEMPORARY); 2]);
+        assert_eq!(agree(some), Err(OutcomeUnknown));
         let none = vec![Err(reply::TOO_LARGE), Err(reply::TOO_LARGE)];
-        assert_eq!(agree(none.clone()), none);
-        assert_eq!(agree(vec![Ok(()), Ok(())]), vec![Ok(()), Ok(())]);
+        assert_eq!(agree(none.clone()), Ok(none));
+        assert_eq!(agree(vec![Ok(()), Ok(())]), Ok(vec![Ok(()), Ok(())]));
     }
 }

@@ -15,6 +15,7 @@ use ekitei_config::Config;
 use ekitei_net::Connection;
 use tracing::Instrument as _;
 
+use crate::deliver::OutcomeUnknown;
 use crate::io::{Gone, Io};
 use crate::patience::{Mistake, Patience};
 use crate::proto::command::{Command, SyntaxError};
@@ -31,6 +32,14 @@ pub(crate) enum End {
     Say(Reply),
     /// The client is gone.
     Gone,
+    /// Whether a message is stored is not known: any reply could be a lie.
+    OutcomeUnknown,
+}
+
+impl From<OutcomeUnknown> for End {
+    fn from(_: OutcomeUnknown) -> Self {
+        Self::OutcomeUnknown
+    }
 }
 
 impl From<Gone> for End {
@@ -152,6 +161,7 @@ impl Conversation {
                 Box::pin(self.io.close()).await;
             }
             End::Gone => tracing::debug!("the client is gone"),
+            End::OutcomeUnknown => tracing::debug!("closing without a reply"),
         }
     }
 

@@ -181,7 +181,10 @@ impl Conversation {
         let verdicts = match self.prepare(incoming, &shape, &transaction).await {
             Ok((message, _memory)) => {
                 let timeout = self.config.smtp.timeouts.store.get();
-                self.server.deliver(&transaction, message, self.offer.role, timeout).await
+                self.server
+                    .deliver(&transaction, message, self.offer.role, timeout)
+                    .await
+                    .inspect_err(|_| self.lost_track())?
             }
             Err(refusal) => vec![Err(refusal); transaction.recipients.len()],
         };
@@ -250,6 +253,11 @@ impl Conversation {
     }
 
     /// Logs and counts what became of a message.
+    /// Counts a message whose outcome is not known.
+    fn lost_track(&self) {
+        self.server.context.metrics.messages.with(&[self.offer.role.name(), "unknown"]).inc();
+    }
+
     fn record(&mut self, transaction: &Transaction, size: u64, verdicts: &[Result<(), Reply>]) {
         let accepted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
         let refusal = verdicts.iter().find_map(|verdict| verdict.as_ref().err());
