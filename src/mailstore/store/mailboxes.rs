@@ -1,6 +1,7 @@
 //! Mailboxes: listing, creating, renaming, deleting, subscribing.
 
 use ekitei_kv::{RangeOptions, Transaction, decode_counter};
+use futures_util::try_join;
 
 use super::transaction::{Allocation, ensure_account, mailbox_named, mailbox_row, mailbox_rows, uid_next};
 use super::{Inner, MailStore};
@@ -187,23 +188,33 @@ impl MailStore {
         self.inner
             .database
             .read(|transaction| async move {
-                let row = mailbox_row(&transaction, account, mailbox).await?;
-                let uid_next = uid_next(&transaction, account, mailbox).await?;
-                let latest = RangeOptions { limit: 1, reverse: true, ..RangeOptions::default() };
-                let latest = transaction.get_range(rows::changes(account, mailbox), latest).await?;
-                let highest_modseq = match latest.first() {
-                    Some(row) => rows::version_of(&rows::stamp_of(&row.key)?),
-                    None => 0,
-                };
                 let count = async |counter| {
                     let value = transaction.get(&rows::counter(account, mailbox, counter)).await?;
                     Ok::<_, Error>(u64::try_from(decode_counter(value.as_deref())).unwrap_or(0))
                 };
+                let latest = async || {
+                    let options = RangeOptions { limit: 1, reverse: true, ..RangeOptions::default() };
+                    Ok(transaction.get_range(rows::changes(account, mailbox), options).await?)
+                };
+                // At once, since each read is a round trip on a cluster.
+                let (row, uid_next, latest, messages, unseen, deleted, size) = try_join!(
+                    mailbox_row(&transaction, account, mailbox),
+                    uid_next(&transaction, account, mailbox),
+                    latest(),
+                    count(Counter::Messages),
+                    count(Counter::Unseen),
+                    count(Counter::Deleted),
+                    count(Counter::Bytes),
+                )?;
+                let highest_modseq = match latest.first() {
+                    Some(row) => rows::version_of(&rows::stamp_of(&row.key)?),
+                    None => 0,
+                };
                 Ok(Status {
-                    messages: count(Counter::Messages).await?,
-                    unseen: count(Counter::Unseen).await?,
-                    deleted: count(Counter::Deleted).await?,
-                    size: count(Counter::Bytes).await?,
+                    messages,
+                    unseen,
+                    deleted,
+                    size,
                     uid_next,
                     uid_validity: row.uid_validity,
                     highest_modseq: ModSeq::new(self.inner.settings.incarnation, highest_modseq),
