@@ -72,11 +72,12 @@ impl Combiner {
         received: i64,
         targets: Vec<Target>,
     ) -> Result<Vec<Outcome>> {
-        let stopped = || Error::Store(ekitei_kv::Error::Unavailable("the service is stopping".into()));
+        let stopped = |_| Error::Store(ekitei_kv::Error::Unavailable("the service is stopping".into()));
         let (done, outcome) = oneshot::channel();
         let pending = Pending { message, received, targets, done };
-        self.queue.send(pending).await.map_err(|_| stopped())?;
-        outcome.await.map_err(|_| stopped())?
+        self.queue.send(pending).await.map_err(stopped)?;
+        // Without an answer the task died in the middle, and the commit with it or not.
+        outcome.await.unwrap_or(Err(Error::Store(ekitei_kv::Error::CommitUnknown)))
     }
 }
 
@@ -84,11 +85,11 @@ impl MailStore {
     /// Delivers a message to all its targets; returns once it is durable. One outcome per target, in order: the mailbox and
     /// UID, or why that target cannot have it ([`Error::OverQuota`]); the others have it all the same.
     ///
-    /// A message with very many targets takes several transactions; then an error may come when some of the targets have it. Delivering
-    /// it again gives those a second one.
+    /// A message with very many targets takes several transactions. If one of them fails after the first, the outcome counts as unknown
+    /// ([`Error::is_outcome_unknown`]): some targets have it, and delivering it again gives those a second one.
     ///
     /// # Errors
-    /// When no target, or not every target that could, has it: [`Error::TooLarge`], [`Error::Limit`], or a failing store.
+    /// When no target has it: [`Error::TooLarge`], [`Error::Limit`], or a failing store. When the outcome is unknown.
     pub async fn deliver(&self, delivery: Delivery) -> Result<Vec<Result<(MailboxId, Uid)>>> {
         let message = Arc::new(self.inner.read_message(delivery.message, usize::MAX).await?);
         let received = i64::try_from(delivery.received.as_secs()).unwrap_or(i64::MAX);
@@ -97,7 +98,15 @@ impl MailStore {
         let per_transaction = (MAX_ROWS.saturating_sub(message.body.row_size()) / target_size).max(1);
         let mut outcomes = Vec::with_capacity(delivery.targets.len());
         for targets in delivery.targets.chunks(per_transaction) {
-            let done = self.combiner.deliver(Arc::clone(&message), received, targets.to_vec()).await?;
+            let done = self.combiner.deliver(Arc::clone(&message), received, targets.to_vec()).await;
+            let done = match done {
+                Err(error) if outcomes.is_empty() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "a delivery ended after some of its targets");
+                    return Err(Error::Store(ekitei_kv::Error::CommitUnknown));
+                }
+                Ok(done) => done,
+            };
             outcomes.extend(done.into_iter().map(|outcome| outcome.map_err(|OverQuota| Error::OverQuota)));
         }
         Ok(outcomes)
@@ -148,10 +157,11 @@ async fn settle(inner: &Inner, batch: Vec<Pending>) {
             }
         }
         Err(error) => {
-            let text = error.to_string();
+            let cause = error.as_kv_error().cloned();
+            let cause = cause.unwrap_or_else(|| ekitei_kv::Error::Unavailable(error.to_string()));
             let mut error = Some(error);
             for pending in batch {
-                let again = || Error::Store(ekitei_kv::Error::Unavailable(text.clone()));
+                let again = || Error::Store(cause.clone());
                 let _ = pending.done.send(Err(error.take().unwrap_or_else(again)));
             }
         }
@@ -299,12 +309,12 @@ impl<'a> Writer<'a> {
         if let Some((_, id)) = known.iter().find(|(known, _)| known == folder) {
             return Ok(*id);
         }
+        // A new account gets its mailboxes with its first delivery, which may name one of them.
+        ensure_account(self.transaction, account, &mut self.mutation, self.inner.now()).await?;
         let found = match folder {
             Folder::Inbox => None,
             Folder::Named(name) => mailbox_named(self.transaction, account, name).await?,
             Folder::SpecialUse(special_use) => {
-                // A new account gets its special mailboxes with its first delivery.
-                ensure_account(self.transaction, account, &mut self.mutation, self.inner.now()).await?;
                 let rows = mailbox_rows(self.transaction, account).await?;
                 rows.iter().find(|(_, row)| row.special_use == Some(*special_use)).map(|(id, _)| *id)
             }

@@ -94,12 +94,12 @@ async fn a_recipient_over_quota_does_not_keep_the_others_from_the_message() {
 
 #[tokio::test]
 async fn a_delivery_goes_to_the_folder_it_names_or_to_the_inbox() {
-    let fixture = Fixture::new();
     for (folder, expected) in [
         (Folder::SpecialUse(SpecialUse::Junk), "Junk"),
         (Folder::Named(name("Sent")), "Sent"),
         (Folder::Named(name("no such mailbox")), "INBOX"),
     ] {
+        let fixture = Fixture::new(); // also with the first delivery that an account gets
         let mut delivery = fixture.delivery(&[ALICE], "x");
         delivery.targets[0].folder = folder;
         let (mailbox, _) = fixture.store.deliver(delivery).await.unwrap().pop().unwrap().unwrap();
