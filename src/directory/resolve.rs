@@ -6,6 +6,7 @@
 //! is followed once, so that circles end, and depth and breadth are bounded.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::pin::pin;
 
 use ekitei_kv::{RangeOptions, Transaction};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -142,7 +143,7 @@ impl Expansion {
                 ));
                 break;
             }
-            if this.seen.len() > settings.expansion_fanout {
+            if this.is_too_wide(settings) {
                 this.trouble = Some(format!("it leads to more than {} addresses", settings.expansion_fanout));
                 break;
             }
@@ -150,6 +151,11 @@ impl Expansion {
             depth += 1;
         }
         Ok(this)
+    }
+
+    /// Whether it leads to more addresses than allowed; it is itself not one of them.
+    fn is_too_wide(&self, settings: &Settings) -> bool {
+        self.seen.len() > settings.expansion_fanout.saturating_add(1)
     }
 
     /// Looks up a level; returns the next one.
@@ -160,16 +166,18 @@ impl Expansion {
         purpose: Purpose,
         level: Vec<Step>,
     ) -> TxResult<Vec<Step>> {
-        let found: Vec<(Step, Found)> = stream::iter(level)
+        let lookups = stream::iter(level)
             .map(|step| async move {
                 let found = look(tx, settings, purpose, &step).await?;
                 TxResult::Ok((step, found))
             })
-            .buffered(CONCURRENCY)
-            .try_collect()
-            .await?;
+            .buffered(CONCURRENCY);
+        let mut lookups = pin!(lookups);
         let mut next = Vec::new();
-        for (step, found) in found {
+        // A level of many large groups is not read to its end when it leads to too many already.
+        while !self.is_too_wide(settings)
+            && let Some((step, found)) = lookups.try_next().await?
+        {
             match found {
                 Found::Unknown => {}
                 Found::Disabled => self.disabled = true,

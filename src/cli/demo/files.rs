@@ -9,7 +9,7 @@
 //! | `store/`, `blobs/` | the mail |
 
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -31,7 +31,8 @@ pub(super) struct Files {
 impl Files {
     /// Writes what is missing.
     pub(super) fn prepare(data: &Path) -> Outcome<Self> {
-        std::fs::create_dir_all(data).context(data.display())?;
+        // The store and the bodies in it are mail: nobody else's to read.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data).context(data.display())?;
         // The configuration must name the same files from wherever it is used.
         let data = data.canonicalize().context(data.display())?;
         let files = Self {

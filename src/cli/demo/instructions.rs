@@ -49,26 +49,16 @@ pub(super) fn text(addresses: &[(Protocol, SocketAddr)], users: &[DemoUser], fil
         );
     }
     if let Some(imaps) = at(Protocol::Imaps) {
-        let url = format!(
-            "curl --silent --insecure --user '{}:{}' 'imaps://{imaps}/INBOX",
-            alice.address, alice.password
-        );
+        let url = format!("curl --silent --insecure --user {} 'imaps://{imaps}/INBOX", alice.login());
         say(
             &mut text,
             "List what alice got, and read the first message:",
             &format!("{url}?ALL'\n  {url};MAILINDEX=1'"),
         );
-        let login = format!(
-            "a LOGIN {} {}\\r\\nb STATUS INBOX (MESSAGES UNSEEN)\\r\\nc LOGOUT\\r\\n",
-            bob.address, bob.password
-        );
-        let command =
-            format!("printf '{login}' | openssl s_client -connect {imaps} -quiet -ign_eof 2>/dev/null");
-        say(&mut text, "Speak IMAP as bob:", &command);
+        say(&mut text, "Speak IMAP as bob:", &speak_imap(imaps, bob));
     }
     if let Some(pop3s) = at(Protocol::Pop3s) {
-        let command =
-            format!("curl --silent --insecure --user '{}:{}' 'pop3s://{pop3s}/1'", bob.address, bob.password);
+        let command = format!("curl --silent --insecure --user {} 'pop3s://{pop3s}/1'", bob.login());
         say(&mut text, "Read bob's first mail over POP3:", &command);
     }
     if let Some(http) = at(Protocol::Http) {
@@ -78,10 +68,36 @@ pub(super) fn text(addresses: &[(Protocol, SocketAddr)], users: &[DemoUser], fil
     text
 }
 
+impl DemoUser {
+    /// What curl takes after `--user`.
+    fn login(&self) -> String {
+        shell(&format!("{}:{}", self.address, self.password))
+    }
+}
+
+fn speak_imap(imaps: SocketAddr, user: &DemoUser) -> String {
+    // A quoted string of RFC 9051 §4.3.
+    let password = user.password.replace('\\', "\\\\").replace('"', "\\\"");
+    let login = shell(&format!("a LOGIN {} \"{password}\"", user.address));
+    format!(
+        "printf '%s\\r\\n' {login} 'b STATUS INBOX (MESSAGES UNSEEN)' 'c LOGOUT' |\n    \
+         openssl s_client -connect {imaps} -quiet -ign_eof 2>/dev/null"
+    )
+}
+
+/// One word for the shell, quoted if it has to be.
+fn shell(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+=,-".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// The command line finds the demo in ./data by itself, and must be told of any other.
 fn administer(http: SocketAddr, files: &Files) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "ekitei".to_owned());
-    let token = files.token.display();
+    let (program, token) = (shell(&program), shell(&files.token.to_string_lossy()));
     let found = std::path::Path::new(DEMO_CONFIG).canonicalize().is_ok_and(|path| path == files.config);
     let options = if found { String::new() } else { format!(" --server http://{http} --token-file {token}") };
     format!(
@@ -92,10 +108,10 @@ fn administer(http: SocketAddr, files: &Files) -> String {
 
 fn submit(submission: SocketAddr, from: &DemoUser, to: &DemoUser) -> String {
     format!(
-        "swaks --server {submission} --tls --auth PLAIN --auth-user {from} --auth-password '{password}' \\\n    \
+        "swaks --server {submission} --tls --auth PLAIN --auth-user {from} --auth-password {password} \\\n    \
          --from {from} --to {to} --header 'Subject: Lunch?' --body 'At noon?'",
         from = from.address,
-        password = from.password,
+        password = shell(&from.password),
         to = to.address,
     )
 }

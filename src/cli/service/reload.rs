@@ -48,7 +48,7 @@ impl Reloader {
             tracing::error!(%error, "the log level stays as it was");
         }
         for change in self.net.live().replace(config) {
-            if change.live || change.path.starts_with("directory.") {
+            if change.live {
                 tracing::info!(key = change.path, "changed");
             } else {
                 tracing::warn!(key = change.path, "changed; takes effect after a restart");

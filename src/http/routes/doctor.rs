@@ -7,6 +7,7 @@ use axum::extract::State;
 use ekitei_api::{Check, CheckStatus, DoctorReport, Problem};
 use ekitei_config::{ListenerConfig, Protocol};
 use ekitei_directory::PageRequest;
+use futures_util::future::join_all;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -28,9 +29,7 @@ const DOMAINS: usize = 20;
 pub(crate) async fn doctor(State(state): State<AppState>) -> axum::Json<DoctorReport> {
     let mut checks = vec![store(&state).await];
     checks.extend(certificates(&state));
-    for listener in &state.parts.live.load().listeners {
-        checks.push(port(listener).await);
-    }
+    checks.extend(join_all(state.parts.live.load().listeners.iter().map(port)).await);
     checks.extend(names(&state).await);
     axum::Json(DoctorReport { checks })
 }
@@ -113,20 +112,20 @@ async fn names(state: &AppState) -> Vec<Check> {
         Ok(domains) => names.extend(domains.items.iter().map(|domain| domain.name.as_ascii().to_owned())),
         Err(error) => return vec![check("DNS", CheckStatus::Failure, error)],
     }
-    let mut checks = Vec::new();
-    for name in names {
-        let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name.as_str(), 25))).await;
-        let label = format!("DNS {name}");
-        checks.push(match found {
-            Ok(Ok(found)) => {
-                let addresses: Vec<String> = found.map(|address| address.ip().to_string()).collect();
-                check(label, CheckStatus::Ok, format!("has the addresses {}", addresses.join(", ")))
-            }
-            Ok(Err(error)) => check(label, CheckStatus::Warning, format!("has no address: {error}")),
-            Err(_) => check(label, CheckStatus::Warning, "the resolver did not answer in time"),
-        });
-    }
+    let mut checks = join_all(names.iter().map(|name| resolve(name))).await;
     let detail = "MX, SPF, DKIM, DMARC, MTA-STS and PTR records are not looked at";
     checks.push(check("DNS records", CheckStatus::Skipped, detail));
     checks
+}
+
+async fn resolve(name: &str) -> Check {
+    let label = format!("DNS {name}");
+    match tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 25))).await {
+        Ok(Ok(found)) => {
+            let addresses: Vec<String> = found.map(|address| address.ip().to_string()).collect();
+            check(label, CheckStatus::Ok, format!("has the addresses {}", addresses.join(", ")))
+        }
+        Ok(Err(error)) => check(label, CheckStatus::Warning, format!("has no address: {error}")),
+        Err(_) => check(label, CheckStatus::Warning, "the resolver did not answer in time"),
+    }
 }
