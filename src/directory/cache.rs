@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ekitei_kv::Version;
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
@@ -55,18 +56,36 @@ struct Entry {
     expires: Instant,
 }
 
+/// Counts an entry as the addresses that it holds: a group of thousands is looked up under as many names as it has spellings and
+/// details, and each of them takes the memory of thousands.
+#[derive(Clone)]
+struct ByAddresses;
+
+impl Weighter<Key, Entry> for ByAddresses {
+    fn weight(&self, _key: &Key, entry: &Entry) -> u64 {
+        match &entry.value {
+            Value::Recipient(Recipient::Local { accounts, forwards }) => {
+                (accounts.len() + forwards.len()).max(1) as u64
+            }
+            Value::Login(Some(login)) => 1 + login.app_passwords.len() as u64,
+            _ => 1,
+        }
+    }
+}
+
 /// The lookups of one process.
 pub(crate) struct Lookups {
-    entries: Cache<Key, Entry>,
+    entries: Cache<Key, Entry, ByAddresses>,
     ttl: Duration,
     /// The version of the last change that this process knows of.
     last_change: Arc<AtomicU64>,
 }
 
 impl Lookups {
-    /// An empty cache that shares `last_change` with the one it replaces.
+    /// An empty cache for so many addresses, that shares `last_change` with the one it replaces.
     pub(crate) fn new(entries: usize, ttl: Duration, last_change: Arc<AtomicU64>) -> Self {
-        Self { entries: Cache::new(entries.max(1)), ttl, last_change }
+        let entries = entries.max(1);
+        Self { entries: Cache::with_weighter(entries, entries as u64, ByAddresses), ttl, last_change }
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Value> {
@@ -89,5 +108,25 @@ impl Lookups {
     /// Forgets everything, when it is not known what changed.
     pub(crate) fn clear(&self) {
         self.entries.clear();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_groups_fill_the_cache_sooner() {
+        const CAPACITY: usize = 1_000;
+        let lookups = Lookups::new(CAPACITY, Duration::from_secs(60), Arc::default());
+        let forwards: Vec<EmailAddress> =
+            (0..100).map(|n| EmailAddress::parse(&format!("m{n}@elsewhere.test")).unwrap()).collect();
+        for detail in 0..CAPACITY {
+            let value =
+                Value::Recipient(Recipient::Local { accounts: Vec::new(), forwards: forwards.clone() });
+            lookups.insert(Key::Recipient(format!("all+{detail}@example.test")), value, 1);
+        }
+        assert!(lookups.entries.len() * forwards.len() <= CAPACITY, "{} entries", lookups.entries.len());
     }
 }

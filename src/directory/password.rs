@@ -25,6 +25,9 @@ use crate::settings::Argon2Cost;
 /// Longest password in octets: more is not worth hashing, and would be a way to waste our time.
 pub const PASSWORD_OCTETS: usize = 1024;
 
+/// Longest imported hash in octets, with its scheme: room for `{PLAIN}` and the longest password, and for any salt that is not a
+/// mistake.
+const HASH_OCTETS: usize = 2048;
 /// Costs beyond which an imported hash is refused, since each login would stall a processor.
 const MAX_SHA_CRYPT_ROUNDS: u32 = 1_000_000;
 const MAX_BCRYPT_COST: u32 = 15;
@@ -51,6 +54,9 @@ pub(crate) enum StoredHash {
 impl StoredHash {
     /// Reads `{SCHEME}text`, or the text alone where it says what it is (`$argon2id$`, `$6$`, `$5$`, `$2y$`).
     pub(crate) fn parse(text: &str) -> Result<Self> {
+        if text.len() > HASH_OCTETS {
+            return Err(invalid("the password hash is longer than 2,048 octets"));
+        }
         let (scheme, rest) = match text.strip_prefix('{').and_then(|text| text.split_once('}')) {
             Some((scheme, rest)) => (scheme.to_ascii_uppercase(), rest),
             None => (guess_scheme(text).to_owned(), text),

@@ -209,7 +209,13 @@ async fn passwords_that_no_user_should_have_are_refused() {
         NewPassword::Plain("with a\u{7}bell".to_owned()),
         NewPassword::Hash("{MD5}Xr4ilOzQ4PCOq3aQ0qbuaQ==".to_owned()),
         NewPassword::Hash("{SSHA}too short".to_owned()),
-        NewPassword::Hash("{SHA512-CRYPT}$6$rounds=999999999$salt$x".to_owned()),
+        NewPassword::Hash(format!("{{SSHA}}{}", "A".repeat(4000))),
+        NewPassword::Hash("{PLAIN}".to_owned()),
+        NewPassword::Hash(format!("{{SHA512-CRYPT}}$6$rounds=1000001$saltsalt${}", "x".repeat(86))),
+        NewPassword::Hash(
+            "{ARGON2ID}$argon2id$v=19$m=1048577,t=1,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+                .to_owned(),
+        ),
         NewPassword::Hash(
             "{BLF-CRYPT}$2y$31$bvIG6Nmid91Mu9RcmmWZfO5HJIMCT8riNW0hEp8f6/FuA2/mHZFpe".to_owned(),
         ),
