@@ -7,13 +7,15 @@ use ekitei_mailstore::{Mailbox, MailboxName as StoredName};
 use crate::mailboxes::{wire_name, wire_use};
 use crate::proto::command::List;
 use crate::proto::mailbox_name::{DELIMITER, ListPattern};
-use crate::proto::response::{ListAttribute, ListEntry};
+use crate::proto::response::{Code, ListAttribute, ListEntry};
 use crate::reply::{Outcome, Reply, Stop};
 use crate::session::Session;
 use crate::status::check_items;
 
-/// Names that are matched before other tasks have their turn.
-const NAMES_PER_TURN: usize = 64;
+/// Steps of matching before other tasks have their turn.
+const STEPS_PER_TURN: usize = 1 << 20;
+/// Octets of all patterns of one command: matching takes time in proportion to them.
+const MAX_PATTERN_OCTETS: usize = 2000;
 
 /// What an account's list of mailboxes is made of, read at one time.
 struct Mailboxes {
@@ -78,18 +80,38 @@ impl Mailboxes {
     }
 }
 
-/// The patterns of one command, and whether a name matches any.
-struct Patterns(Vec<ListPattern>);
+/// The patterns of one command.
+struct Patterns {
+    patterns: Vec<ListPattern>,
+    /// Octets of all of them.
+    length: usize,
+    /// Steps since other tasks had their turn.
+    steps: usize,
+}
 
 impl Patterns {
-    fn new(reference: &str, patterns: &[ListPattern]) -> Self {
+    /// # Errors
+    /// `LIMIT` for patterns that would take too long.
+    fn new(reference: &str, patterns: &[ListPattern]) -> Result<Self, Stop> {
         // Nothing lies under a reference that cannot be the beginning of a name.
-        Self(patterns.iter().filter_map(|pattern| pattern.under(reference)).collect())
+        let patterns: Vec<ListPattern> =
+            patterns.iter().filter_map(|pattern| pattern.under(reference)).collect();
+        let length = patterns.iter().map(|pattern| pattern.as_str().len()).sum();
+        if length > MAX_PATTERN_OCTETS {
+            return Err(Reply::no(Code::Limit, "The patterns are too long").into());
+        }
+        Ok(Self { patterns, length, steps: 0 })
     }
 
-    fn matches(&self, name: &StoredName) -> bool {
+    /// Whether a name matches any of them.
+    async fn matches(&mut self, name: &StoredName) -> bool {
+        self.steps += name.as_str().len() * self.length;
+        if self.steps > STEPS_PER_TURN {
+            self.steps = 0;
+            tokio::task::yield_now().await;
+        }
         let name = wire_name(name);
-        self.0.iter().any(|pattern| pattern.matches(&name))
+        self.patterns.iter().any(|pattern| pattern.matches(&name))
     }
 }
 
@@ -114,7 +136,7 @@ impl Session {
         }
         check_items(&list.returns.status)?;
         let mailboxes = self.read_mailboxes().await?;
-        for listed in listed(&mailboxes, list).await {
+        for listed in listed(&mailboxes, list).await? {
             let name = wire_name(&listed.name);
             self.wire.responses(self.encoding).list(&ListEntry {
                 mailbox: &name,
@@ -136,7 +158,7 @@ impl Session {
     async fn list_status(&mut self, mailbox: &Mailbox, list: &List) -> Result<(), Stop> {
         match self.status_values(mailbox, &list.returns.status).await {
             Ok(values) => self.wire.responses(self.encoding).status(&wire_name(&mailbox.name), &values),
-            Err(Stop::Reply(reply)) if reply.code == Some(crate::proto::response::Code::NonExistent) => {}
+            Err(Stop::Reply(reply)) if reply.code == Some(Code::NonExistent) => {}
             Err(stop) => return Err(stop),
         }
         Ok(())
@@ -146,20 +168,22 @@ impl Session {
     /// those that lie deeper, as `\Noselect` (RFC 3501 §6.3.9).
     pub(crate) async fn lsub(&mut self, reference: &str, pattern: &ListPattern) -> Outcome {
         let names = self.shared.mailstore.subscriptions(self.account()?).await?;
-        let patterns = Patterns::new(reference, std::slice::from_ref(pattern));
+        let mut patterns = Patterns::new(reference, std::slice::from_ref(pattern))?;
         let subscribed: BTreeSet<&StoredName> = names.iter().collect();
         let mut answers: BTreeMap<StoredName, bool> = BTreeMap::new();
-        for (done, name) in names.iter().enumerate() {
-            if patterns.matches(name) {
+        for name in &names {
+            if patterns.matches(name).await {
                 answers.insert(name.clone(), true);
             } else if pattern.as_str().ends_with('%') {
-                let above = ancestors(name).find(|above| patterns.matches(above));
-                if let Some(above) = above.filter(|above| !subscribed.contains(above)) {
-                    answers.entry(above).or_insert(false);
+                for above in ancestors(name) {
+                    if !patterns.matches(&above).await {
+                        continue;
+                    }
+                    if !subscribed.contains(&above) {
+                        answers.entry(above).or_insert(false);
+                    }
+                    break;
                 }
-            }
-            if done % NAMES_PER_TURN == 0 {
-                tokio::task::yield_now().await;
             }
         }
         for (name, is_subscribed) in answers {
@@ -172,21 +196,22 @@ impl Session {
 }
 
 /// The answer to LIST, by name.
-async fn listed(mailboxes: &Mailboxes, list: &List) -> Vec<Listed> {
-    let patterns = Patterns::new(&list.reference, &list.patterns);
+async fn listed(mailboxes: &Mailboxes, list: &List) -> Result<Vec<Listed>, Stop> {
+    let mut patterns = Patterns::new(&list.reference, &list.patterns)?;
     let chosen = mailboxes.chosen(list);
     let tell_subscribed = list.selection.subscribed || list.returns.subscribed;
     let mut matching: BTreeSet<StoredName> = BTreeSet::new();
     // Names above chosen ones that do not match themselves (RFC 5258 §3.5).
     let mut with_hidden_children: BTreeSet<StoredName> = BTreeSet::new();
-    for (done, &name) in chosen.iter().enumerate() {
-        if patterns.matches(name) {
+    for name in chosen {
+        if patterns.matches(name).await {
             matching.insert(name.clone());
         } else if list.selection.recursive_match {
-            with_hidden_children.extend(ancestors(name).filter(|above| patterns.matches(above)));
-        }
-        if done % NAMES_PER_TURN == 0 {
-            tokio::task::yield_now().await;
+            for above in ancestors(name) {
+                if patterns.matches(&above).await {
+                    with_hidden_children.insert(above);
+                }
+            }
         }
     }
     let names: BTreeSet<&StoredName> = matching.iter().chain(&with_hidden_children).collect();
@@ -195,7 +220,7 @@ async fn listed(mailboxes: &Mailboxes, list: &List) -> Vec<Listed> {
         attributes: mailboxes.attributes(name, tell_subscribed),
         child_subscribed: list.selection.subscribed && with_hidden_children.contains(name),
     };
-    names.into_iter().map(entry).collect()
+    Ok(names.into_iter().map(entry).collect())
 }
 
 const _: () = assert!(DELIMITER == StoredName::SEPARATOR, "the protocol and the store separate levels alike");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ekitei_config::{Config, Imap};
 use ekitei_directory::AccountId;
+use ekitei_mailstore::MailboxName;
 use ekitei_net::Connection;
 use ekitei_telemetry::GaugeGuard;
 use tokio::time::Instant;
@@ -117,6 +118,8 @@ pub(crate) fn limits(imap: &Imap) -> Limits {
         nesting: imap.max_nesting as usize,
         sequence_ranges: imap.max_set_ranges as usize,
         search_keys: imap.search.max_keys as usize,
+        // The longest name that the store takes, in modified UTF-7.
+        mailbox_name: MailboxName::MAX_LENGTH * 4 / 3 + 64,
         ..Limits::default()
     }
 }

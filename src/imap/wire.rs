@@ -30,6 +30,8 @@ pub(crate) struct Wire {
     limit: usize,
     /// How long the client may take none.
     write_timeout: Duration,
+    /// Octets were written since the stream was flushed.
+    unflushed: bool,
     received: Counter,
     sent: Counter,
 }
@@ -42,7 +44,7 @@ impl Wire {
         received: Counter,
         sent: Counter,
     ) -> Self {
-        Self { stream, out: BytesMut::new(), limit, write_timeout, received, sent }
+        Self { stream, out: BytesMut::new(), limit, write_timeout, unflushed: false, received, sent }
     }
 
     /// Writes responses in `encoding` to the buffer.
@@ -61,7 +63,11 @@ impl Wire {
             let out = std::mem::take(&mut self.out);
             self.write(&out).await?;
         }
-        self.within_timeout(Self::flush_stream).await
+        if self.unflushed {
+            self.within_timeout(Self::flush_stream).await?;
+            self.unflushed = false;
+        }
+        Ok(())
     }
 
     /// Sends octets after what waits, without copying many of them.
@@ -97,6 +103,7 @@ impl Wire {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.sent.inc_by(written as u64);
+            self.unflushed = true;
             octets = &octets[written..];
         }
         Ok(())

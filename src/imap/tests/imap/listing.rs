@@ -52,6 +52,15 @@ async fn wildcards_and_references() {
 }
 
 #[tokio::test]
+async fn patterns_that_would_take_long_are_refused() {
+    let world = world().await;
+    let mut client = world.login("alice").await;
+    let pattern = "a*".repeat(450);
+    client.dialogue(&format!("LIST \"\" ({pattern} {pattern})"), &[], "OK ").await;
+    client.fails(&format!("LIST \"\" ({pattern} {pattern} {pattern})"), "NO [LIMIT] ").await;
+}
+
+#[tokio::test]
 async fn attributes_tell_children_and_special_uses() {
     let world = world().await;
     let mut client = world.login("alice").await;
