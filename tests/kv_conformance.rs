@@ -86,6 +86,7 @@ conformance! {
         a_key_of_exactly_the_limit_passes,
         a_value_of_exactly_the_limit_passes,
         a_transaction_of_exactly_the_limit_passes,
+        what_is_only_read_has_no_limit,
         invalid_ranges_and_system_keys_are_refused,
         a_transaction_may_live_five_seconds;
     linearizability:

@@ -81,6 +81,17 @@ pub async fn a_transaction_of_exactly_the_limit_passes(store: Store) {
     );
 }
 
+pub async fn what_is_only_read_has_no_limit(store: Store) {
+    let t = store.db.begin();
+    t.get(&store.key("a")).await.unwrap();
+    let end = "k".repeat(limits::KEY_SIZE / 2);
+    for number in 0..=limits::TRANSACTION_SIZE / end.len() {
+        t.add_read_conflict(store.range("a", &format!("{end}{number}")));
+    }
+    assert!(t.size() > limits::TRANSACTION_SIZE);
+    t.commit().await.unwrap();
+}
+
 pub async fn invalid_ranges_and_system_keys_are_refused(store: Store) {
     let t = store.db.begin();
     let inverted = store.key("b")..store.key("a");

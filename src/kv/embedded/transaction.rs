@@ -182,16 +182,16 @@ impl EmbeddedTransaction {
             if let Some(error) = state.refused.take() {
                 return Err(error);
             }
-            let size = state.size();
-            if size > limits::TRANSACTION_SIZE {
-                return Err(Error::TransactionTooLarge(size));
-            }
             let read = state.snapshot.as_ref().map(|snapshot| snapshot.at);
             if state.writes.is_empty() && state.write_conflicts.is_empty() {
                 self.activate(state.watches);
                 return Ok(
                     read.map_or_else(|| self.database.shared.published.load().version, |at| at.version)
                 );
+            }
+            let size = state.size();
+            if size > limits::TRANSACTION_SIZE {
+                return Err(Error::TransactionTooLarge(size));
             }
             let State { writes, reads, write_conflicts, watches, .. } = state;
             (Commit { read, reads, write_conflicts, writes }, watches)

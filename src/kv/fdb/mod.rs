@@ -4,17 +4,27 @@ mod error;
 mod transaction;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use foundationdb::FdbResult;
 use foundationdb::options::DatabaseOption;
 
-use crate::Result;
 use crate::statistics::{Counters, Statistics};
+use crate::{Error, Result};
 pub(crate) use transaction::{FdbTransaction, FdbWatch};
 
 /// A read or commit that takes longer means that the cluster is away.
 const TIMEOUT_MILLISECONDS: i32 = 10_000;
 /// Watches that may wait at once; FoundationDB's own default is 10,000, less than the connections of a busy pod.
 const MAX_WATCHES: i32 = 1_000_000;
+
+/// Versions after which FoundationDB has forgotten what a commit could conflict with, and refuses it: five seconds, and one
+/// more for good measure.
+const COMMIT_WINDOW: i64 = 6_000_000;
+/// Between two looks at the cluster's version.
+const FENCE_PAUSE: Duration = Duration::from_millis(500);
+/// A cluster that does not get on in this time is away.
+const FENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A cluster.
 pub(crate) struct FdbDatabase {
@@ -41,6 +51,34 @@ impl FdbDatabase {
 
     pub(crate) fn begin(self: &Arc<Self>) -> FdbTransaction {
         FdbTransaction::new(self.clone(), self.database.create_trx().map_err(error::of_read))
+    }
+
+    /// Returns when a commit that was given up can no longer happen; retrying earlier could do its work twice.
+    ///
+    /// Before the client library reports an unknown result it sees to that itself, but not before it reports a timeout. A
+    /// commit is refused once its read version is older than [`COMMIT_WINDOW`] (each has one, and the client makes each
+    /// conflict with itself), and its read version is not above one that is asked for now.
+    async fn outlive_commits(&self) -> Result<()> {
+        let outlive = async {
+            let mut first = None;
+            loop {
+                if let Ok(version) = self.read_version().await
+                    && version > first.get_or_insert(version).saturating_add(COMMIT_WINDOW)
+                {
+                    return;
+                }
+                tokio::time::sleep(FENCE_PAUSE).await;
+            }
+        };
+        tokio::time::timeout(FENCE_TIMEOUT, outlive).await.map_err(|_| {
+            Error::Unavailable(
+                "FoundationDB does not answer, and whether the last commit happened is not known".into(),
+            )
+        })
+    }
+
+    async fn read_version(&self) -> FdbResult<i64> {
+        self.database.create_trx()?.get_read_version().await
     }
 
     pub(crate) fn statistics(&self) -> Statistics {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use foundationdb::options::{ConflictRangeType, MutationType, StreamingMode};
-use foundationdb::{FdbResult, RangeOption};
+use foundationdb::{FdbError, FdbResult, RangeOption};
 
 use super::{FdbDatabase, error};
 use crate::rules::{SPENT, check_key, check_range, check_stamp, check_write, check_written_range};
@@ -106,6 +106,10 @@ impl FdbTransaction {
     }
 
     pub(crate) fn clear_range(&self, range: Range<Vec<u8>>) {
+        // The client drops it, and a transaction of nothing else has no commit version.
+        if range.start == range.end {
+            return;
+        }
         let size = limits::clear_range_size(range.start.len(), range.end.len());
         self.write(check_written_range(&range), size, |t| t.clear_range(&range.start, &range.end));
     }
@@ -138,7 +142,7 @@ impl FdbTransaction {
     }
 
     pub(crate) fn add_write_conflict(&self, range: Range<Vec<u8>>) {
-        self.lock().writes = true;
+        self.lock().writes |= range.start != range.end;
         self.add_conflict(check_written_range(&range), &range, ConflictRangeType::Write);
     }
 
@@ -158,9 +162,9 @@ impl FdbTransaction {
         state.watches = true;
         match state.transaction() {
             Ok(transaction) => FdbWatch(Box::pin(transaction.watch(key))),
-            Err(_) => FdbWatch(Box::pin(std::future::ready(Err(foundationdb::FdbError::from_code(
-                error::TRANSACTION_CANCELLED,
-            ))))),
+            Err(_) => {
+                FdbWatch(Box::pin(std::future::ready(Err(FdbError::from_code(error::TRANSACTION_CANCELLED)))))
+            }
         }
     }
 
@@ -199,7 +203,11 @@ impl FdbTransaction {
                 to_version(version)
             }
             Err(failed) => {
-                let error = error::of_commit(failed.into());
+                let failed = FdbError::from(failed);
+                if failed.code() == error::TRANSACTION_TIMED_OUT {
+                    self.database.outlive_commits().await?;
+                }
+                let error = error::of_commit(failed);
                 if matches!(error, Error::Conflict) {
                     self.database.counters.conflicts.add(1);
                 }
