@@ -21,7 +21,7 @@ pub struct Settings {
     pub delivery_batch: usize,
     /// Octets of rows that one delivery transaction may hold, about; below the store's limit for a transaction.
     pub delivery_batch_size: usize,
-    /// Bodies that one search may read.
+    /// Bodies that one search may read; a large one counts for as many as it is mebibytes.
     pub max_search_bodies: usize,
     /// Changes that the log of a mailbox keeps: a view, or a client that asks what changed, must catch up within it.
     pub change_log_length: usize,

@@ -114,8 +114,12 @@ async fn matches_record(
     if let Some(matches) = decide(query, entry, known) {
         return Ok(matches);
     }
+    // A large body counts for as many as it is mebibytes.
+    let cost = 1 + usize::try_from(record.size >> 20).unwrap_or(usize::MAX);
     *bodies_left =
-        bodies_left.checked_sub(1).ok_or(Error::Limit("the search would read too many messages"))?;
+        bodies_left.checked_sub(cost).ok_or(Error::Limit("the search would read too many messages"))?;
+    // A decoded body takes a few times its size, so only a few searches may hold one at a time.
+    let _turn = store.inner.search_bodies.acquire().await.map_err(|_| Error::Limit("the search failed"))?;
     let octets = match store.read(account, record.id, 0..record.size).await {
         Err(Error::Body(ekitei_blob::Error::NotFound(_))) => return Ok(false),
         other => other?,

@@ -175,6 +175,7 @@ fn refusal(error: &Error) -> Reply {
     match error {
         Error::OverQuota => reply::MAILBOX_FULL,
         Error::TooLarge => reply::TOO_LARGE,
+        Error::Limit(_) => reply::TOO_COMPLEX,
         Error::Body(_) => {
             tracing::warn!(%error, "a message body cannot be stored");
             reply::NO_MEMORY

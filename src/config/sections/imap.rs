@@ -6,7 +6,7 @@ use crate::{ByteSize, Duration};
 section! {
     /// Reading mail over IMAP (RFC 9051, RFC 3501).
     pub struct Imap {
-        /// The longest command line without literals; `BAD [TOOBIG]` above it. RFC 7162 §4 asks for at least 8192.
+        /// The longest command line without literals; `BAD [LIMIT]` above it. RFC 7162 §4 asks for at least 8192.
         max_line_length: ByteSize = ByteSize::kib(64),
         /// The largest literal outside APPEND; `NO [TOOBIG]` above it.
         max_literal: ByteSize = ByteSize::kib(256),

@@ -20,7 +20,7 @@ section! {
         /// AUTH needs 12288 (RFC 4954 §4).
         max_command_length: ByteSize = ByteSize::bytes(12_288),
         /// The largest header of a message; `552 5.3.4` above it.
-        max_header_size: ByteSize = ByteSize::mib(1),
+        max_header_size: ByteSize = ByteSize::kib(256),
         /// The longest line of a message with its CRLF; `550 5.6.0` above it. RFC 5321 §4.5.3.1.6 asks for at least
         /// 1000; many programs send more.
         max_line_length: ByteSize = ByteSize::mib(1),

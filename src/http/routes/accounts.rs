@@ -91,6 +91,8 @@ pub(super) async fn remove_with_mail(state: &AppState, id: AccountId) -> Result<
     state.parts.directory.update_account(id, disabled, None).await?;
     state.parts.mailstore.delete_account(id).await?;
     state.parts.directory.delete_account(id).await?;
+    // What was on its way while other processes still took the account for enabled.
+    state.parts.mailstore.delete_account(id).await?;
     Ok(())
 }
 

@@ -38,7 +38,9 @@ impl MailStore {
                 Err(error) => {
                     // All or none (RFC 9051 §6.4.7): what earlier transactions copied goes away again.
                     let undo = copied.iter().flat_map(|done| &done.uids).map(|&(_, target)| target).collect();
-                    self.expunge(account, to, &ExpungeScope::Exactly(undo)).await?;
+                    if let Err(failure) = self.expunge(account, to, &ExpungeScope::Exactly(undo)).await {
+                        tracing::warn!(%failure, "a copy that failed leaves some messages behind");
+                    }
                     return Err(error);
                 }
             }

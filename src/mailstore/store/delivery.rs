@@ -135,12 +135,16 @@ async fn combine(inner: Arc<Inner>, mut waiting: mpsc::Receiver<Pending>) {
             }
             batch.push(pending);
         }
-        settle(&inner, batch).await;
+        // A task of its own: a batch that panics takes only its own deliveries along.
+        let settled = tokio::spawn(settle(Arc::clone(&inner), batch)).await;
+        if let Err(error) = settled {
+            tracing::error!(%error, "a batch of deliveries was cut off");
+        }
     }
 }
 
 /// Commits a batch and answers each delivery of it.
-async fn settle(inner: &Inner, batch: Vec<Pending>) {
+async fn settle(inner: Arc<Inner>, batch: Vec<Pending>) {
     match inner.commit(&batch).await {
         Ok(outcomes) => {
             for (pending, outcome) in batch.into_iter().zip(outcomes) {
@@ -168,9 +172,9 @@ async fn settle(inner: &Inner, batch: Vec<Pending>) {
     }
 }
 
+/// Whether a failure of the store may be the fault of one message or mailbox; not when nothing can be committed, or nobody knows.
 fn is_of_one_message(error: &ekitei_kv::Error) -> bool {
-    use ekitei_kv::Error::{KeyTooLarge, TransactionTooLarge, ValueTooLarge};
-    matches!(error, KeyTooLarge(_) | ValueTooLarge(_) | TransactionTooLarge(_))
+    !matches!(error, ekitei_kv::Error::Unavailable(_) | ekitei_kv::Error::CommitUnknown)
 }
 
 impl Inner {

@@ -21,6 +21,7 @@ use ekitei_kv::Database;
 use ekitei_kv::clock::SharedClock;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
 
 use crate::mutation::OperationId;
 use crate::record::MessageRecord;
@@ -31,6 +32,9 @@ use crate::{Result, Settings};
 use delivery::Combiner;
 
 pub use maintenance::Maintenance;
+
+/// Bodies that all searches of a process decode at a time.
+const SEARCH_BODIES: usize = 4;
 
 /// The mailstore: cheap to clone, shared by all sessions.
 #[derive(Clone)]
@@ -47,6 +51,8 @@ pub(crate) struct Inner {
     /// One view per mailbox that some session has selected.
     views: Mutex<HashMap<(AccountId, MailboxId), std::sync::Weak<SharedView>>>,
     watches: Watches,
+    /// Turns at decoding a body for a search.
+    pub(crate) search_bodies: Semaphore,
     /// Records by account and message; they never change.
     records: Cache<(AccountId, MessageId), Arc<MessageRecord>, ByWeight>,
 }
@@ -72,6 +78,7 @@ impl MailStore {
             settings,
             clock,
             views: Mutex::default(),
+            search_bodies: Semaphore::new(SEARCH_BODIES),
             records,
         });
         Self { combiner: Combiner::start(Arc::clone(&inner)), inner }

@@ -199,6 +199,8 @@ table! {
     LONG_LINE = 550 "5.6.0" "The message has an overlong line";
     /// A header over the configured limit.
     LARGE_HEADER = 552 "5.3.4" "The header of the message is too large";
+    /// A message whose structure is beyond what is kept of one.
+    TOO_COMPLEX = 554 "5.6.0" "The message is too complex";
     /// A message with BODY=BINARYMIME that cannot be made readable for all clients.
     NOT_CONVERTIBLE = 554 "5.6.1" "Binary octets outside of parts with Content-Transfer-Encoding: binary";
     /// Too many Received fields.
