@@ -99,6 +99,7 @@ impl Session {
             self.append = Some(Box::new(begun.map_err(|stop| match stop {
                 Stop::Reply(reply) => reply,
                 Stop::Lost(error) => Reply::no(Code::Unavailable, error.to_string()),
+                Stop::Unknown => Reply::no(Code::Unavailable, "The store is not available, try again later"),
             })?));
         }
         if message.form == AppendForm::Utf8 && self.encoding != Encoding::Utf8 {
@@ -153,6 +154,10 @@ impl Session {
         let reply = match self.keep(*append).await {
             Ok(reply) | Err(Stop::Reply(reply)) => reply,
             Err(Stop::Lost(error)) => return Err(error),
+            Err(Stop::Unknown) => {
+                self.end_without_answer();
+                return Ok(());
+            }
         };
         // The client learns the new number of messages, if the mailbox is the selected one, before the reply.
         self.tell_after(Updates::All, false, false).await?;
@@ -168,7 +173,7 @@ impl Session {
         }
         let count = messages.len() as u64;
         let appended = self.shared.mailstore.append(account, mailbox, messages, quota).await;
-        let appended = appended.map_err(|error| target_failure(&error))?;
+        let appended = appended.map_err(target_failure)?;
         self.shared.metrics.appended.inc_by(count);
         let uids = appended.uids.iter().map(|uid| uid.get()).collect();
         let code = Code::AppendUid { uid_validity: appended.uid_validity, uids };

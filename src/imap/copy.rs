@@ -69,11 +69,7 @@ impl Session {
             Err(Error::NoSuchMailbox) => {
                 self.refresh_selected().await?;
                 let gone = self.selected()?.numbering.is_gone();
-                Err(if gone {
-                    Error::NoSuchMailbox.into()
-                } else {
-                    target_failure(&Error::NoSuchMailbox).into()
-                })
+                Err(if gone { Error::NoSuchMailbox.into() } else { target_failure(Error::NoSuchMailbox) })
             }
             other => Ok(other?),
         }

@@ -171,6 +171,10 @@ impl Session {
         let reply = match self.dispatch(&tag, command).await {
             Ok(reply) | Err(Stop::Reply(reply)) => reply,
             Err(Stop::Lost(error)) => return Err(error),
+            Err(Stop::Unknown) => {
+                self.end_without_answer();
+                return Ok(());
+            }
         };
         if reply.status != Status::Bad {
             self.tell_after(updates, expunges, uid).await?;
@@ -179,6 +183,11 @@ impl Session {
         let elapsed = timer.observe(&self.shared.metrics.command_seconds.with(&[name]));
         tracing::debug!(command = name, result = reply.status.as_str(), ?elapsed, "command");
         Ok(())
+    }
+
+    /// Ends the session instead of answering a command of which nobody knows whether it was done.
+    pub(crate) fn end_without_answer(&mut self) {
+        self.next = Next::Bye("The store failed; look whether your last command was done");
     }
 
     /// Tells the client of changes at the end of a command, before its tagged response.
@@ -193,7 +202,7 @@ impl Session {
         };
         match told {
             // The command is done, whether or not the mailbox can be read now; the next command tells of what is new.
-            Ok(()) | Err(Stop::Reply(_)) => Ok(()),
+            Ok(()) | Err(Stop::Reply(_) | Stop::Unknown) => Ok(()),
             Err(Stop::Lost(error)) => Err(error),
         }
     }

@@ -49,6 +49,8 @@ pub(crate) enum Stop {
     Reply(Reply),
     /// The client is gone, or can no longer be told what happens.
     Lost(io::Error),
+    /// Whether it was done is not known: neither `OK` nor `NO` would be true, so the session ends without either.
+    Unknown,
 }
 
 /// How a command ends.
@@ -68,6 +70,10 @@ impl From<Reply> for Stop {
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
+        if error.is_outcome_unknown() {
+            tracing::warn!(%error, "whether a command was done is not known");
+            return Self::Unknown;
+        }
         Self::Reply(store_failure(&error))
     }
 }
@@ -100,11 +106,11 @@ pub(crate) fn store_failure(error: &Error) -> Reply {
     }
 }
 
-/// [`store_failure`] for the mailbox that messages go to: the client may create it and try again.
-pub(crate) fn target_failure(error: &Error) -> Reply {
+/// A failure with the mailbox that messages go to: if it is missing, the client may create it and try again.
+pub(crate) fn target_failure(error: Error) -> Stop {
     match error {
-        Error::NoSuchMailbox => try_create(),
-        error => store_failure(error),
+        Error::NoSuchMailbox => try_create().into(),
+        error => error.into(),
     }
 }
 

@@ -8,8 +8,12 @@ use crate::support::{World, message};
 async fn a_store_that_cannot_commit_is_unavailable_and_can_still_be_read() {
     let world = World::new().await;
     world.put("alice", "INBOX", &[&message("one")]).await;
-    let mut client = world.select("alice").await;
+    let mut unlucky = world.select("alice").await;
     world.faults.fail_write(ErrorKind::StorageFull);
+    // The command that was under way when the store failed may have been done: it gets no answer.
+    unlucky.begin("STORE 1 +FLAGS (\\Flagged)").await;
+    unlucky.ends_with("* BYE ").await;
+    let mut client = world.select("alice").await;
     client.fails("STORE 1 +FLAGS (\\Flagged)", "NO [UNAVAILABLE] ").await;
     let text = message("two");
     client.fails(&format!("APPEND INBOX {{{}+}}\r\n{text}", text.len()), "NO [UNAVAILABLE] ").await;
