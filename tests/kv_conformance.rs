@@ -72,6 +72,7 @@ conformance! {
         a_conflict_is_retried,
         an_error_of_the_closure_commits_nothing,
         read_only_work_does_not_write,
+        an_unknown_result_stays_unknown_when_the_store_fails,
         after_a_failed_fsync_nothing_is_promised,
         after_a_full_disk_nothing_is_promised;
     watches:

@@ -209,6 +209,19 @@ pub async fn after_a_full_disk_nothing_is_promised(store: Store) {
     stops_with(store, "no storage space").await;
 }
 
+pub async fn an_unknown_result_stays_unknown_when_the_store_fails(store: Store) {
+    let Some(control) = &store.control else { return };
+    control.faults.fail_sync(ErrorKind::Other);
+    let write = async |t: Transaction| {
+        t.set(&store.key("a"), b"not promised");
+        Ok::<_, Error>(())
+    };
+    let result = soon(store.db.transact(write)).await;
+    assert!(matches!(result, Err(Error::CommitUnknown)), "{result:?}");
+    let result = soon(store.db.transact(write)).await;
+    assert!(matches!(result, Err(Error::Unavailable(_))), "this one surely did not happen: {result:?}");
+}
+
 /// The next commit ends unknown; then there are none, and reads still see what was promised and nothing else.
 async fn stops_with(store: Store, reason: &str) {
     let t = store.db.begin();

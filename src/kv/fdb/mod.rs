@@ -10,7 +10,7 @@ use foundationdb::FdbResult;
 use foundationdb::options::DatabaseOption;
 
 use crate::statistics::{Counters, Statistics};
-use crate::{Error, Result};
+use crate::{GIVE_UP_AFTER, Result};
 pub(crate) use transaction::{FdbTransaction, FdbWatch};
 
 /// A read or commit that takes longer means that the cluster is away.
@@ -23,8 +23,6 @@ const MAX_WATCHES: i32 = 1_000_000;
 const COMMIT_WINDOW: i64 = 6_000_000;
 /// Between two looks at the cluster's version.
 const FENCE_PAUSE: Duration = Duration::from_millis(500);
-/// A cluster that does not get on in this time is away.
-const FENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A cluster.
 pub(crate) struct FdbDatabase {
@@ -58,7 +56,9 @@ impl FdbDatabase {
     /// Before the client library reports an unknown result it sees to that itself, but not before it reports a timeout. A
     /// commit is refused once its read version is older than [`COMMIT_WINDOW`] (each has one, and the client makes each
     /// conflict with itself), and its read version is not above one that is asked for now.
-    async fn outlive_commits(&self) -> Result<()> {
+    ///
+    /// Returns as well after [`GIVE_UP_AFTER`], when nothing is retried any more.
+    async fn outlive_commits(&self) {
         let outlive = async {
             let mut first = None;
             loop {
@@ -70,11 +70,9 @@ impl FdbDatabase {
                 tokio::time::sleep(FENCE_PAUSE).await;
             }
         };
-        tokio::time::timeout(FENCE_TIMEOUT, outlive).await.map_err(|_| {
-            Error::Unavailable(
-                "FoundationDB does not answer, and whether the last commit happened is not known".into(),
-            )
-        })
+        if tokio::time::timeout(GIVE_UP_AFTER, outlive).await.is_err() {
+            tracing::warn!("FoundationDB does not answer; whether a commit happened stays unknown");
+        }
     }
 
     async fn read_version(&self) -> FdbResult<i64> {

@@ -205,7 +205,7 @@ impl FdbTransaction {
             Err(failed) => {
                 let failed = FdbError::from(failed);
                 if failed.code() == error::TRANSACTION_TIMED_OUT {
-                    self.database.outlive_commits().await?;
+                    self.database.outlive_commits().await;
                 }
                 let error = error::of_commit(failed);
                 if matches!(error, Error::Conflict) {
