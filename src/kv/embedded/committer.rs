@@ -2,7 +2,6 @@
 //! with one fsync, and only then publishes it to readers and answers.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -272,10 +271,7 @@ fn evaluate(
 ) -> Result<Evaluated> {
     let mut removed = Vec::new();
     for (start, end) in writes.cleared.iter() {
-        base.scan(start, end, false, &mut |key, _| {
-            removed.push(key);
-            Ok(ControlFlow::Continue(()))
-        })?;
+        base.keys(start, end, &mut |key| removed.push(key))?;
         removed.extend(earlier.range::<[u8], _>(bounds(start, end)).map(|(key, _)| key.clone()));
     }
     let mut points = Vec::with_capacity(writes.points.len());

@@ -79,6 +79,20 @@ impl Snapshot {
         }
     }
 
+    /// Calls `visit` with the keys of `[start, end)` in order; values that are kept apart are not read.
+    pub(crate) fn keys(&self, start: &[u8], end: &[u8], visit: &mut dyn FnMut(Bytes)) -> Result<()> {
+        if start >= end {
+            return Ok(());
+        }
+        match self {
+            Self::Memory(snapshot) => snapshot.scan(start, end, false, &mut |key, _| {
+                visit(key);
+                Ok(ControlFlow::Continue(()))
+            }),
+            Self::Disk(snapshot) => snapshot.keys(start, end, visit),
+        }
+    }
+
     /// Calls `visit` with the rows of `[start, end)` in the asked direction until it breaks.
     pub(crate) fn scan(
         &self,

@@ -178,6 +178,13 @@ impl DiskSnapshot {
         self.snapshot.get(&self.rows, row_key(key)).map(|value| value.map(Bytes::from)).map_err(read_failed)
     }
 
+    pub(crate) fn keys(&self, start: &[u8], end: &[u8], visit: &mut dyn FnMut(Bytes)) -> Result<()> {
+        for row in self.snapshot.range(&self.rows, row_key(start)..row_key(end)) {
+            visit(Bytes::from(row.key().map_err(read_failed)?).slice(1..));
+        }
+        Ok(())
+    }
+
     pub(crate) fn scan(
         &self,
         start: &[u8],
