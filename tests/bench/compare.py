@@ -114,8 +114,10 @@ def report(results, options, ours, peer):
     for label in COUNTERS.values():
         if label in results[ours.name]:
             table.append(f"| {label} per message | {statistics.median(results[ours.name][label]):.3f} | | | |")
-    cpu = next((line.split(": ")[1] for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
-    changed = "\n".join(f"- {server.name} ({server.version()}): {change}" for server in (ours, peer) for change in server.changes)
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    changed = "\n".join(
+        f"- {server.name} ({server.version()}):\n" + "\n".join(f"  - {change}" for change in server.changes)
+        for server in (ours, peer))
     return f"""# Benchmarks
 
 Written by `make bench`; not edited by hand. Last run: {datetime.date.today()}, {os.cpu_count()} cores ({cpu}),
@@ -128,7 +130,8 @@ directories on the same disk. Load is Postfix's `smtp-source`: {options.messages
 {measure.SESSIONS} sessions at once, a new connection for each message. Rates and counts are the median of {options.rounds} rounds.
 The large mailbox has {options.mailbox} messages; opening it is login, SELECT, all flags, and the envelope and five header fields of
 every message. Idle connections ({options.connections}) are logged in, have INBOX selected and are in IDLE; memory is the
-proportional set size of all processes of the service.
+proportional set size of all processes of the service. Commits and fsyncs are those of the metadata store: deliveries that arrive together
+share a commit, and commits share an fsync. Object writes are bodies too large for it, of which this load has none.
 
 What was changed from the way the services are shipped, so that the race is fair:
 
