@@ -107,7 +107,12 @@ impl Client {
     }
 
     /// Changes a domain, with `revision` only if it still has that.
-    pub async fn update_domain(&self, name: &str, patch: &DomainPatch, revision: Option<&str>) -> Result<Domain> {
+    pub async fn update_domain(
+        &self,
+        name: &str,
+        patch: &DomainPatch,
+        revision: Option<&str>,
+    ) -> Result<Domain> {
         self.send(Method::PATCH, &["domains", name], patch, revision).await
     }
 
@@ -179,7 +184,12 @@ impl Client {
     }
 
     /// Makes the alias have exactly these targets, whether it is there or not.
-    pub async fn put_alias(&self, address: &str, targets: &AliasTargets, revision: Option<&str>) -> Result<Alias> {
+    pub async fn put_alias(
+        &self,
+        address: &str,
+        targets: &AliasTargets,
+        revision: Option<&str>,
+    ) -> Result<Alias> {
         self.send(Method::PUT, &["aliases", address], targets, revision).await
     }
 
@@ -204,7 +214,12 @@ impl Client {
     }
 
     /// Changes a group, with `revision` only if it still has that.
-    pub async fn update_group(&self, address: &str, patch: &GroupPatch, revision: Option<&str>) -> Result<Group> {
+    pub async fn update_group(
+        &self,
+        address: &str,
+        patch: &GroupPatch,
+        revision: Option<&str>,
+    ) -> Result<Group> {
         self.send(Method::PATCH, &["groups", address], patch, revision).await
     }
 
@@ -235,7 +250,12 @@ impl Client {
     }
 
     /// One page of the messages in a mailbox, in the order of UIDs.
-    pub async fn list_messages(&self, account: &str, mailbox: &str, page: &PageQuery) -> Result<Page<Message>> {
+    pub async fn list_messages(
+        &self,
+        account: &str,
+        mailbox: &str,
+        page: &PageQuery,
+    ) -> Result<Page<Message>> {
         let request = self.request(Method::GET, &["accounts", account, "messages"])?;
         self.json(request.query(&[("mailbox", mailbox)]).query(page)).await
     }
@@ -248,7 +268,12 @@ impl Client {
     }
 
     /// Puts a whole message into a mailbox.
-    pub async fn import_message(&self, account: &str, query: &ImportQuery, message: Vec<u8>) -> Result<Imported> {
+    pub async fn import_message(
+        &self,
+        account: &str,
+        query: &ImportQuery,
+        message: Vec<u8>,
+    ) -> Result<Imported> {
         let request = self.request(Method::POST, &["accounts", account, "messages"])?;
         self.json(request.query(query).header(CONTENT_TYPE, "message/rfc822").body(message)).await
     }

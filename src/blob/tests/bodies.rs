@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ekitei_blob::{BodyId, Blobs, Collected, DirectoryStore, Error, Settings, add_reference, remove_reference};
+use ekitei_blob::{
+    Blobs, BodyId, Collected, DirectoryStore, Error, Settings, add_reference, remove_reference,
+};
 use ekitei_kv::Database;
 use ekitei_kv::clock::ManualClock;
 use proptest::prelude::*;
@@ -147,7 +149,8 @@ async fn an_object_without_a_delivery_is_removed_and_its_late_delivery_is_refuse
     fixture.clock.advance(GRACE);
     assert_eq!(fixture.blobs.collect().await.unwrap().objects, 1);
     assert_eq!(fixture.object_files(), 0);
-    let late = fixture.database.transact(|transaction| async move { prepared.store(&transaction).await }).await;
+    let late =
+        fixture.database.transact(|transaction| async move { prepared.store(&transaction).await }).await;
     assert!(matches!(late, Err(Error::IntentExpired(_))));
 }
 
