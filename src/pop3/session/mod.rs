@@ -73,6 +73,8 @@ enum End {
     Tls(#[from] TlsError),
     #[error("a message could not be read to its end: {0}")]
     Cut(ekitei_mailstore::Error),
+    #[error("whether messages were deleted is not known")]
+    OutcomeUnknown,
 }
 
 /// Serves one client.
@@ -198,12 +200,17 @@ impl Session<'_> {
     }
 
     /// A client that waits for the reply to its next command learns why there is none. After silence nothing is said
-    /// (RFC 1939 §3), and nothing is deleted in any case.
+    /// (RFC 1939 §3), nor where any reply could be false.
     async fn say_goodbye(&mut self, mut wire: Wire, end: &End) {
         let text = match end {
             End::Shutdown => "the service is stopping; come again in a moment",
             End::LeaseLost => "another session has taken over the mailbox",
-            End::Connection(_) | End::Client | End::Idle | End::Tls(_) | End::Cut(_) => return,
+            End::Connection(_)
+            | End::Client
+            | End::Idle
+            | End::Tls(_)
+            | End::Cut(_)
+            | End::OutcomeUnknown => return,
         };
         if wire.send(Reply::code(Code::SysTemp, text).line().as_bytes()).await.is_ok() {
             wire.close().await;

@@ -15,7 +15,7 @@ const PIECE: u64 = 256 * 1024;
 impl Session<'_> {
     pub(super) async fn transact(&mut self, wire: &mut Wire, command: Command) -> Result<(Reply, Next), End> {
         if command == Command::Quit {
-            return Ok((self.quit().await, Next::Close));
+            return Ok((self.quit().await?, Next::Close));
         }
         let State::Transaction(opened) = &mut self.state else { return Ok(self.bad("log in first")) };
         let maildrop = &mut opened.maildrop;
@@ -93,21 +93,24 @@ impl Session<'_> {
 
     /// UPDATE (RFC 1939 §6): removes what is marked, and only now. Messages that someone else removed meanwhile are no
     /// error, since they are gone as wanted.
-    async fn quit(&mut self) -> Reply {
+    ///
+    /// # Errors
+    /// [`End::OutcomeUnknown`]: neither `+OK` nor `-ERR` would be true.
+    async fn quit(&mut self) -> Result<Reply, End> {
         let state = std::mem::replace(&mut self.state, State::Authorization { user: None });
-        let State::Transaction(opened) = state else { return Reply::ok("bye") };
+        let State::Transaction(opened) = state else { return Ok(Reply::ok("bye")) };
         let Opened { account, maildrop, lease } = *opened;
         let marked = maildrop.marked();
         let reply = if marked.is_empty() {
-            Reply::ok("bye")
+            Ok(Reply::ok("bye"))
         } else {
             match lease.confirm().await {
                 Ok(true) => self.remove(account, marked).await,
-                Ok(false) => Reply::code(
+                Ok(false) => Ok(Reply::code(
                     Code::SysTemp,
                     "another session has taken over the mailbox; nothing was deleted",
-                ),
-                Err(error) => store_failed(account, &error.into()),
+                )),
+                Err(error) => Ok(store_failed(account, &error.into())),
             }
         };
         lease.release().await;
@@ -118,18 +121,22 @@ impl Session<'_> {
         &self,
         account: ekitei_directory::AccountId,
         marked: Vec<ekitei_mailstore::Uid>,
-    ) -> Reply {
+    ) -> Result<Reply, End> {
         let count = marked.len();
         let scope = ExpungeScope::Exactly(marked);
         match self.service.store.expunge(account, MailboxId::INBOX, &scope).await {
             Ok(_) => {
                 self.service.metrics.deleted.inc_by(count as u64);
                 tracing::info!(%account, messages = count, "messages deleted");
-                Reply::ok(format!("bye, {count} messages deleted"))
+                Ok(Reply::ok(format!("bye, {count} messages deleted")))
+            }
+            Err(error) if error.is_outcome_unknown() => {
+                tracing::warn!(%account, %error, "whether messages were deleted is not known");
+                Err(End::OutcomeUnknown)
             }
             Err(error) => {
                 store_failed(account, &error);
-                Reply::code(Code::SysTemp, "some deleted messages were not removed")
+                Ok(Reply::code(Code::SysTemp, "some deleted messages were not removed"))
             }
         }
     }

@@ -64,3 +64,15 @@ async fn a_lock_that_is_lost_meanwhile_ends_the_session() {
     fixture.steal_lease().await;
     assert_eq!(client.rest().await, "-ERR [SYS/TEMP] another session has taken over the mailbox\r\n");
 }
+
+#[tokio::test]
+async fn nothing_is_said_of_a_deletion_whose_fate_is_not_known() {
+    let fixture = Fixture::new().await;
+    fixture.deliver("Subject: x\r\n\r\n").await;
+    let mut client = fixture.log_in().await;
+    client.ask("DELE 1").await;
+    // The first sync is for the lease; after the second the deletion may be on disk, and show after a restart.
+    fixture.disk.at_sync(2);
+    client.send(b"QUIT\r\n").await;
+    assert_eq!(client.rest().await, "", "neither +OK nor -ERR would be true");
+}

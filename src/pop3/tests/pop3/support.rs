@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -9,8 +10,8 @@ use bytes::Bytes;
 use ekitei_blob::{Blobs, DirectoryStore};
 use ekitei_config::{CertificateConfig, Config, ListenerConfig, Live, Protocol};
 use ekitei_directory::{AccountId, Directory, Domain, EmailAddress, NewAccount, NewDomain, NewPassword};
-use ekitei_kv::Database;
 use ekitei_kv::clock::{Clock, SharedClock, SystemClock};
+use ekitei_kv::{Database, Faults, MemoryOptions};
 use ekitei_mailstore::{Delivery, ExpungeScope, Flags, Folder, MailStore, MailboxId, Snapshot, Target, Uid};
 use ekitei_net::{Connection, Handler, Net, Shutdown, Tls};
 use ekitei_pop3::Pop3Server;
@@ -30,7 +31,30 @@ pub struct Fixture {
     pub account: AccountId,
     pub shutdown: Shutdown,
     pub registry: Registry,
+    pub disk: Arc<FullDisk>,
     server: Arc<Pop3Server>,
+}
+
+/// Makes an fsync fail, and the store stop.
+#[derive(Default)]
+pub struct FullDisk {
+    /// Syncs until then; 0 for never.
+    until: AtomicU64,
+}
+
+impl FullDisk {
+    /// The `number`th sync from now fails.
+    pub fn at_sync(&self, number: u64) {
+        self.until.store(number, Ordering::SeqCst);
+    }
+}
+
+impl Faults for FullDisk {
+    fn sync(&self) -> Option<std::io::Error> {
+        let left = self.until.load(Ordering::SeqCst);
+        self.until.store(left.saturating_sub(1), Ordering::SeqCst);
+        (left == 1).then(|| std::io::ErrorKind::StorageFull.into())
+    }
 }
 
 /// Passwords without TLS, cheap hashes, no delay.
@@ -47,7 +71,10 @@ impl Fixture {
 
     pub async fn with(config: Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::in_memory();
+        let disk = Arc::new(FullDisk::default());
+        let options =
+            MemoryOptions { faults: disk.clone(), committing_thread: true, ..MemoryOptions::default() };
+        let database = Database::in_memory_with(options).unwrap();
         let clock: SharedClock = Arc::new(SystemClock);
         let objects = DirectoryStore::open(folder.path().join("objects")).unwrap();
         let blobs = Blobs::new(database.clone(), objects, ekitei_blob::Settings::default(), clock.clone());
@@ -74,7 +101,16 @@ impl Fixture {
         let tls = Tls::new(&config.tls, Duration::from_secs(5)).unwrap();
         let net = Net::new(Live::new(config), tls, shutdown.clone(), &registry);
         let server = Pop3Server::new(net, directory, store.clone(), database.clone(), clock, &registry);
-        Self { folder, database, store, account: account.id, shutdown, registry, server: Arc::new(server) }
+        Self {
+            folder,
+            database,
+            store,
+            account: account.id,
+            shutdown,
+            registry,
+            disk,
+            server: Arc::new(server),
+        }
     }
 
     /// A client that has read nothing yet.
