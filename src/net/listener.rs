@@ -255,13 +255,17 @@ impl Door {
             return Err(Refusal::ShuttingDown);
         }
         let config = self.net.live.load();
-        let policy = AddressPolicy::of(&config, self.config.protocol, peer);
+        let policy = AddressPolicy::of(&config, &self.config, peer);
         let address = AddressKey::from(peer.ip());
         if !self.net.rates.allow(&(policy.group, address), policy.per_minute) {
             return Err(Refusal::Rate);
         }
         let maxima = Maxima {
-            total: config.limits.max_connections,
+            total: match self.config.protocol {
+                // When clients have used up the service, probes and the administrator must still get through.
+                Protocol::Http => 0,
+                _ => config.limits.max_connections,
+            },
             listener: self.config.max_connections,
             address: policy.connections,
         };
@@ -310,8 +314,8 @@ struct AddressPolicy {
 }
 
 impl AddressPolicy {
-    fn of(config: &Config, protocol: Protocol, peer: SocketAddr) -> Self {
-        let (group, connections, per_minute) = match protocol {
+    fn of(config: &Config, listener: &ListenerConfig, peer: SocketAddr) -> Self {
+        let (group, connections, per_minute) = match listener.protocol {
             Protocol::Smtp | Protocol::Submission | Protocol::Submissions => (
                 "smtp",
                 config.smtp.max_connections_per_address,
@@ -330,8 +334,10 @@ impl AddressPolicy {
             // A front end or an administrator's tool is one address with many connections.
             Protocol::Lmtp | Protocol::Http => ("internal", 0, 0),
         };
-        let trusted =
-            group == "smtp" && config.smtp.trusted_networks.iter().any(|network| network.contains(peer.ip()));
+        // What a load balancer says of its client never frees it of a limit.
+        let trusted = group == "smtp"
+            && listener.proxy_protocol.is_none()
+            && config.smtp.trusted_networks.iter().any(|network| network.contains(peer.ip()));
         if trusted {
             Self { group, connections: 0, per_minute: 0 }
         } else {

@@ -92,6 +92,28 @@ async fn a_trusted_load_balancer_names_the_client() {
 }
 
 #[tokio::test]
+async fn a_proxy_header_frees_nobody_of_limits() {
+    let mut limited = config();
+    limited.smtp.connections_per_address_per_minute = 1;
+    limited.smtp.trusted_networks = vec!["192.0.2.0/24".parse().unwrap()];
+    let service = Service::start(limited, behind(Protocol::Smtp, "127.0.0.0/8")).await;
+    let header = "PROXY TCP4 192.0.2.7 198.51.100.2 5000 25\r\n";
+    assert!(speak(&mut service.connect().await, header).await.starts_with("peer 192.0.2.7"));
+    assert_eq!(speak(&mut service.connect().await, header).await, "refused rate\n");
+}
+
+#[tokio::test]
+async fn probes_get_through_when_clients_have_used_up_all_connections() {
+    let mut limited = config();
+    limited.limits.max_connections = 1;
+    let service = Service::start(limited, listener(Protocol::Http)).await;
+    let mut client = service.connect().await;
+    speak(&mut client, "").await;
+    assert!(speak(&mut service.connect().await, "").await.starts_with("peer"));
+    assert_eq!(service.net.limits().total(), 2, "they are counted all the same");
+}
+
+#[tokio::test]
 async fn a_proxy_header_from_anyone_else_or_none_at_all_is_the_end() {
     let service = Service::start(config(), behind(Protocol::Smtp, "10.0.0.0/8")).await;
     let mut stranger = service.connect().await;
