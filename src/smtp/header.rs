@@ -19,6 +19,8 @@ pub(crate) struct Header {
     pub(crate) delivered_to: Vec<Range<usize>>,
     /// From fields.
     pub(crate) from_fields: u32,
+    /// Sender fields.
+    pub(crate) sender_fields: u32,
     /// There is a Date field.
     pub(crate) has_date: bool,
     /// There is a Message-ID field.
@@ -63,6 +65,8 @@ impl Header {
             self.delivered_to.push(field.start + colon + 1..field.end);
         } else if is("From") {
             self.from_fields += 1;
+        } else if is("Sender") {
+            self.sender_fields += 1;
         } else if is("Date") {
             self.has_date = true;
         } else if is("Message-ID") {

@@ -59,12 +59,16 @@ impl Conversation {
             }
             Err(refusal) => {
                 self.session.refuse();
-                let unknown = refusal == reply::UNKNOWN_RECIPIENT;
+                let mistake = match &refusal {
+                    refusal if *refusal == reply::UNKNOWN_RECIPIENT => Some(Mistake::UnknownRecipient),
+                    // Who asks for it again and again is looking for an open relay.
+                    refusal if *refusal == reply::RELAY_DENIED => Some(Mistake::Command),
+                    _ => None,
+                };
                 let refusal = refusal.about(path.as_str());
-                if unknown {
-                    self.complain(refusal, Mistake::UnknownRecipient).await
-                } else {
-                    self.answer(refusal).await
+                match mistake {
+                    Some(mistake) => self.complain(refusal, mistake).await,
+                    None => self.answer(refusal).await,
                 }
             }
         }

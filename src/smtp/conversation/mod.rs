@@ -154,6 +154,8 @@ impl Conversation {
     }
 
     async fn end(mut self: Box<Self>, end: End) {
+        // A client that is slow to take the last reply holds no memory for a message that will not come.
+        self.incoming = None;
         match end {
             End::Say(reply) => {
                 tracing::debug!(code = reply.code, "closing the connection");
@@ -189,6 +191,7 @@ impl Conversation {
         let shutdown = &server.context.shutdown;
         let may_stop = incoming.is_none();
         let patience = tokio::time::Instant::now() + config.smtp.timeouts.command.get();
+        let patience = incoming.as_ref().map_or(patience, |message| patience.min(message.deadline));
         loop {
             if may_stop && shutdown.is_shutting_down() {
                 return Err(End::Say(reply::SHUTTING_DOWN));

@@ -26,7 +26,7 @@ pub(super) struct Incoming {
     body: Option<Body>,
     chunks: ChunkReader,
     /// When it has to be complete.
-    deadline: Instant,
+    pub(super) deadline: Instant,
 }
 
 /// What was found out about a message besides its octets.
@@ -102,6 +102,10 @@ impl Conversation {
 
     pub(super) async fn receive_chunk(&mut self, size: u64, last: bool) -> Step {
         let mut incoming = self.incoming.take().unwrap_or_else(|| self.begin_message());
+        // Small chunks may never wait for a block, and yet keep the memory of those before them.
+        if Instant::now() >= incoming.deadline {
+            return Err(End::Say(reply::TIMEOUT));
+        }
         let mut left = size;
         while left > 0 {
             if self.io.input.is_empty() {
@@ -242,6 +246,9 @@ impl Conversation {
         if message.header.from_fields != 1 || authors.is_empty() {
             return Err(reply::FROM_MISSING);
         }
+        if message.header.sender_fields > 1 {
+            return Err(reply::SEVERAL_SENDERS);
+        }
         let senders = envelope.sender.iter().filter(|sender| sender.host.is_some());
         for author in authors.into_iter().chain(senders) {
             let address = email_address(author).ok_or(reply::FROM_MISSING)?;
@@ -252,12 +259,12 @@ impl Conversation {
         Ok(())
     }
 
-    /// Logs and counts what became of a message.
     /// Counts a message whose outcome is not known.
     fn lost_track(&self) {
         self.server.context.metrics.messages.with(&[self.offer.role.name(), "unknown"]).inc();
     }
 
+    /// Logs and counts what became of a message.
     fn record(&mut self, transaction: &Transaction, size: u64, verdicts: &[Result<(), Reply>]) {
         let accepted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
         let refusal = verdicts.iter().find_map(|verdict| verdict.as_ref().err());

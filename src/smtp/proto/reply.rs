@@ -161,6 +161,8 @@ table! {
     FROM_NOT_OWNED = 550 "5.7.1" "The From field names an address that is not of your account";
     /// A submitted message without From.
     FROM_MISSING = 550 "5.6.0" "The message has no valid From field";
+    /// A submitted message with more than one Sender field (RFC 5322 §3.6): readers choose different ones.
+    SEVERAL_SENDERS = 550 "5.6.0" "The message has several Sender fields";
     /// An address outside of ASCII without SMTPUTF8 (RFC 6531 §3.5).
     ADDRESS_NEEDS_UTF8 = 553 "5.6.7" "The address needs SMTPUTF8";
     /// A header outside of ASCII without SMTPUTF8.

@@ -102,6 +102,17 @@ async fn unknown_recipients_end_the_connection() {
 }
 
 #[tokio::test]
+async fn attempts_to_relay_end_the_connection() {
+    let world = World::with(|config| config.smtp.max_errors = 1).await;
+    let mut client = world.mx().await;
+    client.ask("MAIL FROM:<a@b.test>", "250 ").await;
+    client.ask("RCPT TO:<x@remote.test>", "550 5.7.1 ").await;
+    client.ask("RCPT TO:<y@remote.test>", "550 5.7.1 ").await;
+    client.expect("421 4.7.0 Too many errors").await;
+    client.expect_closed().await;
+}
+
+#[tokio::test]
 async fn replies_to_mistakes_are_slow() {
     let world = World::with(|config| config.smtp.tarpit_delay = ekitei_config::Duration::millis(40)).await;
     let mut client = world.mx().await;
@@ -176,6 +187,27 @@ async fn a_sender_that_drips_is_cut_off() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     slow.expect("421 4.4.2 ").await;
+}
+
+#[tokio::test]
+async fn a_message_in_chunks_keeps_its_memory_no_longer_than_any_other() {
+    let world = World::with(|config| {
+        config.smtp.timeouts.data_end = ekitei_config::Duration::millis(150);
+    })
+    .await;
+    for between in ["", "BDAT 0\r\n"] {
+        let mut slow = world.mx().await;
+        slow.envelope("a@b.test", &["alice@example.test"]).await;
+        slow.send(format!("BDAT 5000\r\n{}", "x".repeat(5000))).await;
+        slow.expect("250 2.0.0 ").await;
+        for _ in 0..20 {
+            // The server may be gone already.
+            let _ = slow.stream.write_all(between.as_bytes()).await;
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
+        while slow.reply().await.starts_with("250 ") {}
+        assert_eq!(world.server.bodies_in_flight().used(), 0);
+    }
 }
 
 #[tokio::test]

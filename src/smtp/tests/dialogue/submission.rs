@@ -114,6 +114,11 @@ async fn users_send_only_in_their_own_name() {
         ("alice@example.test", "From: Bob <bob@example.test>, alice@example.test", "550 5.7.1 "),
         ("alice@example.test", "From: alice@example.test\r\nSender: bob@example.test", "550 5.7.1 "),
         ("alice@example.test", "From: alice@example.test\r\nFrom: bob@example.test", "550 5.6.0 "),
+        (
+            "alice@example.test",
+            "From: alice@example.test\r\nSender: alice@example.test\r\nSender: bob@example.test",
+            "550 5.6.0 ",
+        ),
         ("alice@example.test", "Subject: no author", "550 5.6.0 "),
     ] {
         client.envelope(sender, &["bob@example.test"]).await;
