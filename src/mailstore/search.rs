@@ -69,10 +69,12 @@ pub(crate) async fn run(
     query: &Query,
     max_bodies: usize,
 ) -> Result<Vec<Uid>> {
-    let query = fold(query);
+    let query = Arc::new(fold(query));
     let mut found = Vec::new();
     let mut bodies_left = max_bodies;
     for batch in snapshot.entries.chunks(BATCH) {
+        // What is decided from memory alone never waits: others must have their turn, and a caller its time limit.
+        tokio::task::yield_now().await;
         let decided: Vec<Option<bool>> =
             batch.iter().map(|entry| decide(&query, entry, Known::Entry)).collect();
         let open: Vec<MessageId> = batch
@@ -104,7 +106,7 @@ pub(crate) async fn run(
 async fn matches_record(
     store: &MailStore,
     account: AccountId,
-    query: &Query,
+    query: &Arc<Query>,
     entry: &Entry,
     record: &Arc<MessageRecord>,
     bodies_left: &mut usize,
@@ -125,7 +127,7 @@ async fn matches_record(
         other => other?,
     };
     let work = {
-        let (query, entry, record) = (query.clone(), entry.clone(), Arc::clone(record));
+        let (query, entry, record) = (Arc::clone(query), entry.clone(), Arc::clone(record));
         move || {
             let text = Text::of(&octets, &record.structure);
             let known = Known::Record { record: &record, headers: &text.headers, complete: Some(&text) };
@@ -220,7 +222,8 @@ fn lower(text: &str) -> String {
     text.to_lowercase()
 }
 
-/// The query with all its texts folded, so that each message is compared with folded texts only.
+/// The query with all its texts folded and its ranges in order, so that each message is compared with folded texts only, and looked up in
+/// ranges without going through them.
 fn fold(query: &Query) -> Query {
     match query {
         Query::And(all) => Query::And(all.iter().map(fold).collect()),
@@ -229,8 +232,29 @@ fn fold(query: &Query) -> Query {
         Query::Header(name, text) => Query::Header(name.to_ascii_lowercase(), lower(text)),
         Query::Body(text) => Query::Body(lower(text)),
         Query::Text(text) => Query::Text(lower(text)),
+        Query::Uids(ranges) => Query::Uids(in_order(ranges)),
         other => other.clone(),
     }
+}
+
+/// The same numbers in ascending ranges that do not overlap.
+fn in_order(ranges: &[RangeInclusive<u32>]) -> Vec<RangeInclusive<u32>> {
+    let mut sorted: Vec<_> = ranges.iter().filter(|range| !range.is_empty()).cloned().collect();
+    sorted.sort_unstable_by_key(|range| *range.start());
+    sorted.dedup_by(|next, last| {
+        let overlaps = next.start() <= last.end();
+        if overlaps {
+            *last = *last.start()..=*last.end().max(next.end());
+        }
+        overlaps
+    });
+    sorted
+}
+
+/// Whether a number is in one of these ranges, which are in order.
+fn is_in(ranges: &[RangeInclusive<u32>], number: u32) -> bool {
+    let at = ranges.partition_point(|range| *range.end() < number);
+    ranges.get(at).is_some_and(|range| *range.start() <= number)
 }
 
 /// Whether the message matches; `None` if that takes more than is at hand.
@@ -240,7 +264,7 @@ fn decide(query: &Query, entry: &Entry, known: Known<'_>) -> Option<bool> {
         Query::And(all) => combine(all, false, |query| decide(query, entry, known)),
         Query::Or(any) => combine(any, true, |query| decide(query, entry, known)),
         Query::Not(inner) => decide(inner, entry, known).map(|matches| !matches),
-        Query::Uids(ranges) => Some(ranges.iter().any(|range| range.contains(&entry.uid.get()))),
+        Query::Uids(ranges) => Some(is_in(ranges, entry.uid.get())),
         Query::Flags(flags) => Some(entry.flags.contains(*flags)),
         Query::Keyword(keyword) => Some(entry.keywords.contains(keyword)),
         Query::Larger(size) => Some(entry.size > *size),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ekitei_mailstore::search::Query;
 use ekitei_mailstore::{
-    AccountId, Error, ExpungeScope, FlagChange, FlagOperation, Flags, Folder, Keywords, MailboxId,
-    MailboxName, NewMessage, SpecialUse, Status, Uid,
+    AccountId, Entry, Error, ExpungeScope, FlagChange, FlagOperation, Flags, Folder, Keywords, MailboxId,
+    MailboxName, NewMessage, Snapshot, SpecialUse, Status, Uid,
 };
 use support::{Fixture, message};
 
@@ -435,6 +435,8 @@ async fn search_looks_at_the_index_the_headers_and_the_body() {
         (Query::And(vec![]), vec![1, 2]),
         (Query::Or(vec![]), vec![]),
         (Query::Uids(vec![2..=9]), vec![2]),
+        (Query::Uids(vec![9..=9, 2..=7, 1..=1, 3..=4, 2..=2]), vec![1, 2]),
+        (Query::Uids(vec![]), vec![]),
         (Query::Received(0..1_000_000), vec![]),
         (Query::Received(1_000_000..1_000_001), vec![1, 2]),
         (Query::Message(snapshot.entries[1].message), vec![2]),
@@ -460,6 +462,21 @@ async fn a_search_reads_messages_within_messages_without_end() {
     let snapshot = &fixture.snapshot(ALICE, INBOX).await;
     let found = fixture.store.search(ALICE, snapshot, &Query::Body("content-type".into())).await.unwrap();
     assert!(found.is_empty(), "what is nested too deeply is octets");
+}
+
+#[tokio::test]
+async fn a_search_of_many_ranges_takes_little_time_and_leaves_room_for_others() {
+    let fixture = Fixture::new();
+    fixture.append(ALICE, INBOX, 1).await;
+    let one = fixture.snapshot(ALICE, INBOX).await.entries[0].clone();
+    let entries: Vec<_> = (1..=100_000).map(|n| Entry { uid: uid(n), ..one.clone() }).collect();
+    let snapshot = Snapshot { entries, ..Snapshot::clone(&*fixture.snapshot(ALICE, INBOX).await) };
+    let odd = Query::Uids((1..=100_000).step_by(2).map(|n| n..=n).collect());
+    let begun = std::time::Instant::now();
+    assert_eq!(fixture.store.search(ALICE, &snapshot, &odd).await.unwrap().len(), 50_000);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let search = fixture.store.search(ALICE, &snapshot, &odd);
+    assert!(tokio::time::timeout(Duration::ZERO, search).await.is_err(), "a search can be interrupted");
 }
 
 #[tokio::test]
