@@ -1,7 +1,6 @@
 //! SEARCH and UID SEARCH (RFC 9051 §6.4.4), with RETURN (RFC 4731) and SAVE (RFC 5182).
 
 use ekitei_mailstore::Error;
-use ekitei_mailstore::search::Query;
 
 use crate::numbering::{Expunges, number};
 use crate::proto::Tag;
@@ -15,10 +14,6 @@ mod query;
 
 impl Session {
     pub(crate) async fn search(&mut self, tag: &Tag, search: &Search) -> Outcome {
-        if matches!(search.charset, SearchCharset::Other(_)) {
-            let known = vec!["UTF-8".into(), "US-ASCII".into()];
-            return Err(Reply::no(Code::BadCharset(known), "Use UTF-8").into());
-        }
         let returns = self.returns(search);
         let saves = returns.is_some_and(|returns| returns.save);
         match self.find(search).await {
@@ -51,11 +46,16 @@ impl Session {
 
     /// The indices of the messages that match, ascending. New messages are told first, so that the client knows every number.
     async fn find(&mut self, search: &Search) -> Result<Vec<usize>, Stop> {
+        if matches!(search.charset, SearchCharset::Other(_)) {
+            let known = vec!["UTF-8".into(), "US-ASCII".into()];
+            return Err(Reply::no(Code::BadCharset(known), "Use UTF-8").into());
+        }
         // Numbers in the command are those that the client knew when it sent it (RFC 9051 §5.5): they do not change here.
         self.sync(Expunges::Withhold, search.uid).await?;
         let now = self.shared.clock.now().as_secs();
         let selected = self.selected()?;
-        let query: Query = query::query(&search.key, selected, i64::try_from(now).unwrap_or(i64::MAX))?;
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let query = query::query(&search.key, selected, now, self.config.imap.max_set_ranges as usize)?;
         let numbering = &selected.numbering;
         let searching = self.shared.mailstore.search(self.account()?, numbering.told(), &query);
         let limit = self.config.imap.search.timeout.get();

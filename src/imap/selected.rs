@@ -1,5 +1,7 @@
 //! The selected mailbox of a session, and how the client hears of its changes.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Place;
 use std::io;
 use std::sync::Arc;
 
@@ -24,14 +26,39 @@ pub(crate) struct Selected {
     /// `$`: the UIDs that SEARCH saved (RFC 5182). Those that are expunged are no longer found by it.
     pub(crate) saved: NumberSet,
     /// The keywords that FLAGS has told.
-    keywords: Keywords,
+    keywords: ToldKeywords,
+}
+
+/// The most keywords that FLAGS tells: a mailbox may have any number of them.
+const MAX_KEYWORDS: usize = 1000;
+
+/// Keywords by their lower-case names.
+#[derive(Default)]
+struct ToldKeywords(BTreeMap<String, Keyword>);
+
+impl ToldKeywords {
+    /// Adds keywords; whether any is new.
+    fn learn(&mut self, keywords: &Keywords) -> bool {
+        let before = self.0.len();
+        for name in keywords.iter() {
+            if self.0.len() >= MAX_KEYWORDS {
+                break;
+            }
+            if let (Place::Vacant(place), Some(keyword)) =
+                (self.0.entry(name.to_ascii_lowercase()), Keyword::new(name))
+            {
+                place.insert(keyword);
+            }
+        }
+        self.0.len() > before
+    }
 }
 
 impl Selected {
     pub(crate) fn new(mailbox: Mailbox, read_only: bool, view: View, snapshot: Arc<Snapshot>) -> Self {
-        let mut keywords = Keywords::default();
-        for entry in snapshot.entries.iter().filter(|entry| !entry.keywords.is_empty()) {
-            keywords = keywords.union(&entry.keywords);
+        let mut keywords = ToldKeywords::default();
+        for entry in &snapshot.entries {
+            keywords.learn(&entry.keywords);
         }
         Self {
             mailbox,
@@ -45,7 +72,9 @@ impl Selected {
 
     /// The flags that messages of this mailbox have or may have, for FLAGS and PERMANENTFLAGS.
     pub(crate) fn flags(&self) -> Vec<Flag> {
-        wire_flags(Flags::ALL, &self.keywords)
+        let mut flags = wire_flags(Flags::ALL, &Keywords::default());
+        flags.extend(self.keywords.0.values().cloned().map(Flag::Keyword));
+        flags
     }
 
     /// The messages that a set of a command names.
@@ -135,6 +164,15 @@ impl Session {
         Ok(())
     }
 
+    /// Takes note of new messages before a UID command that may mean them: from APPENDUID, or from another connection, a client knows
+    /// UIDs that it was not told of here, and `OK` would say that something was done to them.
+    pub(crate) async fn learn_uids(&mut self, uid: bool, set: &SequenceSet) -> Result<(), Stop> {
+        if uid && self.selected()?.numbering.is_beyond(set) {
+            self.sync(Expunges::Withhold, uid).await?;
+        }
+        Ok(())
+    }
+
     /// Tells the client what changed since it was last told, as far as that was read. See [`Numbering::report`] for `known`.
     pub(crate) async fn tell(
         &mut self,
@@ -172,11 +210,9 @@ impl Session {
     /// Tells of keywords that the mailbox did not have before, so that a client knows every flag before it sees it (RFC 9051 §7.3.5).
     pub(crate) fn tell_keywords(&mut self, index: usize) {
         let Some(selected) = &mut self.selected else { return };
-        let keywords = &selected.numbering.entry(index).keywords;
-        if keywords.iter().all(|keyword| selected.keywords.contains(keyword)) {
+        if !selected.keywords.learn(&selected.numbering.entry(index).keywords) {
             return;
         }
-        selected.keywords = selected.keywords.union(keywords);
         let flags = selected.flags();
         self.wire.responses(self.encoding).flags(&flags);
     }

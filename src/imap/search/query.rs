@@ -1,12 +1,11 @@
 //! From the search keys of IMAP to the queries of the store.
 
-use std::ops::RangeInclusive;
-
 use ekitei_mailstore::search::Query;
 use ekitei_mailstore::{Flags, Keywords};
 
 use crate::proto::date::Date;
 use crate::proto::flag::Flag;
+use crate::proto::response::Code;
 use crate::proto::search::SearchKey;
 use crate::proto::sequence::SequenceSet;
 use crate::reply::{Reply, Stop};
@@ -15,15 +14,57 @@ use crate::selected::{Selected, stored_flags};
 const DAY: i64 = 86_400;
 
 /// The query for a key, over the messages of `selected`, at `now` seconds since the epoch.
-pub(super) fn query(key: &SearchKey, selected: &Selected, now: i64) -> Result<Query, Stop> {
+///
+/// # Errors
+/// `LIMIT` if all its sets together have more ranges than the mailbox has messages and `max_ranges` more: what is written in the command is
+/// within `max_ranges`, but `$` may stand for very many, again and again.
+pub(super) fn query(
+    key: &SearchKey,
+    selected: &Selected,
+    now: i64,
+    max_ranges: usize,
+) -> Result<Query, Stop> {
+    let room = selected.numbering.len().saturating_add(max_ranges);
+    Queries { selected, now, room }.query(key)
+}
+
+/// The queries of one search.
+struct Queries<'a> {
+    selected: &'a Selected,
+    now: i64,
+    /// How many more ranges there may be.
+    room: usize,
+}
+
+impl Queries<'_> {
+    fn query(&mut self, key: &SearchKey) -> Result<Query, Stop> {
+        match key {
+            SearchKey::And(keys) => {
+                keys.iter().map(|key| self.query(key)).collect::<Result<_, _>>().map(Query::And)
+            }
+            SearchKey::Or(a, b) => Ok(Query::Or(vec![self.query(a)?, self.query(b)?])),
+            SearchKey::Not(key) => Ok(not(self.query(key)?)),
+            SearchKey::Uid(set) => self.uids(true, set),
+            SearchKey::Sequence(set) => self.uids(false, set),
+            other => simple(other, self.now),
+        }
+    }
+
+    fn uids(&mut self, uid: bool, set: &SequenceSet) -> Result<Query, Stop> {
+        let chosen = self.selected.choose(uid, set)?;
+        let room = self.room.checked_sub(chosen.runs().count());
+        self.room = room.ok_or_else(|| Reply::no(Code::Limit, "These are too many sets of messages"))?;
+        // Between the first and the last message of a run of numbers there are no other messages, and so no other UIDs.
+        let ranges = chosen.runs().map(|run| self.selected.numbering.uids_of(run));
+        Ok(Query::Uids(ranges.collect()))
+    }
+}
+
+/// The keys that need neither others nor the mailbox.
+fn simple(key: &SearchKey, now: i64) -> Result<Query, Stop> {
     let header = |name: &str, value: &[u8]| Ok(Query::Header(name.into(), text(value)));
     match key {
         SearchKey::All => Ok(Query::All),
-        SearchKey::And(keys) => {
-            keys.iter().map(|key| query(key, selected, now)).collect::<Result<_, _>>().map(Query::And)
-        }
-        SearchKey::Or(a, b) => Ok(Query::Or(vec![query(a, selected, now)?, query(b, selected, now)?])),
-        SearchKey::Not(key) => Ok(not(query(key, selected, now)?)),
         SearchKey::HasFlag(flag) => Ok(has_flag(flag)),
         SearchKey::LacksFlag(flag) => Ok(not(has_flag(flag))),
         SearchKey::Keyword(keyword) => Ok(Query::Keyword(keyword.as_str().into())),
@@ -38,8 +79,6 @@ pub(super) fn query(key: &SearchKey, selected: &Selected, now: i64) -> Result<Qu
         SearchKey::Header { name, value } => header(&String::from_utf8_lossy(name.as_bytes()), value),
         SearchKey::Body(value) => Ok(unless_empty(value, Query::Body)),
         SearchKey::Text(value) => Ok(unless_empty(value, Query::Text)),
-        SearchKey::Uid(set) => Ok(Query::Uids(uids(true, set, selected)?)),
-        SearchKey::Sequence(set) => Ok(Query::Uids(uids(false, set, selected)?)),
         SearchKey::Larger(size) => Ok(Query::Larger(*size)),
         SearchKey::Smaller(size) => Ok(Query::Smaller(*size)),
         other => dates(other, now),
@@ -94,10 +133,4 @@ fn has_flag(flag: &Flag) -> Query {
         None if flags == Flags::NONE => nothing(),
         None => Query::Flags(flags),
     }
-}
-
-fn uids(uid: bool, set: &SequenceSet, selected: &Selected) -> Result<Vec<RangeInclusive<u32>>, Stop> {
-    let chosen = selected.choose(uid, set)?;
-    // Between the first and the last message of a run of numbers there are no other messages, and so no other UIDs.
-    Ok(chosen.runs().map(|run| selected.numbering.uids_of(run)).collect())
 }

@@ -45,6 +45,21 @@ async fn a_new_keyword_is_announced_before_it_is_used() {
 }
 
 #[tokio::test]
+async fn very_many_keywords_are_not_all_told() {
+    let world = world(30).await;
+    let mut client = world.select("alice").await;
+    for n in 1..=30 {
+        let keywords: Vec<String> = (0..50).map(|k| format!("k{n}-{k}")).collect();
+        client.ok(&format!("STORE {n} +FLAGS.SILENT ({})", keywords.join(" "))).await;
+    }
+    let told = client.ok("SELECT INBOX").await;
+    let flags = told.iter().find(|line| line.starts_with("FLAGS ")).unwrap();
+    assert_eq!(flags.split(' ').count(), 1 + 5 + 1000);
+    let last = client.ok("FETCH 30 FLAGS").await;
+    assert!(last.len() == 1 && last[0].contains(" k30-49"), "{last:?}");
+}
+
+#[tokio::test]
 async fn copy_tells_the_uids_and_asks_for_the_mailbox() {
     let world = world(4).await;
     let mut client = world.select("alice").await;

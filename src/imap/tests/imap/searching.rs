@@ -111,8 +111,27 @@ async fn the_saved_result_follows_the_messages() {
     client.dialogue("FETCH $ UID", &["1 FETCH (UID 2)"], "OK ").await;
     client.fails("SEARCH RETURN (SAVE) 9", "BAD ").await;
     client.dialogue("FETCH $ UID", &["1 FETCH (UID 2)"], "OK ").await;
+    client.fails("SEARCH RETURN (SAVE) CHARSET KOI8-R SUBJECT x", "NO [BADCHARSET ").await;
+    client.dialogue("FETCH $ UID", &[], "OK ").await;
+    client.ok("SEARCH RETURN (SAVE) ALL").await;
     client.ok("SELECT INBOX").await;
     client.dialogue("FETCH $ UID", &[], "OK ").await;
+}
+
+/// A saved result may have very many ranges, and be named very often.
+#[tokio::test]
+async fn saved_results_in_one_search_have_a_limit() {
+    let world = World::with(|config| config.imap.max_set_ranges = 3).await;
+    let message = crate::support::message("x");
+    world.put("alice", "INBOX", &[message.as_str(); 8]).await;
+    let mut client = world.select("alice").await;
+    for n in [1, 3, 5, 7] {
+        client.ok(&format!("STORE {n} +FLAGS.SILENT (\\Seen)")).await;
+    }
+    client.ok("SEARCH RETURN (SAVE) SEEN").await;
+    client.dialogue("SEARCH $ NOT 3,4,5", &["SEARCH 1 7"], "OK ").await;
+    client.dialogue("SEARCH NOT $ UID $", &["SEARCH"], "OK ").await;
+    client.fails("SEARCH OR $ OR $ $", "NO [LIMIT] ").await;
 }
 
 #[tokio::test]
