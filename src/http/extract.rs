@@ -1,5 +1,7 @@
 //! What requests bring: bodies, queries, paths and preconditions, each refused in the words of this API.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::{CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, IF_MATCH};
@@ -8,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use ekitei_api::ProblemCode;
 use ekitei_config::ByteSize;
 use ekitei_directory::Revision;
+use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -41,8 +44,20 @@ pub(crate) async fn read_body(request: Request, limit: ByteSize) -> Result<Bytes
     match axum::body::to_bytes(request.into_body(), most).await {
         Ok(body) => Ok(body),
         Err(_) if announced.is_none() => Err(too_large()),
-        Err(_) => Err(Refused::invalid("the body ended too early")),
+        Err(_) => Err(Refused::invalid("the body ended too early, or nothing came for too long")),
     }
+}
+
+/// The body of `request`, which fails when nothing of it comes for `patience`: what waits for it would otherwise wait for ever for a
+/// client whose network is gone.
+pub(crate) fn patiently(request: Request, patience: Duration) -> Request {
+    request.map(|body| {
+        let pieces = stream::try_unfold(body.into_data_stream(), move |mut pieces| async move {
+            let piece = tokio::time::timeout(patience, pieces.next()).await?;
+            Ok::<_, axum::BoxError>(piece.transpose()?.map(|piece| (piece, pieces)))
+        });
+        Body::from_stream(pieces)
+    })
 }
 
 /// A query.

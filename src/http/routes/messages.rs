@@ -16,7 +16,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::accounts;
-use crate::extract::{Path, Query, message_body, read_body};
+use crate::extract::{Path, Query, message_body, patiently, read_body};
 use crate::problem::{Refused, Result};
 use crate::state::AppState;
 
@@ -135,7 +135,9 @@ pub(crate) async fn import(
     let (flags, keywords) = parse_flags(&query.flags)?;
     let busy = |_| Refused::new(ProblemCode::Unavailable, "the service is stopping");
     let _turn = state.imports.acquire().await.map_err(busy)?;
-    let body = read_body(request, state.parts.live.load().admin.max_import_size).await?;
+    let config = state.parts.live.load();
+    let request = patiently(request, config.admin.request_timeout.get());
+    let body = read_body(request, config.admin.max_import_size).await?;
     if body.is_empty() {
         return Err(Refused::invalid("the message is empty"));
     }

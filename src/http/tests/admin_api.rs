@@ -33,10 +33,15 @@ struct Service {
 
 impl Service {
     async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut config = Config::default();
         config.admin.token = Some(Secret::new(TOKEN));
         config.admin.max_import_size = ekitei_config::ByteSize::kib(64);
+        change(&mut config);
         let (registry, shutdown, tls, live) =
             (Registry::new(), Shutdown::new(), Tls::none(), Live::new(config));
         let (database, clock, bodies) =
@@ -317,6 +322,30 @@ async fn imports_that_cannot_be_are_refused() {
 }
 
 #[tokio::test]
+async fn clients_that_are_gone_do_not_keep_others_from_importing() {
+    let service = Service::with(|config| {
+        config.admin.request_timeout = ekitei_config::Duration::millis(200);
+    })
+    .await;
+    let client = service.client();
+    with_alice(&client).await;
+    let mut gone = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(service.address).await.unwrap();
+        let head = "POST /api/v1/accounts/alice@example.test/messages HTTP/1.1";
+        let request =
+            format!("{head}\r\nHost: test\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 9\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        gone.push(stream);
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let query = ImportQuery::default();
+    let import = client.import_message("alice@example.test", &query, b"Subject: x\r\n\r\n".to_vec());
+    let imported = tokio::time::timeout(std::time::Duration::from_secs(10), import).await;
+    imported.expect("imports have stopped").unwrap();
+}
+
+#[tokio::test]
 async fn a_removed_account_leaves_no_mail_to_its_successor() {
     let service = Service::start().await;
     let client = service.client();
@@ -340,6 +369,10 @@ async fn probes_and_metrics_need_no_token_and_readiness_ends_with_the_shutdown()
         metrics.contains("ekitei_http_requests_total{route=\"GET /healthz/ready\",status=\"200\"} 1"),
         "{metrics}"
     );
+
+    assert!(service.raw("BREW /healthz/live HTTP/1.1", "").await.starts_with("HTTP/1.1 405 "));
+    let metrics = service.raw("GET /metrics HTTP/1.1", "").await;
+    assert!(metrics.contains("route=\"OTHER /healthz/live\""), "clients make no labels: {metrics}");
 
     // New connections are refused from now on; one that is open is told, or ends.
     let mut stream = TcpStream::connect(service.address).await.unwrap();
