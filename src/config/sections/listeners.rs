@@ -134,7 +134,8 @@ section! {
 section! {
     /// Limits that count over all listeners.
     pub struct Limits {
-        /// The most connections at once over all listeners.
+        /// The most connections at once over all listeners. Those to listeners with `protocol: http` count too, but are not
+        /// refused for it, so that probes and the administrator get through.
         max_connections: u32 = 20_000,
         /// How long a client may take for a TLS handshake.
         tls_handshake_timeout: Duration = Duration::seconds(30),

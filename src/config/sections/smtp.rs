@@ -27,7 +27,7 @@ section! {
         /// Commands that bring no mail forward (NOOP, RSET, EHLO, VRFY, HELP) between two messages before the
         /// connection ends with `421 4.7.0`.
         max_commands_without_mail: u32 = 100,
-        /// Bad commands and failed logins before the connection ends with `421 4.7.0`.
+        /// Bad commands, attempts to relay and failed logins before the connection ends with `421 4.7.0`.
         #[schemars(range(min = 1))]
         max_errors: u32 = 20,
         /// Unknown recipients before the connection ends with `421 4.7.0`.
@@ -69,8 +69,8 @@ section! {
         data_block: Duration = Duration::minutes(3),
         /// For the end of a message, from its first byte to its last.
         data_end: Duration = Duration::minutes(30),
-        /// For the server's own storing of a message, before it answers `451 4.3.0`. Clients wait 10 minutes
-        /// (§4.5.3.2.6), so this is less.
+        /// For the server's own storing of a message. Whether it is stored is not known after that, so the connection is
+        /// closed without a reply. Clients wait 10 minutes (§4.5.3.2.6), so this is less.
         store: Duration = Duration::minutes(2),
     }
 }
