@@ -35,6 +35,7 @@ impl Session {
     }
 
     pub(crate) async fn copy(&mut self, transfer: &Transfer) -> Outcome {
+        self.learn_uids(transfer.uid, &transfer.set).await?;
         let uids = uids(self.selected()?, transfer)?;
         let target = self.target(&transfer.mailbox).await?;
         if uids.is_empty() {
@@ -49,7 +50,9 @@ impl Session {
 
     /// MOVE. COPYUID comes before the EXPUNGE responses (RFC 6851 §4.3), which come with the updates after the command.
     pub(crate) async fn move_messages(&mut self, transfer: &Transfer) -> Outcome {
-        let uids = uids(self.selected_to_change()?, transfer)?;
+        self.selected_to_change()?;
+        self.learn_uids(transfer.uid, &transfer.set).await?;
+        let uids = uids(self.selected()?, transfer)?;
         let target = self.target(&transfer.mailbox).await?;
         if uids.is_empty() {
             return Ok(Reply::ok("There is nothing to move"));

@@ -27,7 +27,11 @@ impl Session {
 
     /// EXPUNGE, and UID EXPUNGE of a set. The responses come with the updates after the command.
     pub(crate) async fn expunge(&mut self, set: Option<&SequenceSet>) -> Outcome {
-        let selected = self.selected_to_change()?;
+        self.selected_to_change()?;
+        if let Some(set) = set {
+            self.learn_uids(true, set).await?;
+        }
+        let selected = self.selected()?;
         let scope = match set {
             None => ExpungeScope::Deleted,
             Some(set) => {

@@ -120,7 +120,7 @@ impl Session {
             self.fetch_batch(&plan, batch, &mut troubles).await?;
         }
         self.shared.metrics.fetched.inc_by(indices.len() as u64);
-        self.fetched(&troubles).await
+        self.fetched(&troubles, uid).await
     }
 
     /// Sets `\Seen` on all chosen messages at once; returns those that did not have it. When that fails, the messages can still be read.
@@ -147,7 +147,7 @@ impl Session {
     }
 
     /// How the command ends. A body that could not be read may have gone with its message meanwhile: then nothing has failed.
-    async fn fetched(&mut self, troubles: &Troubles) -> Outcome {
+    async fn fetched(&mut self, troubles: &Troubles, uid: bool) -> Outcome {
         if !troubles.unreadable.is_empty() {
             self.refresh_selected().await?;
         }
@@ -162,10 +162,13 @@ impl Session {
             Err(Reply::no(Code::Limit, "Some headers are too large to choose fields from").into())
         } else if troubles.unknown_encoding {
             Err(Reply::no(Code::UnknownCte, "Some parts have an unknown transfer encoding").into())
-        } else if troubles.expunged || !troubles.unreadable.is_empty() {
-            Err(Reply::no(Code::ExpungeIssued, "Some messages are expunged").into())
-        } else {
+        } else if !troubles.expunged && troubles.unreadable.is_empty() {
             Ok(Reply::ok("Fetched"))
+        } else if uid {
+            // A UID that is not there is no error (RFC 9051 §6.4.9).
+            Ok(Reply::ok("Fetched; some messages are expunged").with_code(Code::ExpungeIssued))
+        } else {
+            Err(Reply::no(Code::ExpungeIssued, "Some messages are expunged").into())
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ekitei_mailstore::{Entry, Snapshot};
 
-use crate::proto::sequence::{NumberSet, SequenceSet};
+use crate::proto::sequence::{NumberSet, SequenceBound, SequenceSet};
 
 /// Whether EXPUNGE responses may be sent now (RFC 9051 §7.5.1): not during FETCH, STORE and SEARCH, and not without a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +158,18 @@ impl Numbering {
         }
         let ranges = numbers.ranges().map(|range| *range.start() as usize - 1..*range.end() as usize);
         Ok(Selection { ranges: ranges.collect() })
+    }
+
+    /// Whether a set of UIDs names one above all that the client knows here.
+    pub(crate) fn is_beyond(&self, set: &SequenceSet) -> bool {
+        let last = self.told.entries.last().map_or(0, |entry| entry.uid.get());
+        let beyond = |bound| matches!(bound, SequenceBound::Number(uid) if uid.get() > last);
+        match set {
+            SequenceSet::Saved => false,
+            SequenceSet::Ranges(ranges) => {
+                ranges.iter().any(|range| beyond(range.start) || beyond(range.end))
+            }
+        }
     }
 
     /// The first and the last UID of a run of indices that is not empty.

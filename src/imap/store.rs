@@ -35,7 +35,9 @@ impl Session {
         if store.unchanged_since.is_some() {
             return Err(Reply::bad("UNCHANGEDSINCE is not offered").into());
         }
-        let selected = self.selected_to_change()?;
+        self.selected_to_change()?;
+        self.learn_uids(store.uid, &store.set).await?;
+        let selected = self.selected()?;
         let chosen = selected.choose(store.uid, &store.set)?;
         let uids = selected.uids(&chosen);
         let change = change(store);
@@ -60,6 +62,10 @@ impl Session {
                 self.tell_flags(index, store.uid || self.rev2);
                 self.wire.drain().await?;
             }
+        }
+        if gone && store.uid {
+            // A UID that is not there is no error (RFC 9051 §6.4.9).
+            return Ok(Reply::ok("Stored; some of the messages are expunged").with_code(Code::ExpungeIssued));
         }
         if gone {
             return Err(Reply::no(Code::ExpungeIssued, "Some of the messages are expunged").into());

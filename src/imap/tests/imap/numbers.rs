@@ -144,3 +144,43 @@ async fn the_own_expunge_is_told_even_before_pipelined_numbers() {
     assert_eq!(one.finish("a").await.untagged, ["1 EXPUNGE"]);
     assert_eq!(one.finish("b").await.untagged, ["1 FETCH (UID 2)"]);
 }
+
+/// A UID that is not there is no error (RFC 9051 §6.4.9).
+#[tokio::test]
+async fn uid_commands_pass_over_messages_that_are_gone() {
+    let (_world, mut one, mut other) = two(3).await;
+    expunge(&mut other, "2").await;
+    one.dialogue(
+        "UID STORE 2:3 +FLAGS (\\Flagged)",
+        &["3 FETCH (UID 3 FLAGS (\\Flagged))", "2 EXPUNGE"],
+        "OK [EXPUNGEISSUED] ",
+    )
+    .await;
+    expunge(&mut other, "1").await;
+    one.send("a UID FETCH 1 BODY.PEEK[]\r\nb FETCH 2 UID\r\n").await;
+    let gone = one.finish("a").await;
+    assert!(
+        gone.untagged == ["1 FETCH (UID 1)"] && gone.tagged.starts_with("OK [EXPUNGEISSUED] "),
+        "{gone:?}"
+    );
+    assert_eq!(one.finish("b").await.untagged, ["2 FETCH (UID 3)"]);
+}
+
+/// A client may know UIDs from APPENDUID, or from its other connection.
+#[tokio::test]
+async fn uid_commands_reach_messages_that_are_not_told_yet() {
+    let (world, mut one, _other) = two(1).await;
+    world.put("alice", "INBOX", &[&message("2")]).await;
+    let flags = ["2 EXISTS", "2 FETCH (UID 2 FLAGS (\\Deleted))"];
+    one.dialogue("UID STORE 2 +FLAGS (\\Deleted)", &flags, "OK ").await;
+    world.put("alice", "INBOX", &[&message("3")]).await;
+    let copied = one.command("UID COPY 3 Archive").await;
+    assert!(copied.untagged == ["3 EXISTS"] && copied.tagged.contains(" 3 1] "), "{copied:?}");
+    world.put("alice", "INBOX", &[&message("4")]).await;
+    let moved = one.ok("UID MOVE 1:4 Archive").await;
+    assert!(moved[1].contains(" 1:4 2:5] "), "{moved:?}");
+    assert_eq!(moved[2..], ["4 EXPUNGE", "3 EXPUNGE", "2 EXPUNGE", "1 EXPUNGE"]);
+    let mut deleted = world.login("alice").await;
+    deleted.ok(&format!("APPEND INBOX (\\Deleted) {{{}+}}\r\n{}", message("5").len(), message("5"))).await;
+    one.dialogue("UID EXPUNGE 5", &["1 EXISTS", "1 EXPUNGE"], "OK ").await;
+}
