@@ -201,24 +201,30 @@ async fn listed(mailboxes: &Mailboxes, list: &List) -> Result<Vec<Listed>, Stop>
     let chosen = mailboxes.chosen(list);
     let tell_subscribed = list.selection.subscribed || list.returns.subscribed;
     let mut matching: BTreeSet<StoredName> = BTreeSet::new();
-    // Names above chosen ones that do not match themselves (RFC 5258 §3.5).
+    // With RECURSIVEMATCH, names above chosen ones that do not match themselves are listed (RFC 5258 §3.5).
     let mut with_hidden_children: BTreeSet<StoredName> = BTreeSet::new();
+    // CHILDINFO is told of a listed name whether the chosen ones below match or not.
+    let mut with_children: BTreeSet<StoredName> = BTreeSet::new();
     for name in chosen {
-        if patterns.matches(name).await {
+        let matches = patterns.matches(name).await;
+        if matches {
             matching.insert(name.clone());
-        } else if list.selection.recursive_match {
-            for above in ancestors(name) {
-                if patterns.matches(&above).await {
-                    with_hidden_children.insert(above);
-                }
+        }
+        if !list.selection.recursive_match {
+            continue;
+        }
+        for above in ancestors(name) {
+            if !matches && patterns.matches(&above).await {
+                with_hidden_children.insert(above.clone());
             }
+            with_children.insert(above);
         }
     }
     let names: BTreeSet<&StoredName> = matching.iter().chain(&with_hidden_children).collect();
     let entry = |name: &StoredName| Listed {
         name: name.clone(),
         attributes: mailboxes.attributes(name, tell_subscribed),
-        child_subscribed: list.selection.subscribed && with_hidden_children.contains(name),
+        child_subscribed: list.selection.subscribed && with_children.contains(name),
     };
     Ok(names.into_iter().map(entry).collect())
 }

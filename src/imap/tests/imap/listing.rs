@@ -130,6 +130,25 @@ async fn recursivematch_tells_of_subscriptions_below() {
         )
         .await;
     client.fails("LIST (RECURSIVEMATCH) \"\" *", "BAD ").await;
+    // CHILDINFO does not depend on what the pattern says of the children; that a parent is listed at all does.
+    client.ok("SUBSCRIBE Work/2026").await;
+    client
+        .dialogue(
+            "LIST (SUBSCRIBED RECURSIVEMATCH) \"\" W*",
+            &[
+                "LIST (\\HasChildren \\Subscribed) \"/\" Work/2026 (\"CHILDINFO\" (\"SUBSCRIBED\"))",
+                "LIST (\\HasNoChildren \\Subscribed) \"/\" Work/2026/May",
+            ],
+            "OK ",
+        )
+        .await;
+    client
+        .dialogue(
+            "LIST (SUBSCRIBED) \"\" Work/2026",
+            &["LIST (\\HasChildren \\Subscribed) \"/\" Work/2026"],
+            "OK ",
+        )
+        .await;
 }
 
 #[tokio::test]
