@@ -1,5 +1,7 @@
 //! Where the octets are that a section of BODY\[...] names (RFC 9051 §6.4.5.1).
 
+use std::cmp::Ordering;
+
 use bytes::Bytes;
 use ekitei_mailstore::envelope::LISTED;
 use ekitei_mailstore::structure::{Content, Part, Span};
@@ -78,7 +80,16 @@ fn are_listed(names: &[HeaderName]) -> bool {
 
 /// The chosen fields of a header, and the empty line.
 pub(super) fn fields(header: &[u8], names: &[HeaderName], others: bool) -> Bytes {
-    choose_fields(header, |field| names.iter().any(|name| name.is(field)) != others).into()
+    // In order, since both the names and the fields may be thousands.
+    let mut wanted: Vec<&[u8]> = names.iter().map(HeaderName::as_bytes).collect();
+    wanted.sort_unstable_by(|a, b| compare(a, b));
+    let is_wanted = |field: &[u8]| wanted.binary_search_by(|name| compare(name, field)).is_ok();
+    choose_fields(header, |field| is_wanted(field) != others).into()
+}
+
+/// The order of names of fields, which have no case.
+fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase))
 }
 
 /// The range of octets that `<offset.length>` asks for, out of `length`.
@@ -106,6 +117,17 @@ pub(super) fn cut(source: Source, partial: Option<Partial>) -> Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_are_chosen_by_names_in_any_case_and_order() {
+        let names: Vec<HeaderName> = ["to", "Subject", "X-b", "TO", "x-A", "x-"]
+            .into_iter()
+            .filter_map(|name| HeaderName::new(name.into()))
+            .collect();
+        let header = b"X-A: 1\r\nX-C: 2\r\nSUBJECT: 3\r\nt: 4\r\nTo: 5\r\nx-B: 6\r\nx-bb: 7\r\n\r\n";
+        assert_eq!(fields(header, &names, false), "X-A: 1\r\nSUBJECT: 3\r\nTo: 5\r\nx-B: 6\r\n\r\n");
+        assert_eq!(fields(header, &names, true), "X-C: 2\r\nt: 4\r\nx-bb: 7\r\n\r\n");
+    }
 
     #[test]
     fn a_partial_is_cut_to_what_is_there() {
