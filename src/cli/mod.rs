@@ -13,6 +13,7 @@ mod verbs;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use ekitei_config::Config;
@@ -23,6 +24,9 @@ use exit::{EXIT_CODES, Failure, Outcome};
 use output::Format;
 use service::{Service, settings};
 use verbs::{accounts, aliases, app_passwords, config, doctor, domains, groups, mailboxes};
+
+/// How long the end of the process waits for blocking threads.
+const BLOCKED: Duration = Duration::from_secs(2);
 
 /// A mail service, and the commands that administer it.
 #[derive(Parser)]
@@ -101,7 +105,10 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::other(format!("the runtime cannot start: {error}")).report(json),
     };
-    match runtime.block_on(run(cli)) {
+    let outcome = runtime.block_on(run(cli));
+    // What hangs on a blocking thread, such as a call to a dead disk, must not keep the process: nobody was promised anything of it.
+    runtime.shutdown_timeout(BLOCKED);
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),
     }

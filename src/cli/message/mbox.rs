@@ -104,14 +104,13 @@ fn without_status(message: &[u8]) -> (Vec<u8>, Vec<String>) {
     let mut flags = Vec::new();
     let mut rest = message;
     while !rest.is_empty() {
-        let end = rest.iter().position(|&octet| octet == b'\n').map_or(rest.len(), |at| at + 1);
-        let (line, after) = rest.split_at(end);
-        if line.trim_ascii().is_empty() {
+        if rest[..line_end(rest)].trim_ascii().is_empty() {
             break;
         }
-        match status_flags(line) {
+        let (field, after) = rest.split_at(field_end(rest));
+        match status_flags(field) {
             Some(found) => flags.extend(found),
-            None => kept.extend_from_slice(line),
+            None => kept.extend_from_slice(field),
         }
         rest = after;
     }
@@ -119,10 +118,28 @@ fn without_status(message: &[u8]) -> (Vec<u8>, Vec<String>) {
     (kept, flags)
 }
 
-/// The flags in a header line, if it is one of those fields.
-fn status_flags(line: &[u8]) -> Option<Vec<String>> {
-    let line = std::str::from_utf8(line).ok()?;
-    let (name, value) = line.split_once(':')?;
+/// Where the first line ends.
+fn line_end(text: &[u8]) -> usize {
+    text.iter().position(|&octet| octet == b'\n').map_or(text.len(), |at| at + 1)
+}
+
+/// Where the first field ends, with the lines that continue it.
+fn field_end(text: &[u8]) -> usize {
+    let mut end = line_end(text);
+    while matches!(text.get(end), Some(b' ' | b'\t')) {
+        let next = end + line_end(&text[end..]);
+        if text[end..next].trim_ascii().is_empty() {
+            break;
+        }
+        end = next;
+    }
+    end
+}
+
+/// The flags in a header field, if it is one of those.
+fn status_flags(field: &[u8]) -> Option<Vec<String>> {
+    let field = std::str::from_utf8(field).ok()?;
+    let (name, value) = field.split_once(':')?;
     if name.eq_ignore_ascii_case(KEYWORDS) {
         return Some(value.split_ascii_whitespace().map(str::to_owned).collect());
     }
@@ -230,6 +247,13 @@ mod tests {
         assert_eq!(mails[1].octets, b"Subject: Two\n\nEnd\n");
         assert_eq!(mails[1].flags, Vec::<String>::new());
         assert!(read(b"no mbox at all\n").is_empty());
+    }
+
+    #[test]
+    fn a_folded_field_of_keywords_leaves_nothing_behind() {
+        let mails = read(b"From x\nSubject: One\nX-Keywords: Work\n Later\nTo: x\n y\n\nText\n");
+        assert_eq!(mails[0].octets, b"Subject: One\nTo: x\n y\n\nText\n");
+        assert_eq!(mails[0].flags, ["Work", "Later"]);
     }
 
     fn mails() -> impl Strategy<Value = Vec<Mail>> {

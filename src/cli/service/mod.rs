@@ -51,7 +51,8 @@ impl Service {
         let registry = Registry::new();
         let clock: SharedClock = Arc::new(SystemClock);
         let database = store::open(&config.store, accept_loss).await?;
-        let objects = DirectoryStore::open(&config.blobs.path).with_context(|| {
+        let objects = store::private_directory(&config.blobs.path);
+        let objects = objects.and_then(|()| DirectoryStore::open(&config.blobs.path)).with_context(|| {
             format!("cannot open the directory of bodies {}", config.blobs.path.display())
         })?;
         let objects = Counted::new(objects, &registry);

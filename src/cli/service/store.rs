@@ -1,5 +1,8 @@
 //! Opening the metadata store that the configuration names.
 
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
 use anyhow::Context;
 use ekitei_config::Store;
 use ekitei_kv::{Database, EmbeddedOptions, Verify};
@@ -22,7 +25,7 @@ pub(super) async fn open(store: &Store, accept_loss: bool) -> anyhow::Result<Dat
                 accept_loss,
                 ..EmbeddedOptions::default()
             };
-            std::fs::create_dir_all(&path)
+            private_directory(&path)
                 .with_context(|| format!("cannot create the directory of the store {}", path.display()))?;
             Ok(tokio::task::spawn_blocking(move || Database::open_embedded(path, options)).await??)
         }
@@ -30,13 +33,21 @@ pub(super) async fn open(store: &Store, accept_loss: bool) -> anyhow::Result<Dat
     }
 }
 
+/// Makes a directory, and those above it, that only the service may read, since mail is in it. One that is there stays as it is.
+///
+/// # Errors
+/// The system's.
+pub(super) fn private_directory(path: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 #[cfg(feature = "foundationdb")]
-fn open_cluster(cluster_file: &std::path::Path) -> anyhow::Result<Database> {
+fn open_cluster(cluster_file: &Path) -> anyhow::Result<Database> {
     Ok(Database::open_foundationdb(cluster_file.to_string_lossy())?)
 }
 
 #[cfg(not(feature = "foundationdb"))]
-fn open_cluster(cluster_file: &std::path::Path) -> anyhow::Result<Database> {
+fn open_cluster(cluster_file: &Path) -> anyhow::Result<Database> {
     anyhow::bail!(
         "store.kind: foundationdb ({}): this build has no FoundationDB; build it with --features foundationdb",
         cluster_file.display()
@@ -47,4 +58,27 @@ fn open_cluster(cluster_file: &std::path::Path) -> anyhow::Result<Database> {
 pub(super) fn close() {
     #[cfg(feature = "foundationdb")]
     ekitei_kv::stop_foundationdb();
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_else_may_read_a_new_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/store");
+        let store = Store::Embedded {
+            path: path.clone(),
+            cache_size: ekitei_config::ByteSize::mib(1),
+            write_buffer: ekitei_config::ByteSize::mib(1),
+            verify: ekitei_config::Verify::Quick,
+        };
+        drop(open(&store, false).await.unwrap());
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
 }
