@@ -28,6 +28,8 @@ use source::{Source, body_source, cut, is_whole, whole};
 
 /// Records that are read at once.
 const BATCH: usize = 64;
+/// Octets in memory that they may take, unless one takes more.
+const MAX_WEIGHT: u64 = 4 << 20;
 /// Messages whose bodies are begun before their turn.
 const PREFETCHED: usize = 4;
 /// Octets of each that are read before its turn.
@@ -116,8 +118,10 @@ impl Session {
         let plan = Plan { items: fetch.items, seen, uid, records };
         let mut troubles = Troubles::default();
         let indices: Vec<usize> = chosen.iter().collect();
-        for batch in indices.chunks(BATCH) {
-            self.fetch_batch(&plan, batch, &mut troubles).await?;
+        let mut rest = &indices[..];
+        while !rest.is_empty() {
+            let batch = &rest[..rest.len().min(BATCH)];
+            rest = &rest[self.fetch_batch(&plan, batch, &mut troubles).await?..];
         }
         self.shared.metrics.fetched.inc_by(indices.len() as u64);
         self.fetched(&troubles, uid).await
@@ -172,18 +176,23 @@ impl Session {
         }
     }
 
+    /// Answers for the first of these messages, and returns for how many: at least one.
     async fn fetch_batch(
         &mut self,
         plan: &Plan,
         indices: &[usize],
         troubles: &mut Troubles,
-    ) -> Result<(), Stop> {
+    ) -> Result<usize, Stop> {
         let account = self.account()?;
         let store = self.shared.mailstore.clone();
         let told = Arc::clone(self.selected()?.numbering.told());
         let ids: Vec<MessageId> = indices.iter().map(|&index| told.entries[index].message).collect();
-        let mut records = if plan.records { store.messages(account, &ids).await? } else { Vec::new() };
-        records.resize(indices.len(), None);
+        let records = if plan.records {
+            store.messages_within(account, &ids, MAX_WEIGHT).await?
+        } else {
+            vec![None; ids.len()]
+        };
+        let answered = records.len();
         let numbering = &self.selected()?.numbering;
         let begun = indices.iter().zip(records).map(|(&index, record)| {
             let (entry, alive) = (&told.entries[index], numbering.is_alive(index));
@@ -198,7 +207,7 @@ impl Session {
             let mut answer = Answer::new(self, &store, account, plan, &told.entries[message.index], message);
             answer.write(troubles).await?;
         }
-        Ok(())
+        Ok(answered)
     }
 }
 

@@ -19,8 +19,10 @@ use crate::types::{AccountId, Flags, MessageId, ModSeq, Uid};
 use crate::view::{Entry, Snapshot};
 use crate::{Error, Result};
 
-/// Records looked at together.
+/// Messages looked at together.
 const BATCH: usize = 256;
+/// Octets in memory that their records may take at once.
+const MAX_WEIGHT: u64 = 4 << 20;
 
 /// A condition on a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,8 +85,13 @@ pub(crate) async fn run(
             .filter(|(_, decided)| decided.is_none())
             .map(|(entry, _)| entry.message)
             .collect();
-        let mut records = store.messages(account, &open).await?.into_iter();
+        let (mut unread, mut records) = (&open[..], Vec::new().into_iter());
         for (entry, decided) in batch.iter().zip(decided) {
+            if decided.is_none() && records.len() == 0 {
+                let read = store.messages_within(account, unread, MAX_WEIGHT).await?;
+                unread = &unread[read.len()..];
+                records = read.into_iter();
+            }
             let matches = match decided {
                 Some(matches) => matches,
                 // A record that is gone belongs to a message that was expunged meanwhile.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use ekitei_kv::{RangeOptions, Transaction};
+use ekitei_kv::{KeyValue, RangeOptions, Transaction};
 use futures_util::future::try_join_all;
 
 use super::MailStore;
@@ -29,33 +29,59 @@ impl MailStore {
         ids: &[MessageId],
     ) -> Result<Vec<Option<Arc<MessageRecord>>>> {
         let mut found = Vec::with_capacity(ids.len());
-        for batch in ids.chunks(BATCH) {
-            let cached: Vec<_> = batch.iter().map(|&id| self.inner.records.get(&(account, id))).collect();
-            if cached.iter().all(Option::is_some) {
-                found.extend(cached);
-                continue;
-            }
-            let cached = &cached;
-            let read = |transaction: Transaction| async move {
-                let transaction = &transaction;
-                try_join_all(batch.iter().zip(cached).map(|(&id, cached)| async move {
-                    if let Some(record) = cached {
-                        return Ok::<_, Error>(Some(Arc::clone(record)));
-                    }
-                    let options = RangeOptions { snapshot: true, ..RangeOptions::default() };
-                    let pieces = transaction.get_range(rows::record(account, id), options).await?;
-                    Ok(record::decode(id, &pieces)?.map(Arc::new))
-                }))
-                .await
+        while found.len() < ids.len() {
+            found.extend(self.messages_within(account, &ids[found.len()..], u64::MAX).await?);
+        }
+        Ok(found)
+    }
+
+    /// As [`Self::messages`], but only for the first of them, at least one: until they take `max_weight` octets in memory. A record may be
+    /// some thousand times what others are, and whoever sends a message chooses.
+    ///
+    /// # Errors
+    /// When the store fails, or a record is damaged.
+    pub async fn messages_within(
+        &self,
+        account: AccountId,
+        ids: &[MessageId],
+        max_weight: u64,
+    ) -> Result<Vec<Option<Arc<MessageRecord>>>> {
+        let batch = &ids[..ids.len().min(BATCH)];
+        let records = &self.inner.records;
+        let cached: Vec<_> = batch.iter().map(|&id| records.get(&(account, id))).collect();
+        let missing: Vec<MessageId> =
+            batch.iter().zip(&cached).filter(|(_, cached)| cached.is_none()).map(|(&id, _)| id).collect();
+        let mut rows = self.record_rows(account, &missing).await?.into_iter();
+        let (mut found, mut weight) = (Vec::with_capacity(batch.len()), 0u64);
+        for (&id, cached) in batch.iter().zip(cached) {
+            let record = match cached {
+                Some(record) => Some(record),
+                None => record::decode(id, &rows.next().unwrap_or_default())?.map(Arc::new),
             };
-            for record in self.inner.database.read(read).await? {
-                if let Some(record) = &record {
-                    self.inner.records.insert((account, record.id), Arc::clone(record));
-                }
-                found.push(record);
+            if let Some(record) = &record {
+                records.insert((account, id), Arc::clone(record));
+                weight = weight.saturating_add(record.weight());
+            }
+            found.push(record);
+            if weight >= max_weight {
+                break;
             }
         }
         Ok(found)
+    }
+
+    /// The rows of records, still encoded.
+    async fn record_rows(&self, account: AccountId, ids: &[MessageId]) -> Result<Vec<Vec<KeyValue>>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let read = |transaction: Transaction| async move {
+            let transaction = &transaction;
+            let options = RangeOptions { snapshot: true, ..RangeOptions::default() };
+            let rows = ids.iter().map(|&id| transaction.get_range(rows::record(account, id), options));
+            Ok::<_, Error>(try_join_all(rows).await?)
+        };
+        self.inner.database.read(read).await
     }
 
     /// Octets of a message, cut to its size; from memory if they were read just now. Reads at most what the range covers, so a large

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ekitei_mailstore::search::Query;
 use ekitei_mailstore::{
     AccountId, Entry, Error, ExpungeScope, FlagChange, FlagOperation, Flags, Folder, Keywords, MailboxId,
-    MailboxName, NewMessage, Snapshot, SpecialUse, Status, Uid,
+    MailboxName, MessageId, NewMessage, Snapshot, SpecialUse, Status, Uid,
 };
 use support::{Fixture, message};
 
@@ -488,6 +488,35 @@ async fn a_search_that_would_read_too_much_is_refused() {
     assert!(matches!(refused, Err(Error::Limit(_))));
     let narrow = Query::And(vec![Query::Uids(vec![1..=2]), Query::Body("message".into())]);
     assert_eq!(fixture.store.search(ALICE, &snapshot, &narrow).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn records_are_read_within_a_weight_and_searched_all_the_same() {
+    let fixture = Fixture::new();
+    fixture.store.mailboxes(ALICE).await.unwrap();
+    // A small message whose record is thousands of parts in memory.
+    let parts = "--b\r\n\r\n\r\n".repeat(9_000);
+    let new = |n| NewMessage {
+        message: format!("Subject: {n}\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n{parts}").into(),
+        flags: Flags::NONE,
+        keywords: Keywords::default(),
+        received: None,
+    };
+    fixture.store.append(ALICE, INBOX, (0..6).map(new).collect(), None).await.unwrap();
+    let snapshot = fixture.snapshot(ALICE, INBOX).await;
+    let mut ids: Vec<_> = snapshot.entries.iter().map(|entry| entry.message).collect();
+    ids.insert(1, MessageId::from_bytes([9; 16]));
+    let store = &fixture.store;
+    assert_eq!(store.messages_within(ALICE, &ids, 1).await.unwrap().len(), 1, "at least one");
+    let some = store.messages_within(ALICE, &ids, 5 << 20).await.unwrap();
+    assert!(some.len() == 3 && some[1].is_none(), "{}", some.len());
+    let all: Vec<_> =
+        store.messages(ALICE, &ids).await.unwrap().iter().map(|r| r.as_ref().map(|r| r.id)).collect();
+    assert_eq!(all[2..], ids[2..].iter().copied().map(Some).collect::<Vec<_>>());
+    for n in 0..6 {
+        let query = Query::And(vec![Query::Header("subject".into(), n.to_string()), Query::Larger(1)]);
+        assert_eq!(store.search(ALICE, &snapshot, &query).await.unwrap(), [uid(n + 1)]);
+    }
 }
 
 #[tokio::test]

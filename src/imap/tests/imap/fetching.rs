@@ -307,3 +307,23 @@ async fn a_body_that_cannot_be_read_fails_its_item_and_no_other() {
         .await;
     client.ok("FETCH 1 (ENVELOPE BODYSTRUCTURE BODY.PEEK[HEADER.FIELDS (SUBJECT)])").await;
 }
+
+/// Their records are too large to be held together.
+#[tokio::test]
+async fn messages_of_thousands_of_parts_come_one_after_the_other() {
+    let world = World::new().await;
+    let parts = "--b\r\n\r\n\r\n".repeat(9_000);
+    let messages: Vec<String> = (1..=4)
+        .map(|n| format!("Subject: {n}\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n{parts}"))
+        .collect();
+    world.put("alice", "INBOX", &messages.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut client = world.select("alice").await;
+    let answers = client.ok("FETCH 1:4 (BODY.PEEK[9000.MIME] BODY.PEEK[HEADER.FIELDS (SUBJECT)])").await;
+    assert_eq!(answers.len(), 4);
+    for (n, answer) in (1..).zip(&answers) {
+        let expected = format!(
+            "{n} FETCH (BODY[9000.MIME] {{2}}\r\n\r\n BODY[HEADER.FIELDS (SUBJECT)] {{14}}\r\nSubject: {n}\r\n\r\n)"
+        );
+        assert_eq!(*answer, expected);
+    }
+}
