@@ -73,7 +73,12 @@ impl FromStr for Cidr {
         if prefix > longest || masked(network, prefix) != network {
             return Err(CidrError);
         }
-        Ok(Self { network, prefix })
+        // Clients are known by their IPv4 address, also on a socket for both: a network of mapped ones would never match. (Without
+        // host bits, ::ffff makes a prefix of at least 96.)
+        match network.to_canonical() {
+            v4 @ IpAddr::V4(_) if network.is_ipv6() => Ok(Self { network: v4, prefix: prefix - 96 }),
+            _ => Ok(Self { network, prefix }),
+        }
     }
 }
 
@@ -131,6 +136,8 @@ mod tests {
         assert!(inside("192.0.2.1", "192.0.2.1"));
         assert!(!inside("192.0.2.1", "192.0.2.2"));
         assert!(inside("192.0.2.0/24", "::ffff:192.0.2.7"), "a mapped address is the IPv4 address");
+        assert!(inside("::ffff:192.0.2.0/120", "192.0.2.7"), "and a mapped network the IPv4 network");
+        assert!("::ffff:0.0.0.0/96".parse::<Cidr>().unwrap().is_everything());
     }
 
     #[test]
@@ -143,7 +150,16 @@ mod tests {
 
     #[test]
     fn only_whole_networks_are_accepted() {
-        for text in ["", "10.0.0.0/33", "10.0.0.1/8", "fd00::/129", "localhost", "10.0.0.0/", "10.0.0.0/-1"] {
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.1/8",
+            "fd00::/129",
+            "localhost",
+            "10.0.0.0/",
+            "10.0.0.0/-1",
+            "::ffff:0:0/90",
+        ] {
             assert!(text.parse::<Cidr>().is_err(), "{text:?} must be refused");
         }
     }

@@ -3,7 +3,7 @@
 //! Flags are in the fields Status, X-Status and X-Keywords in front of the header, as mail readers write them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use super::{Mail, with_lf};
@@ -25,8 +25,8 @@ const KEYWORDS: &str = "X-Keywords";
 
 /// Whether a file begins like an mbox.
 pub(super) fn is_mbox(path: &Path) -> bool {
-    let mut start = Vec::new();
-    let read = File::open(path).and_then(|file| BufReader::new(file).read_until(b' ', &mut start));
+    let mut start = [0; SEPARATOR.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
     read.is_ok() && start == SEPARATOR
 }
 
