@@ -1,7 +1,7 @@
 //! APPEND (RFC 9051 §6.3.12), of several messages at once too (RFC 3502): all of them or none.
 //!
 //! What can be known before a message is sent is checked when its literal is announced, so that a client that waits for `+` does not send
-//! it in vain. The memory for the messages of all sessions is one budget.
+//! it in vain. The memory for the messages of all sessions is one budget, of which an account gets a part, and gets it for a limited time.
 
 use std::io;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use ekitei_directory::AccountId;
 use ekitei_mailstore::{MailboxId, NewMessage, Usage};
 use ekitei_net::BytePermit;
 use ekitei_telemetry::Timer;
+use tokio::time::Instant;
 
 use crate::dispatch::Updates;
 use crate::proto::command::{AppendForm, AppendMessage};
@@ -36,8 +37,11 @@ pub(crate) struct Append {
     announced: u64,
     /// Why none of them is kept.
     refused: Option<Reply>,
-    memory: BytePermit,
+    /// Memory out of that for all sessions, and out of that for the account.
+    memory: [BytePermit; 2],
     timer: Timer,
+    /// When the first message was announced: an APPEND must come to its end.
+    pub(crate) began: Instant,
 }
 
 /// Why a message cannot be kept, now that it is there.
@@ -69,7 +73,7 @@ impl Append {
         }
         let length =
             usize::try_from(size).map_err(|_| Reply::no(Code::TooBig, "The message is too large"))?;
-        if !self.memory.try_grow(size) {
+        if !self.memory.iter_mut().all(|memory| memory.try_grow(size)) {
             return Err(Reply::no(Code::Limit, "Too many messages are coming in, try again later"));
         }
         self.current = Some((message, BytesMut::with_capacity(length)));
@@ -120,8 +124,12 @@ impl Session {
             Some(_) => self.shared.mailstore.usage(account).await?,
             None => Usage::default(),
         };
-        let memory = self.shared.bodies.try_take(0);
-        let memory = memory.ok_or_else(|| Reply::no(Code::Limit, "Too many messages are coming in"))?;
+        let user = self.user.as_ref().ok_or_else(|| Reply::client_bug("Log in first"))?;
+        let (Some(of_all), Some(of_account)) =
+            (self.shared.bodies.try_take(0), user.place.bodies.try_take(0))
+        else {
+            return Err(Reply::no(Code::Limit, "Too many messages are coming in").into());
+        };
         Ok(Append {
             account,
             mailbox,
@@ -131,8 +139,9 @@ impl Session {
             current: None,
             announced: 0,
             refused: None,
-            memory,
+            memory: [of_all, of_account],
             timer,
+            began: Instant::now(),
         })
     }
 

@@ -110,7 +110,8 @@ impl Session {
         match result {
             Ok(authenticated) => {
                 let limit = self.config.imap.max_connections_per_account;
-                let Some(place) = self.shared.places.take(authenticated.account, limit) else {
+                let bodies = self.bodies_of_an_account();
+                let Some(place) = self.shared.places.take(authenticated.account, limit, bodies) else {
                     self.count_login("limit");
                     return Err(Reply::no(Code::Limit, "The account has too many connections").into());
                 };
@@ -121,12 +122,19 @@ impl Session {
                 self.count_login("ok");
                 tracing::info!(account = authenticated.account.get(), "logged in");
                 tracing::debug!(address = %authenticated.address, app_password = authenticated.app_password, "logged in as");
-                self.user = Some(User { account: authenticated.account, _place: place });
+                self.user = Some(User { account: authenticated.account, place });
                 self.reader.set_limits(Arc::new(limits(&self.config.imap)));
                 Ok(Reply::ok("Logged in").with_code(Code::Capability(self.capabilities())))
             }
             Err(error) => Err(self.login_failed(&error).into()),
         }
+    }
+
+    /// Octets that one account may have coming in at once: a quarter of what all may, so that none keeps all others from appending, but
+    /// always enough for the largest message.
+    fn bodies_of_an_account(&self) -> u64 {
+        let limit = self.config.imap.append_limit.get();
+        (self.shared.bodies.total() / 4).max(limit)
     }
 
     fn login_failed(&mut self, error: &AuthError) -> Reply {

@@ -96,10 +96,17 @@ impl Handler for Server {
     }
 }
 
-/// How many sessions each account has.
+/// What each account that has sessions has of the server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
-    taken: Arc<Mutex<HashMap<AccountId, u32>>>,
+    taken: Arc<Mutex<HashMap<AccountId, Share>>>,
+}
+
+/// What one account has.
+#[derive(Debug)]
+struct Share {
+    sessions: u32,
+    bodies: ByteBudget,
 }
 
 /// One session of an account, counted while this lives.
@@ -107,28 +114,32 @@ pub(crate) struct Places {
 pub(crate) struct Place {
     places: Places,
     account: AccountId,
+    /// Memory for messages that the account's sessions append, out of that for all.
+    pub(crate) bodies: ByteBudget,
 }
 
 impl Places {
-    /// Counts one more session, unless there are `limit` already; 0 is no limit.
-    pub(crate) fn take(&self, account: AccountId, limit: u32) -> Option<Place> {
+    /// Counts one more session, unless there are `limit` already; 0 is no limit. The sessions of the account share `bodies` octets.
+    pub(crate) fn take(&self, account: AccountId, limit: u32, bodies: u64) -> Option<Place> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(account).or_insert(0);
-        if limit != 0 && *count >= limit {
+        let share =
+            taken.entry(account).or_insert_with(|| Share { sessions: 0, bodies: ByteBudget::new(bodies) });
+        if limit != 0 && share.sessions >= limit {
             return None;
         }
-        *count += 1;
+        share.sessions += 1;
+        let bodies = share.bodies.clone();
         drop(taken);
-        Some(Place { places: self.clone(), account })
+        Some(Place { places: self.clone(), account, bodies })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.account) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(share) = taken.get_mut(&self.account) {
+            share.sessions -= 1;
+            if share.sessions == 0 {
                 taken.remove(&self.account);
             }
         }
@@ -142,10 +153,10 @@ mod tests {
     #[test]
     fn an_account_has_so_many_places_and_no_memory_of_those_that_left() {
         let places = Places::default();
-        let (first, second) = (places.take(AccountId::new(1), 2), places.take(AccountId::new(1), 2));
+        let (first, second) = (places.take(AccountId::new(1), 2, 10), places.take(AccountId::new(1), 2, 10));
         assert!(first.is_some() && second.is_some());
-        assert!(places.take(AccountId::new(1), 2).is_none());
-        assert!(places.take(AccountId::new(2), 2).is_some());
+        assert!(places.take(AccountId::new(1), 2, 10).is_none());
+        assert!(places.take(AccountId::new(2), 2, 10).is_some());
         drop((first, second));
         assert!(places.taken.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
     }

@@ -64,8 +64,8 @@ pub(crate) struct Session {
 /// Who has logged in.
 pub(crate) struct User {
     pub(crate) account: AccountId,
-    /// Counts the session among those of the account.
-    pub(crate) _place: Place,
+    /// Its place among the sessions of the account.
+    pub(crate) place: Place,
 }
 
 /// What to do after a tagged response.
@@ -269,8 +269,9 @@ impl Session {
     /// How long the client may be silent (RFC 9051 §5.4). Less in the middle of a message, for which memory is held that others need.
     pub(crate) fn patience(&self) -> Duration {
         let imap = &self.config.imap;
-        if self.append.is_some() {
-            return imap.idle_timeout.get().min(imap.write_timeout.get());
+        if let Some(append) = &self.append {
+            let left = imap.idle_timeout.get().saturating_sub(append.began.elapsed());
+            return left.min(imap.write_timeout.get());
         }
         if self.user.is_some() {
             return imap.idle_timeout.get();

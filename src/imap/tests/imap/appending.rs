@@ -1,5 +1,7 @@
 //! APPEND: one message or several, what is refused before it is sent, and that a refusal leaves nothing behind.
 
+use tokio::io::AsyncWriteExt;
+
 use crate::support::{World, message};
 
 #[tokio::test]
@@ -61,6 +63,35 @@ async fn what_cannot_be_kept_is_refused_before_it_is_sent() {
     client.ok("STATUS INBOX (MESSAGES)").await;
     let mut stranger = world.connect().await;
     stranger.dialogue("APPEND INBOX {10}", &[], "BAD [CLIENTBUG] Log in first").await;
+}
+
+#[tokio::test]
+async fn no_account_takes_all_the_memory_for_messages() {
+    let world = World::with(|config| {
+        config.imap.append_limit = ekitei_config::ByteSize::kib(20);
+        config.imap.max_bodies_in_flight = ekitei_config::ByteSize::kib(100);
+    })
+    .await;
+    let (mut first, mut second) = (world.login("alice").await, world.login("alice").await);
+    first.begin("APPEND INBOX {20000}").await;
+    assert_eq!(first.response().await, "+ OK");
+    second.dialogue("APPEND INBOX {20000}", &[], "NO [LIMIT] ").await;
+    let mut other = world.login("bob").await;
+    other.begin("APPEND INBOX {20000}").await;
+    assert_eq!(other.response().await, "+ OK");
+}
+
+#[tokio::test]
+async fn an_append_comes_to_its_end() {
+    let world = World::with(|config| config.imap.idle_timeout = ekitei_config::Duration::millis(400)).await;
+    let mut client = world.login("alice").await;
+    client.send("a APPEND INBOX {1000+}\r\n").await;
+    for _ in 0..40 {
+        // The server may be gone already.
+        let _ = client.stream.write_all(b"x").await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    client.ends_with("* BYE You were silent for too long").await;
 }
 
 #[tokio::test]
