@@ -1,5 +1,6 @@
 //! What requests bring: bodies, queries, paths and preconditions, each refused in the words of this API.
 
+use std::error::Error;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -43,8 +44,11 @@ pub(crate) async fn read_body(request: Request, limit: ByteSize) -> Result<Bytes
     let most = usize::try_from(limit.get()).unwrap_or(usize::MAX);
     match axum::body::to_bytes(request.into_body(), most).await {
         Ok(body) => Ok(body),
+        Err(error) if was_too_slow(&error) => {
+            Err(Refused::new(ProblemCode::Timeout, "nothing of the body came for too long"))
+        }
         Err(_) if announced.is_none() => Err(too_large()),
-        Err(_) => Err(Refused::invalid("the body ended too early, or nothing came for too long")),
+        Err(_) => Err(Refused::invalid("the body ended too early")),
     }
 }
 
@@ -58,6 +62,18 @@ pub(crate) fn patiently(request: Request, patience: Duration) -> Request {
         });
         Body::from_stream(pieces)
     })
+}
+
+/// Whether a body failed by [`patiently`].
+fn was_too_slow(error: &axum::Error) -> bool {
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<tokio::time::error::Elapsed>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A query.

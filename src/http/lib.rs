@@ -3,8 +3,8 @@
 //! [`Server`] is a handler for the listeners of `ekitei-net`; all of the API is made by `routes`, where each operation
 //! stands beside its description, so that `/api/openapi.json` knows every route. The API is stateless and
 //! may be repeated: `PUT` and `DELETE` by HTTP's own rules, `PATCH` because it is a merge patch (RFC 7396) that sets values,
-//! `POST` because a name can be taken only once (`409` with the code `already_exists`). `If-Match` with an object's
-//! entity tag makes `PATCH` and `PUT` conditional (`412`).
+//! `POST` because a name can be taken only once (`409` with the code `already_exists`); only an import that is repeated is another
+//! message. `If-Match` with an object's entity tag makes `PATCH` and `PUT` conditional (`412`).
 //!
 //! | path | who may ask |
 //! |---|---|

@@ -28,7 +28,7 @@ use crate::state::AppState;
         title = "Ekitei admin API",
         description = "Domains, accounts, aliases, groups and mail. Changes are JSON Merge Patch (RFC 7396); `If-Match` makes them \
                        conditional. Errors are problem details (RFC 9457) whose `code` programs may rely on. Every operation may \
-                       be repeated."
+                       be repeated, but a message that is imported twice is there twice."
     ),
     security(("token" = [])),
     modifiers(&Token),

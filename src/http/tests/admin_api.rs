@@ -343,6 +343,10 @@ async fn clients_that_are_gone_do_not_keep_others_from_importing() {
     let import = client.import_message("alice@example.test", &query, b"Subject: x\r\n\r\n".to_vec());
     let imported = tokio::time::timeout(std::time::Duration::from_secs(10), import).await;
     imported.expect("imports have stopped").unwrap();
+    let mut answer = [0; 1024];
+    let read = gone[0].read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    assert!(answer.contains("\"timeout\""), "{answer}");
 }
 
 #[tokio::test]
