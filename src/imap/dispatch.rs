@@ -8,7 +8,7 @@ use crate::metrics::command_name;
 use crate::numbering::Expunges;
 use crate::proto::response::Status;
 use crate::proto::search::SearchKey;
-use crate::proto::{Command, Encoding, Event, LiteralPurpose, Request, Tag};
+use crate::proto::{Command, Encoding, Event, Request, Tag};
 use crate::reply::{Outcome, Reply, Stop};
 use crate::selected::nothing_known;
 use crate::session::{Next, Session};
@@ -144,8 +144,8 @@ fn what_follows(event: &Event) -> Follows {
     let request = match event {
         Event::Command(request) => request,
         Event::Rejected(rejected) if !rejected.close => return Follows::Unknown,
-        // The command is known only when its literal is there.
-        Event::Literal(wanted) if wanted.purpose == LiteralPurpose::Argument => return Follows::Numbers,
+        // The command, or what comes after an APPEND, is known only when its literal is there.
+        Event::Literal(_) => return Follows::Numbers,
         _ => return Follows::NoNumbers,
     };
     match &request.command {

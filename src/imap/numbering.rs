@@ -42,13 +42,15 @@ pub(crate) struct Numbering {
     told: Arc<Snapshot>,
     /// The mailbox as last read.
     latest: Arc<Snapshot>,
+    /// The mailbox of which all but its expunges was told.
+    all_but_expunges: Option<Arc<Snapshot>>,
 }
 
 impl Numbering {
     /// The numbering right after SELECT, whose EXISTS told the whole mailbox.
     pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
         let latest = without_gone(snapshot);
-        Self { told: Arc::clone(&latest), latest }
+        Self { told: Arc::clone(&latest), latest, all_but_expunges: None }
     }
 
     /// The mailbox as the client knows it.
@@ -93,6 +95,10 @@ impl Numbering {
         if Arc::ptr_eq(&self.told, &self.latest) {
             return Vec::new();
         }
+        let told = self.all_but_expunges.as_ref().is_some_and(|told| Arc::ptr_eq(told, &self.latest));
+        if told && expunges == Expunges::Withhold {
+            return Vec::new();
+        }
         let difference = Difference::between(&self.told.entries, &self.latest.entries, known);
         let mut updates = Vec::new();
         if expunges == Expunges::Tell {
@@ -103,6 +109,7 @@ impl Numbering {
         let flagged = difference.flagged.iter().map(|&(told, latest)| if withheld { told } else { latest });
         let flagged: Vec<usize> = flagged.collect();
         let expunged = if withheld { 0 } else { difference.gone.len() };
+        self.all_but_expunges = withheld.then(|| Arc::clone(&self.latest));
         let known_before = self.told.entries.len() - expunged;
         self.told = if withheld { self.with_ghosts(&difference) } else { Arc::clone(&self.latest) };
         if self.told.entries.len() > known_before {

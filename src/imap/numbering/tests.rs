@@ -1,5 +1,3 @@
-//! Message numbers against a client that knows the untagged responses alone.
-
 //! What a client is told about message numbers, held against a client that believes it.
 
 use ekitei_mailstore::{Flags, Keywords, MessageId, ModSeq, Uid};

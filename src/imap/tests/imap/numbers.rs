@@ -128,6 +128,17 @@ async fn numbers_that_come_later_count_too_unless_another_mailbox_is_selected_be
 }
 
 #[tokio::test]
+async fn numbers_may_come_behind_an_append() {
+    let (_world, mut one, mut other) = two(3).await;
+    expunge(&mut other, "1").await;
+    one.send("a NOOP\r\nb APPEND INBOX {6+}\r\na: b\r\n\r\nc FETCH 3 UID\r\nd NOOP\r\n").await;
+    assert_eq!(one.finish("a").await.untagged, Vec::<String>::new());
+    assert_eq!(one.finish("b").await.untagged, ["4 EXISTS"]);
+    assert_eq!(one.finish("c").await.untagged, ["3 FETCH (UID 3)"]);
+    assert_eq!(one.finish("d").await.untagged, ["1 EXPUNGE"]);
+}
+
+#[tokio::test]
 async fn a_search_passes_over_messages_that_are_gone() {
     let (_world, mut one, mut other) = two(3).await;
     expunge(&mut other, "2").await;
