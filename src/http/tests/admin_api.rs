@@ -315,6 +315,8 @@ async fn imports_that_cannot_be_are_refused() {
     assert_eq!(code(import(into("INBOX", "\\Unknown"), message()).await), ProblemCode::Invalid);
     assert_eq!(code(import(into("INBOX", ""), Vec::new()).await), ProblemCode::Invalid);
     assert_eq!(code(import(into("INBOX", ""), vec![b'x'; 65 << 10]).await), ProblemCode::TooLarge);
+    // The answer comes while the client is still sending.
+    assert_eq!(code(import(into("INBOX", ""), vec![b'x'; 20 << 20]).await), ProblemCode::TooLarge);
     let patch = AccountPatch { quota: Some(Some(10)), ..AccountPatch::default() };
     client.update_account("alice@example.test", &patch, None).await.unwrap();
     assert_eq!(code(import(into("INBOX", ""), message()).await), ProblemCode::OverQuota);
