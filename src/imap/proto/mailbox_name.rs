@@ -113,14 +113,17 @@ impl ListPattern {
         let mut next = reachable.clone();
         reachable[0] = true;
         skip_wildcards(&self.chars, &mut reachable);
-        for c in name.as_str().chars() {
+        // INBOX has no case, in whatever pattern.
+        let caseless = if name.is_inbox() || name.as_str().starts_with("INBOX/") { "INBOX".len() } else { 0 };
+        for (at, c) in name.as_str().chars().enumerate() {
+            let same = |p: char| p == c || at < caseless && p.eq_ignore_ascii_case(&c);
             next.fill(false);
             for (i, &p) in self.chars.iter().enumerate() {
                 match p {
                     _ if !reachable[i] => {}
                     '%' if c == DELIMITER => {}
                     '*' | '%' => next[i] = true,
-                    _ => next[i + 1] |= p == c,
+                    _ => next[i + 1] |= same(p),
                 }
             }
             skip_wildcards(&self.chars, &mut next);
@@ -187,6 +190,10 @@ mod tests {
         assert!(matches("a*c", "a/b/c"));
         assert!(matches("inbox", "INBOX"));
         assert!(matches("Inbox/%", "INBOX/x"));
+        assert!(
+            matches("in%", "INBOX") && matches("inbox*", "INBOX/Old") && !matches("INBOX/o*", "INBOX/Old")
+        );
+        assert!(!matches("INBOX*", "inboxes") && matches("i*", "inboxes"));
         assert!(!matches("", "a"));
         assert!(matches("%/%", "a/b"));
         assert_eq!(ListPattern::new("%").unwrap().under("Work/").unwrap().as_str(), "Work/%");
