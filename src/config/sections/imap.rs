@@ -17,7 +17,7 @@ section! {
         /// The most messages in one MULTIAPPEND; `NO [LIMIT]` above it.
         #[schemars(range(min = 1))]
         max_append_messages: u32 = 100,
-        /// The deepest nesting of parentheses in a command; `BAD` above it.
+        /// The deepest nesting of parentheses, NOT and OR in a command; `NO [LIMIT]` above it.
         #[schemars(range(min = 1, max = 1000))]
         max_nesting: u32 = 50,
         /// The most ranges in one sequence set; `NO [LIMIT]` above it.
