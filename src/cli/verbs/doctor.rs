@@ -69,7 +69,11 @@ fn without_service(path: &Path) -> Vec<Check> {
 
 fn store(config: &Config) -> Check {
     match &config.store {
-        Store::Embedded { path, .. } if path.is_dir() => check("store", CheckStatus::Ok, path.display()),
+        Store::Embedded { path, .. } if path.is_dir() => check(
+            "store",
+            CheckStatus::Skipped,
+            format!("{} is there; a start checks what is in it", path.display()),
+        ),
         Store::Embedded { path, .. } => {
             check("store", CheckStatus::Warning, format!("{} is not there; a start makes it", path.display()))
         }
