@@ -229,7 +229,7 @@ impl<'a> Answer<'a> {
         match cut(source, partial) {
             Source::Here(octets) => {
                 self.head(label, octets.len() as u64);
-                Ok(self.wire.send(&octets).await?)
+                Ok(self.wire.send(&without_nul(octets)).await?)
             }
             Source::Octets(span) => self.stream(label, span).await,
             Source::Missing | Source::Fields { .. } => {
@@ -270,6 +270,7 @@ impl<'a> Answer<'a> {
     async fn send_from(&mut self, first: Bytes, span: Span) -> Result<(), Missed> {
         let (mut piece, mut at) = (first, span.offset);
         loop {
+            piece = without_nul(piece);
             at += piece.len() as u64;
             if at >= span.end() {
                 return Ok(self.wire.send(&piece).await?);
@@ -307,6 +308,15 @@ impl<'a> Answer<'a> {
         }
         Ok(octets.freeze())
     }
+}
+
+/// The octets as a literal may have them: with `?` for NUL (RFC 9051 §9, `CHAR8`), which only an imported message has. BINARY gives them as
+/// they are.
+fn without_nul(octets: Bytes) -> Bytes {
+    if !octets.contains(&0) {
+        return octets;
+    }
+    octets.iter().map(|&octet| if octet == 0 { b'?' } else { octet }).collect()
 }
 
 async fn read_piece(

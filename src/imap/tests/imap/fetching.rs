@@ -327,3 +327,20 @@ async fn messages_of_thousands_of_parts_come_one_after_the_other() {
         assert_eq!(*answer, expected);
     }
 }
+
+/// APPEND and SMTP take no NUL, but an import does.
+#[tokio::test]
+async fn a_literal_has_no_nul_and_a_literal8_does() {
+    let world = World::new().await;
+    world.put("alice", "INBOX", &["X-N: a\0b\r\n\r\nc\0d\r\n"]).await;
+    let mut client = world.select("alice").await;
+    for (item, name, expected) in [
+        ("BODY.PEEK[]", "BODY[]", "{17}\r\nX-N: a?b\r\n\r\nc?d\r\n"),
+        ("BODY.PEEK[HEADER.FIELDS (X-N)]", "BODY[HEADER.FIELDS (X-N)]", "{12}\r\nX-N: a?b\r\n\r\n"),
+        ("RFC822.TEXT", "RFC822.TEXT", "{5}\r\nc?d\r\n"),
+        ("BINARY.PEEK[1]", "BINARY[1]", "~{5}\r\nc\0d\r\n"),
+    ] {
+        let answers = client.ok(&format!("FETCH 1 {item}")).await;
+        assert!(answers[0].starts_with(&format!("1 FETCH ({name} {expected}")), "{answers:?}");
+    }
+}
