@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use ekitei_api::{Client, Message, PageQuery};
+use ekitei_api::{Client, ClientError, Message, PageQuery, ProblemCode};
 
 use super::{Form, Mail, Summary, maildir, mbox};
 use crate::cli::exit::{Failure, Outcome};
@@ -57,8 +57,10 @@ impl Export<'_> {
                 summary.skipped += 1;
                 continue;
             }
-            writer.write(&unique, &self.fetch(mailbox, message).await?)?;
-            summary.messages += 1;
+            if let Some(mail) = self.fetch(mailbox, message).await? {
+                writer.write(&unique, &mail)?;
+                summary.messages += 1;
+            }
         }
         Ok(summary)
     }
@@ -67,8 +69,10 @@ impl Export<'_> {
         let mut writer = mbox::Writer::create(path)?;
         let mut summary = Summary { mailbox: mailbox.to_owned(), messages: 0, skipped: 0, failed: 0 };
         for message in self.list(mailbox).await? {
-            writer.write(&self.fetch(mailbox, message).await?)?;
-            summary.messages += 1;
+            if let Some(mail) = self.fetch(mailbox, message).await? {
+                writer.write(&mail)?;
+                summary.messages += 1;
+            }
         }
         writer.finish()?;
         Ok(summary)
@@ -87,9 +91,13 @@ impl Export<'_> {
         }
     }
 
-    async fn fetch(&self, mailbox: &str, message: Message) -> Outcome<Mail> {
-        let octets = self.client.export_message(self.account, mailbox, message.uid).await?;
-        Ok(Mail { octets, flags: message.flags, received: Some(message.received) })
+    /// A message that was listed; `None` if its user has removed it since, as users do while they are exported.
+    async fn fetch(&self, mailbox: &str, message: Message) -> Outcome<Option<Mail>> {
+        match self.client.export_message(self.account, mailbox, message.uid).await {
+            Ok(octets) => Ok(Some(Mail { octets, flags: message.flags, received: Some(message.received) })),
+            Err(ClientError::Problem(problem)) if problem.code == ProblemCode::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -123,6 +131,47 @@ fn with_mbox(path: PathBuf) -> PathBuf {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// Answers each connection with the next of these, and with nothing else.
+    async fn service(answers: Vec<String>) -> Client {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        // That one is installed already is no harm.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4096];
+                while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                    assert!(stream.read(&mut request).await.unwrap() > 0);
+                }
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        Client::new(&format!("http://{address}"), None).unwrap()
+    }
+
+    fn answer(status: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_removed_meanwhile_does_not_end_the_export() {
+        let listed = r#"{"items":[{"uid":1,"flags":[],"received":7,"size":3},{"uid":2,"flags":[],"received":8,"size":3}]}"#;
+        let gone = serde_json::to_string(&ekitei_api::Problem::new(ProblemCode::NotFound, "gone")).unwrap();
+        let answers = vec![answer("200 OK", listed), answer("404 Not Found", &gone), answer("200 OK", "two")];
+        let client = service(answers).await;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let export = Export { client: &client, account: "alice@example.test", path, form: Form::Maildir };
+        let summary = export.to_maildir("INBOX", 1, path).await.unwrap();
+        assert_eq!(summary.messages, 1);
+        let files = maildir::files(path).unwrap();
+        assert_eq!(files.len(), 1);
+        assert_eq!(maildir::read(&files[0], &[]).unwrap().octets, b"two");
+    }
 
     #[test]
     fn no_mailbox_leads_out_of_the_directory() {
