@@ -98,11 +98,13 @@ fn is_separator_or_quoted(line: &[u8]) -> bool {
     line[marks..].starts_with(SEPARATOR)
 }
 
-/// Takes the fields that mail readers keep flags in out of the header.
+/// Takes the fields that mail readers keep flags in out of the header. Where they stand in front, as [`Writer`] puts them, any
+/// further ones came with the message: they stay, and whoever sent it sets no flags.
 fn without_status(message: &[u8]) -> (Vec<u8>, Vec<String>) {
     let mut kept = Vec::with_capacity(message.len());
     let mut flags = Vec::new();
     let mut rest = message;
+    let in_front = status_flags(&message[..field_end(message)]).is_some();
     while !rest.is_empty() {
         if rest[..line_end(rest)].trim_ascii().is_empty() {
             break;
@@ -110,6 +112,7 @@ fn without_status(message: &[u8]) -> (Vec<u8>, Vec<String>) {
         let (field, after) = rest.split_at(field_end(rest));
         match status_flags(field) {
             Some(found) => flags.extend(found),
+            None if in_front => break,
             None => kept.extend_from_slice(field),
         }
         rest = after;
@@ -254,6 +257,13 @@ mod tests {
         let mails = read(b"From x\nSubject: One\nX-Keywords: Work\n Later\nTo: x\n y\n\nText\n");
         assert_eq!(mails[0].octets, b"Subject: One\nTo: x\n y\n\nText\n");
         assert_eq!(mails[0].flags, ["Work", "Later"]);
+    }
+
+    #[test]
+    fn flags_that_a_message_brings_along_are_not_its_own() {
+        let octets = b"Subject: x\nX-Status: D\nStatus: O\n\nText\n".to_vec();
+        let mails = [Mail { octets, flags: vec!["\\Seen".to_owned()], received: Some(0) }];
+        assert_eq!(read(&written(&mails)), mails);
     }
 
     fn mails() -> impl Strategy<Value = Vec<Mail>> {
