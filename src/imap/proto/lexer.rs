@@ -138,6 +138,7 @@ impl<'a> Lexer<'a> {
         if self.eat_word("NIL") { Ok(None) } else { self.string(what).map(Some) }
     }
 
+    /// A quoted string: ASCII or UTF-8 (RFC 9051 §9, `QUOTED-CHAR`), in any session.
     pub(super) fn quoted(&mut self) -> Result<Bytes> {
         self.expect(b'"', "a quoted string")?;
         let start = self.pos;
@@ -156,9 +157,6 @@ impl<'a> Lexer<'a> {
                     continue;
                 }
                 b'\r' | b'\n' | 0 => return self.expected("a closing quote"),
-                0x80.. if self.encoding != Encoding::Utf8 => {
-                    return self.expected("ASCII in a quoted string (UTF-8 is not enabled)");
-                }
                 _ => {}
             }
             if let Some(text) = &mut unescaped {
