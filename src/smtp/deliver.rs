@@ -21,9 +21,11 @@ use ekitei_directory::{AccountId, LocalRecipient};
 use ekitei_mailstore::{Delivery, Error, Flags, Folder, MailboxName, Target};
 
 use crate::message::Message;
+use crate::proto::path::ReversePath;
 use crate::proto::reply::{self, Reply};
 use crate::server::Server;
 use crate::session::{Role, Transaction};
+use crate::trace;
 
 /// What became of each recipient.
 type Verdicts = Vec<Result<(), Reply>>;
@@ -59,7 +61,7 @@ impl Server {
                 if let Entry::Vacant(first) = never_fits.entry(account.account) {
                     let quota = if strict { self.quota(account.account).await } else { None };
                     first.insert(quota.is_some_and(|quota| message.size() > quota));
-                    targets.push(target(account, quota));
+                    targets.push(target(account, quota, &transaction.sender));
                 }
             }
         }
@@ -160,14 +162,20 @@ fn agree(verdicts: Verdicts) -> Result<Verdicts, OutcomeUnknown> {
     Ok(vec![Err(refusal); verdicts.len()])
 }
 
-fn target(recipient: &LocalRecipient, quota: Option<u64>) -> Target {
+/// One account that gets the message. Return-Path is the first field of a delivered message (RFC 5321 §4.4), so it stands with the
+/// recipient's own fields, in front of the octets that all share.
+fn target(recipient: &LocalRecipient, quota: Option<u64>, sender: &ReversePath) -> Target {
     let named = recipient.detail.as_deref().and_then(|detail| MailboxName::new(detail).ok());
     Target {
         account: recipient.account,
         folder: named.map_or(Folder::Inbox, Folder::Named),
         flags: Flags::NONE,
         quota,
-        header: Bytes::from(format!("Delivered-To: {}\r\n", recipient.address.to_wire())),
+        header: Bytes::from(format!(
+            "{}Delivered-To: {}\r\n",
+            trace::return_path(sender),
+            recipient.address.to_wire()
+        )),
     }
 }
 

@@ -48,7 +48,7 @@ impl Message {
             Err(reply::LARGE_HEADER)
         } else if self.header.hops > limits.max_hops {
             Err(reply::TOO_MANY_HOPS)
-        } else if self.header.has_utf8 && !transaction.parameters.smtputf8 {
+        } else if limits.strict_smtputf8 && self.header.has_utf8 && !transaction.parameters.smtputf8 {
             Err(reply::HEADER_NEEDS_UTF8)
         } else {
             Ok(())

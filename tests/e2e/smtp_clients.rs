@@ -26,7 +26,10 @@ fn swaks_delivers_from_another_host() {
     let server = Server::start();
     swaks(&server, server.ports.smtp, &format!("--from {STRANGER} --to {ALICE} --body Konnichiwa")).success();
     let mail = only_message(&server);
-    assert!(mail.contains(&format!("Return-Path: <{STRANGER}>\r\nReceived: ")), "{mail}");
+    assert!(
+        mail.starts_with(&format!("Return-Path: <{STRANGER}>\r\nDelivered-To: {ALICE}\r\nReceived: ")),
+        "{mail}"
+    );
     assert!(mail.contains("\r\nReceived: from client.elsewhere.test "), "{mail}");
     assert!(mail.contains("\r\n\r\nKonnichiwa\r\n"), "{mail}");
 }

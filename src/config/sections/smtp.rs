@@ -24,6 +24,9 @@ section! {
         /// The longest line of a message with its CRLF; `550 5.6.0` above it. RFC 5321 §4.5.3.1.6 asks for at least
         /// 1000; many programs send more.
         max_line_length: ByteSize = ByteSize::mib(1),
+        /// Refuse a header in UTF-8 without SMTPUTF8 with `550 5.6.7`, as RFC 6531 has it; many programs send such headers
+        /// all the same.
+        strict_smtputf8: bool = false,
         /// Commands that bring no mail forward (NOOP, RSET, EHLO, VRFY, HELP) between two messages before the
         /// connection ends with `421 4.7.0`.
         max_commands_without_mail: u32 = 100,

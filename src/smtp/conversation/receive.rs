@@ -18,7 +18,7 @@ use crate::proto::data::{DataReader, Defects};
 use crate::proto::params::BodyType;
 use crate::proto::reply::{self, Reply};
 use crate::session::{Role, Transaction};
-use crate::trace::{self, Received};
+use crate::trace::Received;
 
 /// A message on its way in.
 pub(super) struct Incoming {
@@ -38,15 +38,15 @@ struct Shape {
 impl Conversation {
     fn begin_message(&self) -> Incoming {
         let body = self.session.transaction().and_then(|transaction| {
-            let trace = self.trace_fields(transaction);
+            let trace = self.received_field(transaction);
             Body::new(&trace, self.offer.max_size, &self.server.bodies)
         });
         let deadline = Instant::now() + self.config.smtp.timeouts.data_end.get();
         Incoming { body, chunks: ChunkReader::default(), deadline }
     }
 
-    /// Return-Path and Received.
-    fn trace_fields(&self, transaction: &Transaction) -> String {
+    /// The Received field.
+    fn received_field(&self, transaction: &Transaction) -> String {
         let hello = self.session.hello();
         let received = Received {
             client_name: hello.map_or("", |hello| &hello.name),
@@ -64,7 +64,7 @@ impl Conversation {
             },
             time: (self.server.context.clock)(),
         };
-        trace::return_path(&transaction.sender) + &received.field()
+        received.field()
     }
 
     pub(super) async fn receive_data(&mut self) -> Step {

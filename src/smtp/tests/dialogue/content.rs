@@ -137,8 +137,12 @@ async fn binary_messages_need_bdat() {
 }
 
 #[tokio::test]
-async fn a_utf8_header_needs_smtputf8() {
-    let world = World::new().await;
+async fn a_utf8_header_needs_smtputf8_where_that_is_configured() {
+    let lenient = World::new().await;
+    let (reply, _) = data_reply(&lenient, "Subject: 駅\r\n\r\n.\r\n".as_bytes()).await;
+    assert!(reply.starts_with("250 "), "{reply}");
+
+    let world = World::with(|config| config.smtp.strict_smtputf8 = true).await;
     let (reply, _) = data_reply(&world, "Subject: 駅\r\n\r\n.\r\n".as_bytes()).await;
     assert!(reply.starts_with("550 5.6.7 "), "{reply}");
     let mut client = world.mx().await;

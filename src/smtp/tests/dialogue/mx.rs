@@ -13,8 +13,8 @@ async fn a_message_is_kept_before_it_is_accepted() {
     let reply = client.data("Subject: hello\r\n\r\n..dot\r\nbye").await;
     let id = reply.strip_prefix("250 2.0.0 OK, message ").unwrap_or_else(|| panic!("{reply}")).to_owned();
     let expected = format!(
-        "Delivered-To: alice@example.test\r\n\
-         Return-Path: <sender@other.test>\r\n\
+        "Return-Path: <sender@other.test>\r\n\
+         Delivered-To: alice@example.test\r\n\
          Received: from client.test ([203.0.113.9])\r\n\tby mail.example.test (Ekitei) with ESMTP id {id}\r\n\t\
          for <Alice@Example.TEST>;\r\n\tFri, 2 Jan 2026 03:04:05 +0000\r\n\
          Subject: hello\r\n\r\n.dot\r\nbye\r\n"
@@ -195,7 +195,12 @@ async fn a_message_for_many_is_stored_once_for_each_account() {
     for name in ["alice", "bob"] {
         let inbox = world.inbox(name).await;
         assert_eq!(inbox.len(), 1, "{name}");
-        assert!(inbox[0].starts_with(&format!("Delivered-To: {name}@example.test\r\n")), "{}", inbox[0]);
+        assert!(
+            inbox[0]
+                .starts_with(&format!("Return-Path: <a@b.test>\r\nDelivered-To: {name}@example.test\r\n")),
+            "{}",
+            inbox[0]
+        );
         assert!(!inbox[0].contains("\r\n\tfor <"), "recipients do not learn of each other");
     }
 }
