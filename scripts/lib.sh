@@ -32,3 +32,11 @@ apt_install() {
     if [ -n "$made_policy" ]; then rm -f "$policy"; fi
     return "$status"
 }
+
+# Rust links with the system's C compiler, and a few dependencies have C in them.
+need_cc() {
+    command -v cc >/dev/null && return
+    can_apt && apt_install gcc libc6-dev && return
+    say "A C compiler is missing. Run: sudo apt-get install gcc libc6-dev"
+    return 1
+}
