@@ -8,9 +8,9 @@ use foundationdb_tuple::TuplePack;
 
 /// Subspaces: the first element of every key.
 pub mod subspace {
-    /// Domains, accounts, addresses, credentials, the directory version. Rows: `directory` crate.
+    /// Domains, accounts, addresses, credentials, the directory version. Every row: `src/directory/rows.rs`.
     pub const DIRECTORY: u32 = 1;
-    /// Mailboxes by id and by name, UIDNEXT, counters.
+    /// Mailboxes by id and by name, UIDNEXT, counters. Every row, also of the next three: `src/mailstore/rows.rs`.
     pub const MAILBOXES: u32 = 2;
     /// account/mailbox/uid: small fixed rows for SELECT and FETCH FLAGS.
     pub const INDEX: u32 = 3;
@@ -18,13 +18,13 @@ pub mod subspace {
     pub const MESSAGES: u32 = 4;
     /// account/mailbox/versionstamp: what changed.
     pub const CHANGES: u32 = 5;
-    /// Bodies, their chunks and references.
+    /// Bodies, their chunks and references. Every row: `src/blob/rows.rs`.
     pub const BODIES: u32 = 6;
-    /// The outgoing queue.
+    /// The outgoing queue; no rows yet.
     pub const QUEUE: u32 = 7;
-    /// Rate buckets, greylist, bans, with expiry.
+    /// Rate buckets, greylist, bans, with expiry; no rows yet.
     pub const LIMITS: u32 = 8;
-    /// Nodes, leases, incarnation, schema version.
+    /// Nodes, leases, incarnation, schema version. Rows: `src/kv/schema.rs`, `src/pop3/lease.rs`.
     pub const CLUSTER: u32 = 9;
 }
 

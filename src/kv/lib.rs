@@ -18,6 +18,7 @@ mod monotonic;
 mod range_set;
 mod retry;
 mod rules;
+pub mod schema;
 mod span;
 mod statistics;
 mod transaction;

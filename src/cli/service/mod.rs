@@ -51,6 +51,7 @@ impl Service {
         let registry = Registry::new();
         let clock: SharedClock = Arc::new(SystemClock);
         let database = store::open(&config.store, accept_loss).await?;
+        database.check_schema().await?;
         let objects = store::private_directory(&config.blobs.path);
         let objects = objects.and_then(|()| DirectoryStore::open(&config.blobs.path)).with_context(|| {
             format!("cannot open the directory of bodies {}", config.blobs.path.display())
