@@ -1,6 +1,6 @@
 //! The arrows between the parts, read from what is written: manifests and `use` lines.
 //!
-//! `smtp, imap, pop3, queue, http -> mailstore, directory, filter -> kv, blob`; protocol codecs know nothing of
+//! `smtp, imap, pop3, http -> queue, filter -> mailstore, directory -> kv, blob`; protocol codecs know nothing of
 //! storage, storage knows nothing of sockets.
 #![allow(clippy::unwrap_used)]
 
@@ -16,23 +16,43 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("kv-network", &[]),
     ("kv", &["kv-network"]),
     ("net", &[]),
+    ("dns", &[]),
     ("blob", &["kv"]),
     ("directory", &["kv"]),
     ("mailstore", &["kv", "blob", "directory"]),
-    ("filter", &["kv", "directory"]),
+    ("relay", &["net", "dns"]),
+    ("signing", &["kv", "directory"]),
+    ("filter", &["kv", "directory", "dns", "net"]),
+    ("queue", &["relay", "mailstore", "directory", "kv", "blob"]),
+    ("reports", &["queue", "relay", "filter", "mailstore", "directory", "dns", "kv", "blob"]),
     ("smtp", SERVER),
     ("imap", SERVER),
     ("pop3", SERVER),
-    ("queue", SERVER),
-    ("relay", &["net"]),
-    ("http", &["net", "mailstore", "directory", "filter", "kv", "blob", "api", "queue"]),
+    (
+        "http",
+        &[
+            "api",
+            "net",
+            "mailstore",
+            "directory",
+            "filter",
+            "queue",
+            "signing",
+            "reports",
+            "relay",
+            "dns",
+            "kv",
+            "blob",
+        ],
+    ),
 ];
 /// What a server of a protocol may use. No server knows another.
-const SERVER: &[&str] = &["net", "mailstore", "directory", "filter", "kv", "blob"];
+const SERVER: &[&str] =
+    &["net", "mailstore", "directory", "filter", "queue", "relay", "signing", "reports", "kv", "blob"];
 /// What everything may use, and what uses nothing of ours.
 const LEAVES: &[&str] = &["config", "telemetry"];
 
-const CODECS: &[&str] = &["src/imap/proto", "src/smtp/proto", "src/pop3/proto"];
+const CODECS: &[&str] = &["src/imap/proto", "src/smtp/proto", "src/pop3/proto", "src/relay/proto"];
 const STORAGE: &[&str] = &["src/kv", "src/blob", "src/directory", "src/mailstore"];
 
 fn root() -> &'static Path {

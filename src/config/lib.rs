@@ -51,6 +51,18 @@ sections::section! {
         limits: Limits = Limits::default(),
         /// Receiving mail.
         smtp: Smtp = Smtp::default(),
+        /// Checks of incoming mail.
+        filter: Filter = Filter::default(),
+        /// Mail that waits to be sent.
+        queue: Queue = Queue::default(),
+        /// Sending mail to other servers.
+        relay: Relay = Relay::default(),
+        /// Signatures of outgoing mail.
+        signing: Signing = Signing::default(),
+        /// Reports to and from other domains.
+        reports: Reports = Reports::default(),
+        /// How names are looked up.
+        dns: Dns = Dns::default(),
         /// Reading mail over IMAP.
         imap: Imap = Imap::default(),
         /// Reading mail over POP3.

@@ -20,12 +20,16 @@ pub mod subspace {
     pub const CHANGES: u32 = 5;
     /// Bodies, their chunks and references. Every row: `src/blob/rows.rs`.
     pub const BODIES: u32 = 6;
-    /// The outgoing queue; no rows yet.
+    /// The outgoing queue. Every row: `src/queue/rows.rs`.
     pub const QUEUE: u32 = 7;
-    /// Rate buckets, greylist, bans, with expiry; no rows yet.
+    /// Rate buckets, greylist, bans, with expiry. Every row: `src/filter/limits/rows.rs`.
     pub const LIMITS: u32 = 8;
     /// Nodes, leases, incarnation, schema version. Rows: `src/kv/schema.rs`, `src/pop3/lease.rs`.
     pub const CLUSTER: u32 = 9;
+    /// Reports: what is collected for others, and what others sent. Every row: `src/reports/rows.rs`.
+    pub const REPORTS: u32 = 10;
+    /// Signing keys, encrypted. Every row: `src/signing/rows.rs`.
+    pub const SIGNING: u32 = 11;
 }
 
 /// Packs a tuple into a key.

@@ -3,6 +3,7 @@
 //! [`MailStore`] is the one way in. Every method that changes something returns once that is durable, and may be repeated
 //! safely by the store underneath. A selected mailbox is read through a [`View`].
 
+mod companion;
 pub mod envelope;
 mod error;
 mod header;
@@ -18,6 +19,7 @@ mod types;
 mod view;
 mod watch;
 
+pub use companion::Companion;
 pub use error::Error;
 pub use record::MessageRecord;
 pub use request::{

@@ -1,9 +1,11 @@
 //! What the protocols ask of the mailstore, and what it answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::companion::Companion;
 use crate::types::{AccountId, Flags, Keywords, MailboxId, MailboxName, ModSeq, SpecialUse, Uid};
 
 /// Limits and defaults of the mailstore.
@@ -89,7 +91,7 @@ pub struct Usage {
     pub messages: u64,
 }
 
-/// A message that came in for local recipients.
+/// A message that came in: for local recipients, for others (by its companions), or both.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The whole message, CRLF line ends, with all header fields that every recipient shall see.
@@ -98,6 +100,8 @@ pub struct Delivery {
     pub received: Duration,
     /// Where it goes; an account that is named twice gets it once.
     pub targets: Vec<Target>,
+    /// What is written with it: its entries in the queue.
+    pub companions: Vec<Arc<dyn Companion>>,
 }
 
 /// One recipient of a [`Delivery`].

@@ -16,12 +16,14 @@
 //! | `(MESSAGES, account, message, 0, n)` | piece `n` of the record, see [`crate::record`] |
 //! | `(MESSAGES, account, message, 1, mailbox, uid)` | the message is there; empty |
 //! | `(CHANGES, account, mailbox, versionstamp)` | postcard of [`ChangeRow`] |
+//! | `(CLUSTER, "delivery", process)` | the operation of the process's latest delivery (16 octets), and when it was: ms |
 //!
 //! Accounts count from 1. Integers are little-endian; postcard values begin with a format octet.
 
 use std::ops::Range;
+use std::time::Duration;
 
-use ekitei_kv::keys::subspace::{CHANGES, INDEX, MAILBOXES, MESSAGES};
+use ekitei_kv::keys::subspace::{CHANGES, CLUSTER, INDEX, MAILBOXES, MESSAGES};
 use ekitei_kv::keys::{key, range};
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +70,27 @@ pub(crate) enum Counter {
 pub(crate) enum UsageCounter {
     Bytes = 0,
     Messages = 1,
+}
+
+/// How a process knows its latest delivery again, whatever became of the message meanwhile.
+pub(crate) fn delivery_trace(process: [u8; 16]) -> Vec<u8> {
+    key(&(CLUSTER, "delivery", process.as_slice()))
+}
+
+pub(crate) fn delivery_traces() -> Range<Vec<u8>> {
+    range(&(CLUSTER, "delivery"))
+}
+
+pub(crate) fn encode_trace(operation: [u8; 16], now: Duration) -> [u8; 24] {
+    let mut value = [0; 24];
+    value[..16].copy_from_slice(&operation);
+    value[16..].copy_from_slice(&u64::try_from(now.as_millis()).unwrap_or(u64::MAX).to_le_bytes());
+    value
+}
+
+/// When the delivery was that a trace is of.
+pub(crate) fn trace_time(value: &[u8]) -> Option<Duration> {
+    Some(Duration::from_millis(u64::from_le_bytes(value.get(16..)?.try_into().ok()?)))
 }
 
 pub(crate) fn mailbox(account: AccountId, mailbox: MailboxId) -> Vec<u8> {

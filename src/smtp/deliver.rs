@@ -122,7 +122,12 @@ impl Server {
         timeout: Duration,
     ) -> Result<HashMap<AccountId, Result<(), Reply>>, OutcomeUnknown> {
         let accounts: Vec<AccountId> = targets.iter().map(|target| target.account).collect();
-        let delivery = Delivery { message: message.into_bytes(), received: (self.context.clock)(), targets };
+        let delivery = Delivery {
+            message: message.into_bytes(),
+            received: (self.context.clock)(),
+            targets,
+            companions: Vec::new(),
+        };
         let outcome = tokio::time::timeout(timeout, self.context.mailstore.deliver(delivery)).await;
         match outcome {
             Ok(Ok(outcomes)) if outcomes.len() == accounts.len() => {

@@ -1,15 +1,23 @@
 //! The sections of the configuration: one file each, every key with its meaning and its default side by side.
 
 mod directory;
+mod dns;
+mod filter;
 mod imap;
 mod listeners;
 mod mailstore;
 mod pop3;
 mod process;
+mod queue;
+mod relay;
+mod reports;
+mod signing;
 mod smtp;
 mod storage;
 
 pub use directory::{Directory, PasswordHashing};
+pub use dns::Dns;
+pub use filter::{Authentication, ClientLimits, Filter, Scanners};
 pub use imap::{Imap, ImapSearch};
 pub use listeners::{
     CertificateConfig, Limits, ListenerConfig, Protocol, ProxyProtocol, TlsConfig, TlsVersion,
@@ -17,6 +25,10 @@ pub use listeners::{
 pub use mailstore::{DeliveryBatch, Mailstore};
 pub use pop3::Pop3;
 pub use process::{Admin, Log, LogFormat, LogLevel, Shutdown};
+pub use queue::Queue;
+pub use relay::{Relay, RelayTimeouts, SmartHost};
+pub use reports::Reports;
+pub use signing::Signing;
 pub use smtp::{Smtp, SmtpTimeouts, Submission};
 pub use storage::{BlobStore, Blobs, Store, Verify};
 

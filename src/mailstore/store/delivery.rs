@@ -5,7 +5,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ekitei_kv::{AsKvError, Transaction};
 use futures_util::future::{join, try_join_all};
@@ -14,9 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::append::ReadMessage;
 use super::transaction::{UidAllocator, bytes_used, ensure_account, mailbox_named, mailbox_rows};
 use super::{Inner, MailStore};
-use crate::mutation::{Attempts, Mutation, OperationId};
+use crate::companion::Companion;
+use crate::mutation::{Mutation, OperationId};
 use crate::request::{Delivery, Folder, Target};
-use crate::rows::IndexRow;
+use crate::rows::{self, IndexRow};
 use crate::types::{AccountId, Keywords, MailboxId, Uid};
 use crate::{Error, Result};
 
@@ -42,13 +43,15 @@ struct Pending {
     message: Arc<ReadMessage>,
     received: i64,
     targets: Vec<Target>,
+    companions: Vec<Arc<dyn Companion>>,
     done: oneshot::Sender<Result<Vec<Outcome>>>,
 }
 
 impl Pending {
     fn row_size(&self) -> usize {
         let own: usize = self.targets.iter().map(|target| target.header.len()).sum();
-        own + self.message.body.row_size() + self.targets.len() * self.message.target_size()
+        let others: usize = self.companions.iter().map(|companion| companion.row_size()).sum();
+        own + others + self.message.body.row_size() + self.targets.len() * self.message.target_size()
     }
 }
 
@@ -71,10 +74,11 @@ impl Combiner {
         message: Arc<ReadMessage>,
         received: i64,
         targets: Vec<Target>,
+        companions: Vec<Arc<dyn Companion>>,
     ) -> Result<Vec<Outcome>> {
         let stopped = |_| Error::Store(ekitei_kv::Error::Unavailable("the service is stopping".into()));
         let (done, outcome) = oneshot::channel();
-        let pending = Pending { message, received, targets, done };
+        let pending = Pending { message, received, targets, companions, done };
         self.queue.send(pending).await.map_err(stopped)?;
         // Without an answer the task died in the middle, and the commit with it or not.
         outcome.await.unwrap_or(Err(Error::Store(ekitei_kv::Error::CommitUnknown)))
@@ -84,6 +88,8 @@ impl Combiner {
 impl MailStore {
     /// Delivers a message to all its targets; returns once it is durable. One outcome per target, in order: the mailbox and
     /// UID, or why that target cannot have it ([`Error::OverQuota`]); the others have it all the same.
+    ///
+    /// Companions are written with it, or not at all; without targets they are all there is.
     ///
     /// A message with very many targets takes several transactions. If one of them fails after the first, the outcome counts as unknown
     /// ([`Error::is_outcome_unknown`]): some targets have it, and delivering it again gives those a second one.
@@ -97,8 +103,12 @@ impl MailStore {
         let target_size = message.target_size() + own_header;
         let per_transaction = (MAX_ROWS.saturating_sub(message.body.row_size()) / target_size).max(1);
         let mut outcomes = Vec::with_capacity(delivery.targets.len());
-        for targets in delivery.targets.chunks(per_transaction) {
-            let done = self.combiner.deliver(Arc::clone(&message), received, targets.to_vec()).await;
+        let mut companions = delivery.companions;
+        let mut chunks = delivery.targets.chunks(per_transaction).map(<[Target]>::to_vec);
+        while let Some(targets) = chunks.next().or_else(|| (!companions.is_empty()).then(Vec::new)) {
+            // They go with the first transaction, which is the one that nothing has been done before.
+            let companions = std::mem::take(&mut companions);
+            let done = self.combiner.deliver(Arc::clone(&message), received, targets, companions).await;
             let done = match done {
                 Err(error) if outcomes.is_empty() => return Err(error),
                 Err(error) => {
@@ -180,10 +190,14 @@ fn is_of_one_message(error: &ekitei_kv::Error) -> bool {
 impl Inner {
     /// Delivers a batch in one transaction.
     async fn commit(&self, batch: &[Pending]) -> Result<Vec<Vec<Outcome>>> {
-        let (operation, attempts) = (self.operation(), &Attempts::new());
+        let (operation, latest) = (self.operation(), &Mutex::new(None));
+        let trace = &rows::delivery_trace(self.instance);
         self.database
             .transact(|transaction| async move {
-                if let Some((done, _)) = attempts.committed(&transaction, operation).await? {
+                if transaction.may_have_committed()
+                    && transaction.get(trace).await?.is_some_and(|row| row.starts_with(&operation))
+                    && let Some(done) = latest.lock().unwrap_or_else(PoisonError::into_inner).take()
+                {
                     return Ok(done);
                 }
                 let mut writer = Writer::new(self, &transaction, operation);
@@ -192,22 +206,13 @@ impl Inner {
                 for pending in batch {
                     outcomes.push(writer.deliver(pending).await?);
                 }
-                let delivered = first_delivered(batch, &outcomes);
                 writer.finish();
-                if let Some(mailbox) = delivered {
-                    attempts.note(&transaction, mailbox, outcomes.clone()).await?;
-                }
+                transaction.set(trace, &rows::encode_trace(operation, self.now()));
+                *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcomes.clone());
                 Ok(outcomes)
             })
             .await
     }
-}
-
-/// A mailbox that got something.
-fn first_delivered(batch: &[Pending], outcomes: &[Vec<Outcome>]) -> Option<(AccountId, MailboxId)> {
-    let targets = batch.iter().flat_map(|pending| &pending.targets);
-    let delivered = targets.zip(outcomes.iter().flatten());
-    delivered.filter_map(|(target, outcome)| Some((target.account, outcome.as_ref().ok()?.0))).next()
 }
 
 /// Writes the deliveries of one transaction.
@@ -257,8 +262,11 @@ impl<'a> Writer<'a> {
                 place.insert(self.deliver_to(message, pending.received, target).await?);
             }
         }
-        if places.values().any(Result::is_ok) {
+        if places.values().any(Result::is_ok) || !pending.companions.is_empty() {
             message.body.store(self.transaction).await?;
+        }
+        for companion in &pending.companions {
+            companion.write(self.transaction, message.body.id());
         }
         Ok(pending
             .targets

@@ -1,9 +1,15 @@
 //! What has to be done from time to time. All of it may run in several processes at once, and may be interrupted anywhere.
 
+use std::time::Duration;
+
 use ekitei_blob::Collected;
+use ekitei_kv::{KeyValue, Transaction};
 
 use super::MailStore;
-use crate::Result;
+use crate::{Result, rows};
+
+/// How long the trace of a process's latest delivery is kept; far longer than any transaction is repeated.
+const TRACE_LIFETIME: Duration = Duration::from_secs(86_400);
 
 /// What one round of maintenance did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,7 +30,32 @@ impl MailStore {
     pub async fn maintain(&self) -> Result<Maintenance> {
         let purged_mailboxes = self.finish_purges().await?;
         let trimmed_logs = self.trim_change_logs().await?;
+        self.forget_traces().await?;
         let collected = self.inner.blobs.collect().await?;
         Ok(Maintenance { purged_mailboxes, trimmed_logs, collected })
+    }
+
+    /// Removes what processes that are long gone left behind.
+    async fn forget_traces(&self) -> Result<()> {
+        let too_old = self.inner.now().saturating_sub(TRACE_LIFETIME);
+        let mut old = Vec::new();
+        let collect = |page: Vec<KeyValue>| {
+            old.extend(
+                page.into_iter().filter(|row| rows::trace_time(&row.value).is_none_or(|time| time < too_old)),
+            );
+            Ok::<_, crate::Error>(())
+        };
+        self.inner.database.scan(rows::delivery_traces(), collect).await?;
+        if old.is_empty() {
+            return Ok(());
+        }
+        let old = &old;
+        self.inner
+            .database
+            .transact(|transaction: Transaction| async move {
+                old.iter().for_each(|row| transaction.clear(&row.key));
+                Ok::<_, crate::Error>(())
+            })
+            .await
     }
 }

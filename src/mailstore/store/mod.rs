@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) blobs: Blobs,
     pub(crate) settings: Settings,
     pub(crate) clock: SharedClock,
+    /// Names this process in the traces of its deliveries.
+    instance: [u8; 16],
     /// One view per mailbox that some session has selected.
     views: Mutex<HashMap<(AccountId, MailboxId), std::sync::Weak<SharedView>>>,
     watches: Watches,
@@ -76,6 +78,7 @@ impl MailStore {
             database,
             blobs,
             settings,
+            instance: *BodyId::generate(&*clock).as_bytes(),
             clock,
             views: Mutex::default(),
             search_bodies: Semaphore::new(SEARCH_BODIES),

@@ -68,6 +68,7 @@ impl Fixture {
             message: message(text),
             received: self.clock.now(),
             targets: accounts.iter().map(|&account| target(account)).collect(),
+            companions: Vec::new(),
         }
     }
 

@@ -151,6 +151,7 @@ impl Fixture {
                 quota: None,
                 header: Bytes::new(),
             }],
+            companions: Vec::new(),
         };
         for outcome in self.store.deliver(delivery).await.unwrap() {
             outcome.unwrap();
