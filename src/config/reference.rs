@@ -119,6 +119,12 @@ fn default_text(node: &Schema, shape: &Shape) -> String {
         (Shape::Section(_) | Shape::Tagged(_), _) => "see below".to_owned(),
         (_, None) => "required".to_owned(),
         (_, Some(serde_json::Value::Null)) => "none".to_owned(),
+        (Shape::List(_), Some(serde_json::Value::Array(items)))
+            if !items.is_empty() && items.iter().all(serde_json::Value::is_string) =>
+        {
+            let items: Vec<&str> = items.iter().filter_map(serde_json::Value::as_str).collect();
+            format!("`[{}]`", items.join(", "))
+        }
         (_, Some(value)) => {
             let written = yaml::write(value).unwrap_or_default();
             match written.trim() {

@@ -206,8 +206,12 @@ impl Inner {
                 for pending in batch {
                     outcomes.push(writer.deliver(pending).await?);
                 }
+                let wrote = outcomes.iter().flatten().any(Result::is_ok)
+                    || batch.iter().any(|pending| !pending.companions.is_empty());
                 writer.finish();
-                transaction.set(trace, &rows::encode_trace(operation, self.now()));
+                if wrote {
+                    transaction.set(trace, &rows::encode_trace(operation, self.now()));
+                }
                 *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcomes.clone());
                 Ok(outcomes)
             })

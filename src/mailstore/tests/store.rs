@@ -3,13 +3,16 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ekitei_kv::keys::{key, subspace::QUEUE};
+use ekitei_kv::{Transaction, decode_counter};
 use ekitei_mailstore::search::Query;
 use ekitei_mailstore::{
-    AccountId, Entry, Error, ExpungeScope, FlagChange, FlagOperation, Flags, Folder, Keywords, MailboxId,
-    MailboxName, MessageId, NewMessage, Snapshot, SpecialUse, Status, Uid,
+    AccountId, BodyId, Companion, Entry, Error, ExpungeScope, FlagChange, FlagOperation, Flags, Folder,
+    Keywords, MailboxId, MailboxName, MessageId, NewMessage, Snapshot, SpecialUse, Status, Uid,
 };
 use support::{Fixture, message};
 
@@ -576,5 +579,47 @@ async fn an_operation_whose_commit_result_is_unknown_is_done_once() {
         assert_eq!(fixture.snapshot(ALICE, trash).await.entries.len(), 2);
         fixture.check(ALICE).await;
         fixture.check(BOB).await;
+    }
+}
+
+/// A row that refers to the body, as an entry of the queue does.
+#[derive(Debug)]
+struct QueueEntry;
+
+impl Companion for QueueEntry {
+    fn row_size(&self) -> usize {
+        100
+    }
+
+    fn write(&self, transaction: &Transaction, body: BodyId) {
+        transaction.set(&entry(), body.as_bytes());
+        transaction.add(&written(), 1);
+        ekitei_blob::add_reference(transaction, body, u64::MAX);
+    }
+}
+
+fn entry() -> Vec<u8> {
+    key(&(QUEUE, "entry"))
+}
+
+fn written() -> Vec<u8> {
+    key(&(QUEUE, "written"))
+}
+
+#[tokio::test]
+async fn a_companion_is_written_once_whatever_is_known_of_the_commit() {
+    for applied in [None, Some(true), Some(false)] {
+        for accounts in [&[][..], &[ALICE]] {
+            let fixture = Fixture::new();
+            let mut delivery = fixture.delivery(accounts, "hello");
+            delivery.companions.push(Arc::new(QueueEntry));
+            applied.inspect(|&applied| fixture.next_commit_unknown(applied));
+            assert_eq!(fixture.store.deliver(delivery).await.unwrap().len(), accounts.len());
+            let tx = fixture.database.begin();
+            assert_eq!(decode_counter(tx.get(&written()).await.unwrap().as_deref()), 1, "{applied:?}");
+            let body = tx.get(&entry()).await.unwrap().unwrap();
+            let body = BodyId::from_bytes(body[..].try_into().unwrap());
+            assert!(fixture.blobs.read(body, 0..u64::MAX).await.is_ok(), "the body is there with it");
+        }
     }
 }
