@@ -18,6 +18,9 @@ pub(crate) fn check(config: &Config) -> Vec<Problem> {
     checks.listeners(config);
     checks.smtp(config);
     checks.trusted_networks(config);
+    checks.client_limits(config);
+    checks.greylist(config);
+    checks.dns_lists(config);
     checks.imap(config);
     checks.pop3(config);
     checks.directory(config);
@@ -224,6 +227,75 @@ impl Checks {
         }
     }
 
+    fn client_limits(&mut self, config: &Config) {
+        let limits = &config.filter.limits;
+        self.not_zero("filter.limits.syncInterval", limits.sync_interval);
+        if limits.sync_interval > Duration::minutes(1) {
+            self.error(
+                "filter.limits.syncInterval",
+                limits.sync_interval,
+                "must be at most 1m: rates are of minutes",
+            );
+        }
+        let bans = &limits.bans;
+        self.not_zero("filter.limits.bans.first", bans.first);
+        if bans.window < Duration::minutes(1) {
+            self.error(
+                "filter.limits.bans.window",
+                bans.window,
+                "must be at least 1m, or points would be gone before they are shared",
+            );
+        }
+        if bans.first > bans.longest {
+            self.error("filter.limits.bans.first", bans.first, "must be at most filter.limits.bans.longest");
+        }
+    }
+
+    fn greylist(&mut self, config: &Config) {
+        let greylist = &config.filter.greylist;
+        if greylist.delay >= greylist.retry_window {
+            self.error(
+                "filter.greylist.delay",
+                greylist.delay,
+                "must be shorter than filter.greylist.retryWindow, or no mail would ever pass",
+            );
+        }
+        if greylist.retry_window < Duration::hours(1) {
+            self.error(
+                "filter.greylist.retryWindow",
+                greylist.retry_window,
+                "must be at least 1h: servers wait that long between attempts",
+            );
+        }
+        for (key, value) in
+            [("lifetime", greylist.lifetime), ("knownSenderLifetime", greylist.known_sender_lifetime)]
+        {
+            if value < Duration::days(1) {
+                self.error(format!("filter.greylist.{key}"), value, "must be at least 1d");
+            }
+        }
+    }
+
+    fn dns_lists(&mut self, config: &Config) {
+        let lists = &config.filter.dns_lists;
+        self.not_zero("filter.dnsLists.timeout", lists.timeout);
+        let mut seen = HashMap::new();
+        for (index, list) in lists.lists.iter().enumerate() {
+            let path = format!("filter.dnsLists.lists[{index}].zone");
+            let is_name = list.zone.split('.').all(|label| !label.is_empty() && label.len() <= 63);
+            if !is_name || list.zone.len() > 180 || list.zone.contains(char::is_whitespace) {
+                self.error(
+                    &path,
+                    format!("{:?}", list.zone),
+                    "must be a domain name such as zen.spamhaus.org",
+                );
+            }
+            if let Some(first) = seen.insert((list.zone.to_ascii_lowercase(), list.kind), index) {
+                self.error(&path, &list.zone, format!("is filter.dnsLists.lists[{first}] too"));
+            }
+        }
+    }
+
     fn imap(&mut self, config: &Config) {
         let imap = &config.imap;
         self.at_least("imap.maxLineLength", imap.max_line_length, ByteSize::bytes(1000), "RFC 2683 §3.2.1.5");
@@ -392,6 +464,12 @@ listeners:
             ["mailstore.deliveryBatch.maxBytes"]
         );
         assert_eq!(errors("pop3: { idleTimeout: 0 }"), ["pop3.idleTimeout"]);
+        assert_eq!(errors("filter: { limits: { bans: { first: 8d } } }"), ["filter.limits.bans.first"]);
+        assert_eq!(errors("filter: { greylist: { delay: 2d } }"), ["filter.greylist.delay"]);
+        assert_eq!(
+            errors("filter: { dnsLists: { lists: [{ zone: a..b }, { zone: x.test }, { zone: X.test }] } }"),
+            ["filter.dnsLists.lists[0].zone", "filter.dnsLists.lists[2].zone"]
+        );
         assert_eq!(errors("hostname: 'bad name'"), ["hostname"]);
         assert_eq!(
             errors("directory: { plusAddressingSeparator: '@' }"),

@@ -24,6 +24,23 @@ pub const CIDR_FORM: &str = "a network such as 10.0.0.0/8, fd00::/8 or 192.0.2.1
 pub struct CidrError;
 
 impl Cidr {
+    /// The network of this prefix length that `address` lies in; the length of its family at most. An IPv4-mapped address counts as IPv4.
+    pub fn around(address: IpAddr, prefix: u8) -> Self {
+        let address = address.to_canonical();
+        let prefix = prefix.min(if address.is_ipv4() { 32 } else { 128 });
+        Self { network: masked(address, prefix), prefix }
+    }
+
+    /// Its first address.
+    pub fn network(&self) -> IpAddr {
+        self.network
+    }
+
+    /// How many bits its addresses share.
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// Whether `address` lies in the network. IPv4-mapped IPv6 addresses count as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.network, address.to_canonical()) {
@@ -138,6 +155,8 @@ mod tests {
         assert!(inside("192.0.2.0/24", "::ffff:192.0.2.7"), "a mapped address is the IPv4 address");
         assert!(inside("::ffff:192.0.2.0/120", "192.0.2.7"), "and a mapped network the IPv4 network");
         assert!("::ffff:0.0.0.0/96".parse::<Cidr>().unwrap().is_everything());
+        assert_eq!(Cidr::around("192.0.2.77".parse().unwrap(), 24).to_string(), "192.0.2.0/24");
+        assert_eq!(Cidr::around("2001:db8:1:2:3::4".parse().unwrap(), 64).to_string(), "2001:db8:1:2::/64");
     }
 
     #[test]

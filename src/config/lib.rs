@@ -9,6 +9,7 @@
 
 mod check;
 mod cidr;
+mod endpoint;
 mod error;
 mod live;
 mod parse;
@@ -25,6 +26,7 @@ mod yaml;
 use std::path::Path;
 
 pub use cidr::{Cidr, CidrError};
+pub use endpoint::{Endpoint, EndpointError};
 pub use error::{ConfigError, Problem, Severity};
 pub use live::Live;
 pub use reference::reference_markdown;
@@ -71,6 +73,8 @@ sections::section! {
         directory: Directory = Directory::default(),
         /// Mailboxes and messages.
         mailstore: Mailstore = Mailstore::default(),
+        /// Public pages.
+        web: Web = Web::default(),
         /// The admin API.
         admin: Admin = Admin::default(),
         /// Logs.

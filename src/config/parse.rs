@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use serde_json::{Map, Value};
 
 use crate::cidr::CIDR_FORM;
+use crate::endpoint::ENDPOINT_FORM;
 use crate::schema::{Schema, Shape};
 use crate::substitute::{Environment, substitute};
 use crate::units::{DURATION_FORM, SIZE_FORM};
-use crate::{ByteSize, Cidr, Config, ConfigError, Duration, Problem, suggest, yaml};
+use crate::{ByteSize, Cidr, Config, ConfigError, Duration, Endpoint, Problem, suggest, yaml};
 
 /// What the address of a listener may look like, for error messages.
 const ADDRESS_FORM: &str = "must be an address with a port, such as 0.0.0.0:25, [::]:25 or 127.0.0.1:2525";
@@ -188,6 +189,7 @@ impl Reader<'_> {
             "duration" => format!("must be {DURATION_FORM}"),
             "byte-size" => format!("must be {SIZE_FORM}"),
             "cidr" => format!("must be {CIDR_FORM}"),
+            "endpoint" => format!("must be {ENDPOINT_FORM}"),
             "socket-address" => ADDRESS_FORM.to_owned(),
             _ => "must be a text; put it in quotes".to_owned(),
         };
@@ -195,6 +197,7 @@ impl Reader<'_> {
             ("duration", Value::String(text)) => text.parse::<Duration>().is_ok(),
             ("byte-size", Value::String(text)) => text.parse::<ByteSize>().is_ok(),
             ("cidr", Value::String(text)) => text.parse::<Cidr>().is_ok(),
+            ("endpoint", Value::String(text)) => text.parse::<Endpoint>().is_ok(),
             ("socket-address", Value::String(text)) => text.parse::<SocketAddr>().is_ok(),
             ("secret", Value::String(text)) => return self.read_secret(text, path),
             (_, other) => other.is_string(),

@@ -104,6 +104,7 @@ fn type_name(shape: &Shape) -> String {
             "byte-size" => "size",
             "cidr" => "network",
             "socket-address" => "address:port",
+            "endpoint" => "socket",
             other => other,
         }
         .to_owned(),

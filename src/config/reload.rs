@@ -29,6 +29,7 @@ const LIVE: &[&str] = &[
     "directory",
     "mailstore.defaultQuota",
     "mailstore.maintenanceInterval",
+    "web",
     "admin",
     "log",
     "shutdown",

@@ -1,4 +1,4 @@
-//! The admin API, health and metrics over HTTP.
+//! The admin API, health, metrics and public pages over HTTP.
 //!
 //! [`Server`] is a handler for the listeners of `ekitei-net`; all of the API is made by `routes`, where each operation
 //! stands beside its description, so that `/api/openapi.json` knows every route. The API is stateless and
@@ -11,12 +11,14 @@
 //! | `/api/v1/...` | the bearer of the token |
 //! | `/api/openapi.json` | anyone |
 //! | `/healthz/live`, `/healthz/ready` | anyone |
+//! | `/.well-known/mta-sts.txt`, autoconfig, autodiscover | anyone |
 //! | `/metrics` | anyone, or the bearer of the token if so configured |
 
 mod authorization;
 mod extract;
 mod health;
 mod problem;
+mod public;
 mod routes;
 mod server;
 mod state;

@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use ekitei_api::ProblemCode;
+use ekitei_config::{Live, Protocol};
 use ekitei_net::{Connection, Handler, Refusal, Shutdown};
 use ekitei_telemetry::{CounterFamily, HistogramFamily, SECONDS, Timer};
 use hyper::server::conn::http1;
@@ -18,12 +19,15 @@ use hyper_util::service::TowerToHyperService;
 use utoipa::openapi::OpenApi;
 
 use crate::problem::Refused;
-use crate::routes;
 use crate::state::{AppState, Parts, State as AppInner};
+use crate::{public, routes};
 
-/// Answers HTTP requests; one for all listeners of `protocol: http`.
+/// Answers HTTP requests; one for all listeners of `protocol: http` and `protocol: https`.
 pub struct Server {
     router: Router,
+    /// What is served on `protocol: https`: that anyone may reach.
+    public: Router,
+    live: Live,
     shutdown: Shutdown,
 }
 
@@ -36,7 +40,7 @@ impl Server {
     /// Makes the server; its metrics go to the registry of `parts`.
     pub fn new(parts: Parts) -> Self {
         let metrics = Arc::new(Metrics::new(&parts));
-        let shutdown = parts.shutdown.clone();
+        let (shutdown, live) = (parts.shutdown.clone(), parts.live.clone());
         let state = AppInner::new(parts);
         let (api, description) = routes::protected(&state).split_for_parts();
         let (open, _) = routes::open().split_for_parts();
@@ -44,15 +48,10 @@ impl Server {
         let router = Router::new()
             .merge(api)
             .merge(open)
-            .route("/api/openapi.json", get(|| async { axum::Json(openapi()) }))
-            .fallback(|| async { Refused::new(ProblemCode::NotFound, "there is no such path") })
-            .method_not_allowed_fallback(|| async {
-                Refused::new(ProblemCode::MethodNotAllowed, "the path does not know this method")
-            })
-            .layer(middleware::from_fn_with_state(Arc::clone(&state), limit_time))
-            .layer(middleware::from_fn_with_state(metrics, measure))
-            .with_state(state);
-        Self { router, shutdown }
+            .merge(public::routes())
+            .route("/api/openapi.json", get(|| async { axum::Json(openapi()) }));
+        let finish = |router: Router<AppState>| finish(router, &state, &metrics);
+        Self { router: finish(router), public: finish(public::routes()), live, shutdown }
     }
 
     /// The routes, for tests that need no socket.
@@ -67,7 +66,9 @@ impl Handler for Server {
     }
 
     async fn handle(self: Arc<Self>, mut connection: Connection) {
-        let service = TowerToHyperService::new(self.router.clone());
+        let everything = connection.listener.protocol == Protocol::Http || self.live.load().admin.on_https;
+        let router = if everything { &self.router } else { &self.public };
+        let service = TowerToHyperService::new(router.clone());
         let io = TokioIo::new(connection.take_stream());
         let serving = http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service);
         let mut serving = std::pin::pin!(serving);
@@ -83,6 +84,18 @@ impl Handler for Server {
             tracing::debug!(peer = %connection.peer, %error, "an HTTP connection ended early");
         }
     }
+}
+
+/// What all routes have: problems in place of plain errors, a time limit, metrics.
+fn finish(router: Router<AppState>, state: &AppState, metrics: &Arc<Metrics>) -> Router {
+    router
+        .fallback(|| async { Refused::new(ProblemCode::NotFound, "there is no such path") })
+        .method_not_allowed_fallback(|| async {
+            Refused::new(ProblemCode::MethodNotAllowed, "the path does not know this method")
+        })
+        .layer(middleware::from_fn_with_state(Arc::clone(state), limit_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(metrics), measure))
+        .with_state(Arc::clone(state))
 }
 
 /// Ends requests that take longer than `admin.requestTimeout`; bodies of messages have no limit.

@@ -13,9 +13,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::gate::{Arrival, Gate, LocalRates};
 use crate::limits::{AddressKey, ConnectionLimits, ConnectionPermit, Maxima, Refusal};
 use crate::proxy::ProxyHeader;
-use crate::rate::RateLimiter;
 use crate::{Connection, Shutdown, Tls};
 
 /// How long to wait when `accept` fails for want of file descriptors or memory.
@@ -24,8 +24,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Refused clients that are being told so at once; more are closed without a word.
 const MAX_REFUSALS: usize = 256;
-/// Addresses whose rate of connections is remembered.
-const MAX_RATED_ADDRESSES: usize = 100_000;
 
 /// A protocol server.
 pub trait Handler: Send + Sync + 'static {
@@ -56,7 +54,7 @@ pub struct Net {
     tls: Tls,
     shutdown: Shutdown,
     limits: ConnectionLimits,
-    rates: Arc<RateLimiter<(&'static str, AddressKey)>>,
+    gate: Arc<dyn Gate>,
     refusals: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
@@ -78,10 +76,16 @@ impl Net {
             tls,
             shutdown,
             limits: ConnectionLimits::default(),
-            rates: Arc::new(RateLimiter::new(MAX_RATED_ADDRESSES)),
+            gate: Arc::new(LocalRates::default()),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             metrics: Arc::new(Metrics::new(registry)),
         }
+    }
+
+    /// The same, with `gate` in place of rates that are counted in this process alone. To be called before listeners are bound.
+    #[must_use]
+    pub fn with_gate(self, gate: Arc<dyn Gate>) -> Self {
+        Self { gate, ..self }
     }
 
     /// The configuration in force.
@@ -257,8 +261,9 @@ impl Door {
         let config = self.net.live.load();
         let policy = AddressPolicy::of(&config, &self.config, peer);
         let address = AddressKey::from(peer.ip());
-        if !self.net.rates.allow(&(policy.group, address), policy.per_minute) {
-            return Err(Refusal::Rate);
+        if policy.guarded {
+            let (group, per_minute) = (policy.group, policy.per_minute);
+            self.net.gate.admit(&Arrival { client: peer.ip(), group, per_minute })?;
         }
         let maxima = Maxima {
             total: match self.config.protocol {
@@ -311,6 +316,8 @@ struct AddressPolicy {
     group: &'static str,
     connections: u32,
     per_minute: u32,
+    /// Whether the gate is asked.
+    guarded: bool,
 }
 
 impl AddressPolicy {
@@ -333,15 +340,16 @@ impl AddressPolicy {
             ),
             // A front end or an administrator's tool is one address with many connections.
             Protocol::Lmtp | Protocol::Http => ("internal", 0, 0),
+            Protocol::Https => ("https", 0, 0),
         };
         // What a load balancer says of its client never frees it of a limit.
         let trusted = group == "smtp"
             && listener.proxy_protocol.is_none()
             && config.smtp.trusted_networks.iter().any(|network| network.contains(peer.ip()));
         if trusted {
-            Self { group, connections: 0, per_minute: 0 }
+            Self { group, connections: 0, per_minute: 0, guarded: false }
         } else {
-            Self { group, connections, per_minute }
+            Self { group, connections, per_minute, guarded: group != "internal" }
         }
     }
 }

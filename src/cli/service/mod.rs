@@ -188,7 +188,7 @@ impl Servers {
             }
             Protocol::Imap | Protocol::Imaps => listener.serve(self.imap).await,
             Protocol::Pop3 | Protocol::Pop3s => listener.serve(self.pop3).await,
-            Protocol::Http => listener.serve(self.http).await,
+            Protocol::Http | Protocol::Https => listener.serve(self.http).await,
         }
     }
 }

@@ -17,7 +17,10 @@ section! {
         attempts: u32 = 2,
         /// Answers kept in memory.
         cache_entries: u32 = 20_000,
-        /// Validate DNSSEC, which DANE needs (RFC 7672 §2.1). The resolvers asked must hand on DNSSEC records.
+        /// Records of one answer that are looked at; of MX records these are the most preferred. Longer answers are not cached.
+        max_records: u32 = 100,
+        /// Validate DNSSEC, which DANE needs (RFC 7672 §2.1). If the resolvers asked do not hand on DNSSEC records, a warning says so, and
+        /// nothing counts as secure. The way to the resolvers must be safe: best is one on the same machine.
         dnssec: bool = true,
         /// Trust anchors as DNSKEY records in a zone file, in place of the root's that are built in.
         trust_anchors: Option<PathBuf> = None,

@@ -1,6 +1,6 @@
 //! What judges incoming mail.
 
-use super::section;
+use super::{ClientLimits, DnsLists, Greylist, Scanners, section};
 
 section! {
     /// Checks of incoming mail.
@@ -11,6 +11,10 @@ section! {
         authentication: Authentication = Authentication::default(),
         /// Rates of clients and bans.
         limits: ClientLimits = ClientLimits::default(),
+        /// Putting off the mail of senders that nobody knows.
+        greylist: Greylist = Greylist::default(),
+        /// Lists of addresses and domains in the DNS.
+        dns_lists: DnsLists = DnsLists::default(),
         /// Programs that scan messages.
         scanners: Scanners = Scanners::default(),
     }
@@ -21,19 +25,5 @@ section! {
     pub struct Authentication {
         /// Whether they are checked.
         enabled: bool = true,
-    }
-}
-
-section! {
-    /// Rates of clients, and bans, counted over all processes.
-    pub struct ClientLimits {
-        /// Whether clients are banned for what they do.
-        bans: bool = true,
-    }
-}
-
-section! {
-    /// Programs that scan messages.
-    pub struct Scanners {
     }
 }

@@ -31,13 +31,15 @@ pub enum Protocol {
     Pop3,
     /// POP3 over TLS (RFC 8314, port 995).
     Pop3s,
-    /// The admin API, health and metrics.
+    /// The admin API, health, metrics and the public pages.
     Http,
+    /// The public pages over TLS: MTA-STS policy, settings of mail programs.
+    Https,
 }
 
 impl Protocol {
     /// Every protocol, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Smtp,
         Self::Submission,
         Self::Submissions,
@@ -47,6 +49,7 @@ impl Protocol {
         Self::Pop3,
         Self::Pop3s,
         Self::Http,
+        Self::Https,
     ];
 
     /// The name used in the file and in the labels of metrics.
@@ -61,12 +64,13 @@ impl Protocol {
             Self::Pop3 => "pop3",
             Self::Pop3s => "pop3s",
             Self::Http => "http",
+            Self::Https => "https",
         }
     }
 
     /// Whether a connection begins with a TLS handshake.
     pub const fn implicit_tls(self) -> bool {
-        matches!(self, Self::Submissions | Self::Imaps | Self::Pop3s)
+        matches!(self, Self::Submissions | Self::Imaps | Self::Pop3s | Self::Https)
     }
 }
 

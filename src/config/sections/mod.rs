@@ -1,8 +1,11 @@
 //! The sections of the configuration: one file each, every key with its meaning and its default side by side.
 
+mod client_limits;
 mod directory;
 mod dns;
+mod dns_lists;
 mod filter;
+mod greylist;
 mod imap;
 mod listeners;
 mod mailstore;
@@ -11,13 +14,18 @@ mod process;
 mod queue;
 mod relay;
 mod reports;
+mod scanners;
 mod signing;
 mod smtp;
 mod storage;
+mod web;
 
+pub use client_limits::{BanPoints, Bans, ClientLimits};
 pub use directory::{Directory, PasswordHashing};
 pub use dns::Dns;
-pub use filter::{Authentication, ClientLimits, Filter, Scanners};
+pub use dns_lists::{DnsList, DnsListAnswer, DnsListKind, DnsLists};
+pub use filter::{Authentication, Filter};
+pub use greylist::Greylist;
 pub use imap::{Imap, ImapSearch};
 pub use listeners::{
     CertificateConfig, Limits, ListenerConfig, Protocol, ProxyProtocol, TlsConfig, TlsVersion,
@@ -28,9 +36,13 @@ pub use process::{Admin, Log, LogFormat, LogLevel, Shutdown};
 pub use queue::Queue;
 pub use relay::{Relay, RelayTimeouts, SmartHost};
 pub use reports::Reports;
-pub use signing::Signing;
+pub use scanners::{
+    Clamd, GreylistAction, Milter, Objection, Rspamd, RspamdLearning, ScannerFailure, Scanners,
+};
+pub use signing::{DkimAlgorithm, Signing};
 pub use smtp::{Smtp, SmtpTimeouts, Submission};
 pub use storage::{BlobStore, Blobs, Store, Verify};
+pub use web::{ClientService, MtaSts, MtaStsMode, Web};
 
 /// Declares a section: a struct whose keys each carry a doc comment, a type and a default. The defaults
 /// become its `Default`, so a section or key that is left out has exactly the value that is documented.

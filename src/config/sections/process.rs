@@ -11,6 +11,8 @@ section! {
     pub struct Admin {
         /// The bearer token. Without one the admin API answers `503`; health and metrics are still served.
         token: Option<Secret> = None,
+        /// Whether the admin API is served on listeners with `protocol: https` too.
+        on_https: bool = false,
         /// The largest request, except for imports of messages.
         max_request_size: ByteSize = ByteSize::mib(1),
         /// The largest message that is imported.

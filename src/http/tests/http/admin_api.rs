@@ -1,88 +1,16 @@
 //! The admin API over a loopback socket, asked by the client that the command line uses.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::sync::Arc;
 
 use ekitei_api::{
     AccountPatch, AliasTargets, CheckStatus, Client, ClientError, DomainPatch, GroupPatch, ImportQuery,
     NewAccount, NewAlias, NewDomain, NewGroup, PageQuery, ProblemCode,
 };
-use ekitei_blob::{Blobs, DirectoryStore};
-use ekitei_config::{Config, ListenerConfig, Live, Protocol, Secret};
-use ekitei_directory::{Argon2Cost, Directory, Settings};
-use ekitei_http::{Parts, Server, openapi};
-use ekitei_kv::Database;
-use ekitei_kv::clock::SystemClock;
-use ekitei_mailstore::MailStore;
-use ekitei_net::{Listener, Net, Shutdown, Tls};
-use ekitei_telemetry::Registry;
+use ekitei_http::openapi;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const TOKEN: &str = "the token of this test";
-
-/// A service with nothing but HTTP.
-struct Service {
-    address: SocketAddr,
-    shutdown: Shutdown,
-    _bodies: tempfile::TempDir,
-}
-
-impl Service {
-    async fn start() -> Self {
-        Self::with(|_| {}).await
-    }
-
-    async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut config = Config::default();
-        config.admin.token = Some(Secret::new(TOKEN));
-        config.admin.max_import_size = ekitei_config::ByteSize::kib(64);
-        change(&mut config);
-        let (registry, shutdown, tls, live) =
-            (Registry::new(), Shutdown::new(), Tls::none(), Live::new(config));
-        let (database, clock, bodies) =
-            (Database::in_memory(), Arc::new(SystemClock), tempfile::tempdir().unwrap());
-        let objects = DirectoryStore::open(bodies.path()).unwrap();
-        let blobs = Blobs::new(database.clone(), objects, ekitei_blob::Settings::default(), clock.clone());
-        let cheap =
-            Settings { argon2: Argon2Cost { memory_kib: 8, passes: 1, lanes: 1 }, ..Settings::default() };
-        let directory = Directory::new(database.clone(), cheap, clock.clone());
-        let mailstore = MailStore::new(database, blobs, ekitei_mailstore::Settings::default(), clock);
-        let net = Net::new(live.clone(), tls.clone(), shutdown.clone(), &registry);
-        let sampled = registry.gauge("sampled", "Times that figures were brought up to date.");
-        let sample = Arc::new(move || sampled.inc());
-        let parts = Parts { directory, mailstore, live, tls, shutdown: shutdown.clone(), registry, sample };
-        let listener = ListenerConfig::new(Protocol::Http, "127.0.0.1:0".parse().unwrap());
-        let listener = Listener::bind(listener, &net).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(listener.serve(Arc::new(Server::new(parts))));
-        Self { address, shutdown, _bodies: bodies }
-    }
-
-    fn client(&self) -> Client {
-        self.client_with(Some(TOKEN))
-    }
-
-    fn client_with(&self, token: Option<&str>) -> Client {
-        Client::new(&format!("http://{}", self.address), token.map(str::to_owned)).unwrap()
-    }
-
-    /// Sends a request as it is written, and returns the answer as it is.
-    async fn raw(&self, head: &str, body: &str) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let length = body.len();
-        let request =
-            format!("{head}\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    }
-}
+use crate::support::{Service, TOKEN};
 
 fn code<T: std::fmt::Debug>(result: Result<T, ClientError>) -> ProblemCode {
     match result {
