@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("directory", &["kv"]),
     ("mailstore", &["kv", "blob", "directory"]),
     ("relay", &["net", "dns"]),
-    ("signing", &["kv", "directory"]),
+    ("signing", &["kv", "directory", "dns"]),
     ("filter", &["kv", "directory", "dns", "net"]),
     ("queue", &["relay", "mailstore", "directory", "kv", "blob"]),
     ("reports", &["queue", "relay", "filter", "mailstore", "directory", "dns", "kv", "blob"]),
