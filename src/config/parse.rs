@@ -336,7 +336,7 @@ pop3: { allowInsecureAuth: perhaps }
                  without host bits",
                 "imap: [1]: must be a section with keys",
                 "listeners[0].protocol: \"smpt\": must be one of smtp, submission, submissions, lmtp, imap, imaps, pop3, \
-                 pop3s, http",
+                 pop3s, http, https",
                 "listeners[0].address: 25: must be an address with a port, such as 0.0.0.0:25, [::]:25 or \
                  127.0.0.1:2525",
                 "listeners[1].address: is missing and has no default",
