@@ -1,9 +1,23 @@
 //! Looking names up: one resolver for the whole service, with a cache, bounds on every answer, and DNSSEC (RFC 4035) where it is asked for.
 //!
 //! [`Resolver`] answers in the terms of a mail service; [`Resolver::authenticator`] is the same resolver for `mail-auth`.
+//! Tests ask a server of their own: [`testing`], behind the feature of that name.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod failure;
+mod name;
+mod resolver;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+mod validation;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+
+pub use name::normalize;
+pub use resolver::Resolver;
 
 /// The result of a lookup.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -80,69 +94,22 @@ pub struct Tlsa {
     pub data: Vec<u8>,
 }
 
-/// The resolver: cheap to clone, shared by all parts of a process.
-#[derive(Clone)]
-pub struct Resolver {
-    inner: Arc<mail_auth::MessageAuthenticator>,
+/// A host and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The name that was asked for, after CNAME: lower case, A-labels, without the last dot.
+    pub canonical: String,
+    /// Its addresses, IPv6 first.
+    pub addresses: Vec<IpAddr>,
 }
 
-impl Resolver {
-    /// A resolver as configured.
-    ///
-    /// # Errors
-    /// The trust anchors or the system's configuration cannot be read.
-    pub fn new(settings: &ekitei_config::Dns) -> std::io::Result<Self> {
-        let _ = settings;
-        unimplemented!()
-    }
-
-    /// The mail exchangers of a domain, in the order of the answer.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn mx(&self, domain: &str) -> Result<Answer<Vec<Mx>>> {
-        let _ = domain;
-        unimplemented!()
-    }
-
-    /// The addresses of a host: AAAA, then A. What one family lacks the other may have; one that fails counts only if the other has none.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn addresses(&self, host: &str) -> Result<Answer<Vec<IpAddr>>> {
-        let _ = host;
-        unimplemented!()
-    }
-
-    /// TXT records, each joined from its strings.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn txt(&self, name: &str) -> Result<Answer<Vec<String>>> {
-        let _ = name;
-        unimplemented!()
-    }
-
-    /// TLSA records.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn tlsa(&self, name: &str) -> Result<Answer<Vec<Tlsa>>> {
-        let _ = name;
-        unimplemented!()
-    }
-
-    /// The names of an address.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn ptr(&self, address: IpAddr) -> Result<Answer<Vec<String>>> {
-        let _ = address;
-        unimplemented!()
-    }
-
-    /// The same resolver for `mail-auth`.
-    pub fn authenticator(&self) -> &mail_auth::MessageAuthenticator {
-        &self.inner
-    }
+/// A CAA record (RFC 8659 §4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caa {
+    /// Who does not understand the tag must not issue.
+    pub critical: bool,
+    /// `issue`, `issuewild`, `iodef`, ...
+    pub tag: String,
+    /// The value; for `issue` the authority, perhaps with parameters.
+    pub value: String,
 }

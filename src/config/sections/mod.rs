@@ -34,7 +34,7 @@ pub use mailstore::{DeliveryBatch, Mailstore};
 pub use pop3::Pop3;
 pub use process::{Admin, Log, LogFormat, LogLevel, Shutdown};
 pub use queue::Queue;
-pub use relay::{Relay, RelayTimeouts, SmartHost};
+pub use relay::{Relay, RelayRoute, RelayTimeouts, SmartHost, TlsRule};
 pub use reports::Reports;
 pub use scanners::{
     Clamd, GreylistAction, Milter, Objection, Rspamd, RspamdLearning, ScannerFailure, Scanners,

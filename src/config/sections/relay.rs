@@ -1,9 +1,13 @@
 //! Sending mail to other servers.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::section;
-use crate::{Duration, Secret};
+use crate::{Cidr, Duration, Secret};
 
 section! {
     /// The sending client: SMTP to other hosts.
@@ -17,6 +21,25 @@ section! {
         /// The smart host that all mail is handed to, as `host` or `host:port`, unless a rule says otherwise; empty for none: mail goes to the MX hosts
         /// of its domain.
         smart_host: Option<SmartHost> = None,
+        /// Rules for some destinations or senders; the first that matches is followed, and `smartHost` only if none does.
+        routes: Vec<RelayRoute> = Vec::new(),
+        /// Names and addresses that are this service itself beside `hostname`, `relay.ehloName` and `relay.sourceAddresses`: mail is not sent to an MX
+        /// host that is one of them, nor to a host of the same or lower preference (RFC 5321 §5.1).
+        own_hosts: Vec<String> = Vec::new(),
+        /// Addresses that no domain of the Internet can rightly have its mail sent to. They are ignored where MX and addresses come from DNS; smart
+        /// hosts and hosts of routes may have them. To relay to MX hosts in a test network, make it empty.
+        ignore_addresses: Vec<Cidr> = ignored(),
+        /// MX hosts that are tried for one message; of more, the most preferred.
+        max_hosts: u32 = 8,
+        /// Addresses that are tried of one host.
+        max_addresses: u32 = 4,
+        /// DANE (RFC 7672): hosts whose DNSSEC-signed zone has TLSA records must prove who they are. Needs `dns.dnssec`.
+        dane: bool = true,
+        /// MTA-STS (RFC 8461): hosts of a domain that publishes a policy must have certificates that are valid for their names.
+        mta_sts: bool = true,
+        /// The certificates of the authorities that are trusted where a certificate must be valid (MTA-STS, `verify`), as a PEM file; without it
+        /// those of the system, and where it has none, those of Mozilla.
+        ca_file: Option<PathBuf> = None,
         /// How long the client waits for other servers.
         timeouts: RelayTimeouts = RelayTimeouts::default(),
     }
@@ -31,11 +54,56 @@ section! {
         port: u16 = 587,
         /// Begin with TLS, as on port 465, instead of STARTTLS.
         implicit_tls: bool = false,
+        /// Which TLS it must have; without it `verify` if there is a login, else `opportunistic`.
+        tls: Option<TlsRule> = None,
         /// The user to log in as; empty for no login.
         username: String = String::new(),
         /// The user's password.
         password: Option<Secret> = None,
     }
+}
+
+section! {
+    /// Where some mail goes, and over which TLS. A list that is empty matches everything.
+    pub struct RelayRoute {
+        /// Domains of recipients: `example.org`, `*.example.org` (every name below it), `*`.
+        destinations: Vec<String> = Vec::new(),
+        /// Domains of senders, in the same form. Notifications, which have no sender, match only `*` or an empty list.
+        senders: Vec<String> = Vec::new(),
+        /// The name or address of the host that takes it; empty for the MX hosts of the destination.
+        host: String = String::new(),
+        /// The port of that host.
+        port: u16 = 25,
+        /// Begin with TLS, as on port 465, instead of STARTTLS.
+        implicit_tls: bool = false,
+        /// Which TLS must be had, whatever the destination publishes; without it: with a host as for `smartHost`, otherwise what the destination publishes.
+        tls: Option<TlsRule> = None,
+        /// The user to log in as; empty for no login.
+        username: String = String::new(),
+        /// The user's password.
+        password: Option<Secret> = None,
+    }
+}
+
+/// Which TLS must be had with a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TlsRule {
+    /// No TLS, though it be offered.
+    None,
+    /// TLS if it is offered, with any certificate; otherwise in clear.
+    Opportunistic,
+    /// TLS with any certificate; without it the mail waits.
+    Require,
+    /// TLS with a certificate that is valid for the name of the host; without it the mail waits.
+    Verify,
+}
+
+/// This host, this network, nobody, or everybody: not one host of the Internet (RFC 6890).
+fn ignored() -> Vec<Cidr> {
+    let networks =
+        ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8"];
+    networks.iter().map(|network| network.parse().expect("it is a network")).collect()
 }
 
 section! {
