@@ -35,6 +35,9 @@ pub enum Error {
     /// client of ours. Reads may still work.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// A lease that the transaction depends on is another process's now ([`crate::lease::Lease::check`]): give the work up.
+    #[error("another process does this work now")]
+    Fenced,
     /// Stored data is damaged.
     #[error("the store is damaged: {0}")]
     Corrupt(String),

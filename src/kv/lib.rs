@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod keys;
+pub mod lease;
 pub mod limits;
 
 mod buffer;
