@@ -84,6 +84,8 @@ impl Handler for Server {
             }
             Refusal::Address => b"* BYE [LIMIT] Too many connections from your address\r\n",
             Refusal::Rate => b"* BYE [LIMIT] Too many new connections from your address, try again later\r\n",
+            Refusal::Banned => b"* BYE [LIMIT] Too much went wrong from your address, try again later\r\n",
+            Refusal::Blocked => b"* BYE [CONTACTADMIN] Your address is blocked\r\n",
             Refusal::ShuttingDown => b"* BYE [UNAVAILABLE] The server is stopping, try again later\r\n",
         };
         line.into()

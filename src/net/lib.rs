@@ -7,6 +7,7 @@
 mod budget;
 mod certificates;
 mod connection;
+mod gate;
 mod limits;
 mod listener;
 mod proxy;
@@ -17,6 +18,7 @@ mod tls;
 
 pub use budget::{ByteBudget, BytePermit};
 pub use connection::Connection;
+pub use gate::{Arrival, Gate};
 pub use limits::{AddressKey, ConnectionLimits, ConnectionPermit, Refusal};
 pub use listener::{BindError, Handler, Listener, Net};
 pub use proxy::{ProxyError, ProxyHeader};

@@ -31,8 +31,12 @@ pub enum Refusal {
     Listener,
     /// Too many connections from this address.
     Address,
-    /// Too many new connections a minute from this address.
+    /// Too many new connections a minute from this address or its network.
     Rate,
+    /// The address is not let in for a while.
+    Banned,
+    /// The address is not let in, without an end.
+    Blocked,
     /// The service is stopping.
     ShuttingDown,
 }
@@ -45,6 +49,8 @@ impl Refusal {
             Self::Listener => "listener",
             Self::Address => "address",
             Self::Rate => "rate",
+            Self::Banned => "banned",
+            Self::Blocked => "blocked",
             Self::ShuttingDown => "shutdown",
         }
     }

@@ -59,6 +59,8 @@ impl Handler for Pop3Server {
             Refusal::Global | Refusal::Listener => b"-ERR [SYS/TEMP] there are too many connections\r\n",
             Refusal::Address => b"-ERR [SYS/TEMP] there are too many connections from your address\r\n",
             Refusal::Rate => b"-ERR [SYS/TEMP] you connect too often\r\n",
+            Refusal::Banned => b"-ERR [SYS/TEMP] too much went wrong from your address, try again later\r\n",
+            Refusal::Blocked => b"-ERR [SYS/PERM] your address is blocked\r\n",
             Refusal::ShuttingDown => b"-ERR [SYS/TEMP] the service is stopping\r\n",
         };
         line.into()

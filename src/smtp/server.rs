@@ -75,6 +75,8 @@ impl Handler for Server {
         let reply = match reason {
             Refusal::Global | Refusal::Listener => reply::TOO_MANY_CONNECTIONS,
             Refusal::Address | Refusal::Rate => reply::TOO_MANY_FROM_ADDRESS,
+            Refusal::Banned => reply::BANNED,
+            Refusal::Blocked => reply::BLOCKED,
             Refusal::ShuttingDown => reply::SHUTTING_DOWN,
         };
         let mut line = Vec::new();

@@ -218,6 +218,10 @@ table! {
     TOO_MANY_CONNECTIONS = 421 "4.7.0" "Too many connections; try again later";
     /// Too many connections from one address.
     TOO_MANY_FROM_ADDRESS = 421 "4.7.0" "Too many connections from your address; try again later";
+    /// The client's address is not let in for a while.
+    BANNED = 421 "4.7.0" "Too much went wrong from your address; try again later";
+    /// The client's address is not let in (RFC 5321 §3.1: instead of the greeting).
+    BLOCKED = 554 "5.7.1" "Your address is blocked";
     /// Too many errors.
     TOO_MANY_ERRORS = 421 "4.7.0" "Too many errors; closing the connection";
     /// Too many unknown recipients.

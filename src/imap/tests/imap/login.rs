@@ -216,8 +216,15 @@ async fn a_session_that_waits_is_small() {
 #[tokio::test]
 async fn refusals_speak_imap() {
     let world = World::new().await;
-    for reason in [Refusal::Global, Refusal::Listener, Refusal::Address, Refusal::Rate, Refusal::ShuttingDown]
-    {
+    for reason in [
+        Refusal::Global,
+        Refusal::Listener,
+        Refusal::Address,
+        Refusal::Rate,
+        Refusal::Banned,
+        Refusal::Blocked,
+        Refusal::ShuttingDown,
+    ] {
         let line = String::from_utf8_lossy(&world.server.refusal(reason)).into_owned();
         assert!(line.starts_with("* BYE [") && line.ends_with("\r\n"), "{line:?}");
     }

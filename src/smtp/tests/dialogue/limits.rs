@@ -240,6 +240,8 @@ async fn connections_over_a_limit_are_told_why() {
         (Refusal::Listener, "421 4.7.0 "),
         (Refusal::Address, "421 4.7.0 "),
         (Refusal::Rate, "421 4.7.0 "),
+        (Refusal::Banned, "421 4.7.0 "),
+        (Refusal::Blocked, "554 5.7.1 "),
         (Refusal::ShuttingDown, "421 4.3.2 "),
     ] {
         assert!(text(reason).starts_with(beginning) && text(reason).ends_with("\r\n"), "{reason:?}");
