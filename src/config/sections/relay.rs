@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::section;
-use crate::{Cidr, Duration, Secret};
+use crate::{ByteSize, Cidr, Duration, Secret};
 
 section! {
     /// The sending client: SMTP to other hosts.
@@ -18,9 +18,10 @@ section! {
         port: u16 = 25,
         /// Addresses to send from; for each family the first one is used. Empty leaves it to the system.
         source_addresses: Vec<IpAddr> = Vec::new(),
-        /// The smart host that all mail is handed to, as `host` or `host:port`, unless a rule says otherwise; empty for none: mail goes to the MX hosts
-        /// of its domain.
+        /// The smart host that all mail is handed to, unless a rule says otherwise. Without one mail goes to the MX hosts of its domain.
         smart_host: Option<SmartHost> = None,
+        /// Whether mail goes to the MX hosts of its domain where no rule and no smart host takes it. If not, it waits in the queue.
+        direct: bool = true,
         /// Rules for some destinations or senders; the first that matches is followed, and `smartHost` only if none does.
         routes: Vec<RelayRoute> = Vec::new(),
         /// Names and addresses that are this service itself beside `hostname`, `relay.ehloName` and `relay.sourceAddresses`: mail is not sent to an MX
@@ -40,6 +41,22 @@ section! {
         /// The certificates of the authorities that are trusted where a certificate must be valid (MTA-STS, `verify`), as a PEM file; without it
         /// those of the system, and where it has none, those of Mozilla.
         ca_file: Option<PathBuf> = None,
+        /// Connections that are opened for one message, to all addresses of all hosts, before it waits for its next attempt.
+        max_attempts: u32 = 6,
+        /// How long after an attempt to connect to one address of a host the next one begins, when the first has not failed yet (RFC 8305 §5).
+        connection_attempt_delay: Duration = Duration::millis(250),
+        /// Recipients in one transaction; a server's own limit (RFC 9422) may be lower.
+        max_recipients: u32 = 100,
+        /// Messages that are sent on one connection.
+        messages_per_connection: u32 = 100,
+        /// Connections that are kept open for the next message, to all servers together; 0 keeps none.
+        max_idle_connections: u32 = 200,
+        /// How long a connection is kept open for the next message.
+        idle_timeout: Duration = Duration::seconds(30),
+        /// The longest reply that is read; what is longer is an error of the server.
+        max_reply_length: ByteSize = ByteSize::kib(16),
+        /// Lines of the longest reply that is read.
+        max_reply_lines: u32 = 128,
         /// How long the client waits for other servers.
         timeouts: RelayTimeouts = RelayTimeouts::default(),
     }
@@ -48,7 +65,7 @@ section! {
 section! {
     /// A server that takes mail for everyone, and sends it on.
     pub struct SmartHost {
-        /// Its name or address.
+        /// Its name or address, or either with a port (`[::1]:2525`), which then counts instead of `port`. Empty for no smart host.
         host: String = String::new(),
         /// Its port.
         port: u16 = 587,
@@ -115,11 +132,13 @@ section! {
         greeting: Duration = Duration::minutes(5),
         /// For a TLS handshake.
         tls: Duration = Duration::seconds(60),
+        /// For an MTA-STS policy to be fetched (RFC 8461 §3.3).
+        policy: Duration = Duration::seconds(20),
         /// For the reply to a command.
         command: Duration = Duration::minutes(5),
         /// For the reply to DATA.
         data_init: Duration = Duration::minutes(2),
-        /// For a block of the message to be taken.
+        /// For a block of the message, 64 KiB, to be taken.
         data_block: Duration = Duration::minutes(3),
         /// For the reply to the end of the message.
         data_end: Duration = Duration::minutes(10),

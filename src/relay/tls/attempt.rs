@@ -1,0 +1,167 @@
+//! TLS with one host, and on one connection: what is demanded, and what becomes of it.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use super::verify::{Check, Verifier};
+use super::{failure, report};
+use crate::outcome::{Failure, TlsReporter};
+use crate::proto::status::Status;
+
+/// How much is demanded.
+#[derive(Clone, Debug)]
+pub(super) enum Level {
+    /// No TLS.
+    Off,
+    /// TLS with anybody if it is there; otherwise in clear.
+    Opportunistic,
+    /// The same, but failed checks are reported (MTA-STS `testing`).
+    Observed(Check),
+    /// TLS with anybody.
+    Encrypted,
+    /// TLS with the right one.
+    Verified(Check),
+}
+
+/// Whom to tell, and of what policy.
+#[derive(Clone)]
+pub(super) struct Reporting {
+    pub(super) reporter: Arc<dyn TlsReporter>,
+    pub(super) domain: String,
+    pub(super) mx_host: String,
+    pub(super) policy_type: &'static str,
+    pub(super) policy: Vec<String>,
+}
+
+/// What applies to one host: cheap to clone.
+#[derive(Clone)]
+pub struct HostTls {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    level: Level,
+    /// The name to ask for and, where a certificate is verified by name, to find in it.
+    name: String,
+    require_tls: bool,
+    reporting: Option<Reporting>,
+    identity: String,
+}
+
+/// TLS on one connection. Consumed by what came of it.
+pub struct TlsAttempt {
+    inner: Arc<Inner>,
+    remote: IpAddr,
+    source: Option<IpAddr>,
+    /// Why a certificate was not right that is accepted all the same.
+    observed: Arc<Mutex<Option<rustls::Error>>>,
+}
+
+impl HostTls {
+    pub(super) fn new(level: Level, name: &str, require_tls: bool, reporting: Option<Reporting>) -> Self {
+        let policy = reporting.as_ref().map(|reporting| reporting.policy.join("; ")).unwrap_or_default();
+        let kind = match &level {
+            Level::Off => "off",
+            Level::Opportunistic => "opportunistic",
+            Level::Observed(_) => "observed",
+            Level::Encrypted => "encrypted",
+            Level::Verified(Check::Dane(_)) => "dane",
+            Level::Verified(_) => "verified",
+        };
+        let identity = format!("{kind} {name} {policy}");
+        Self { inner: Arc::new(Inner { level, name: name.to_owned(), require_tls, reporting, identity }) }
+    }
+
+    /// Whether to use TLS if it is there; `false` when a rule has it off.
+    pub fn wanted(&self) -> bool {
+        !matches!(self.inner.level, Level::Off)
+    }
+
+    /// Whether mail may go only over TLS.
+    pub fn mandatory(&self) -> bool {
+        matches!(self.inner.level, Level::Encrypted | Level::Verified(_))
+    }
+
+    /// Whether the message may go only to a host that offers REQUIRETLS, with that parameter (RFC 8689 §4.2.1).
+    pub fn requires_requiretls(&self) -> bool {
+        self.inner.require_tls
+    }
+
+    /// Two connections to one host may serve each other's messages if this is equal: the policy in force, as text.
+    pub fn identity(&self) -> &str {
+        &self.inner.identity
+    }
+
+    /// TLS on a connection to `remote`, made from `source`.
+    pub fn attempt(&self, remote: IpAddr, source: Option<IpAddr>) -> TlsAttempt {
+        TlsAttempt { inner: Arc::clone(&self.inner), remote, source, observed: Arc::default() }
+    }
+}
+
+impl TlsAttempt {
+    /// The configuration to shake hands with.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        let verifier = match &self.inner.level {
+            Level::Verified(check) => Verifier::enforcing(check.clone()),
+            Level::Observed(check) => Verifier::observing(check.clone(), Arc::clone(&self.observed)),
+            _ => Verifier::enforcing(Check::Nothing),
+        };
+        Arc::new(verifier.config())
+    }
+
+    /// The name to ask for and, where the policy has it, to verify.
+    pub fn server_name(&self) -> ServerName<'static> {
+        ServerName::try_from(self.inner.name.clone()).unwrap_or_else(|_| ServerName::from(self.remote))
+    }
+
+    /// The handshake succeeded.
+    pub fn established(self) {
+        let Some(reporting) = &self.inner.reporting else { return };
+        match &*self.observed.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => reporting.success(self.remote, self.source),
+            Some(error) => {
+                let result = report::certificate_result(error);
+                reporting.failure(Some(self.remote), self.source, result, &error.to_string());
+            }
+        }
+    }
+
+    /// The server does not offer STARTTLS, or refused it with this reply.
+    ///
+    /// # Errors
+    /// Mail must not be sent over this connection. Otherwise it may, in clear.
+    pub fn not_offered(self, reply: Option<&str>) -> Result<(), Failure> {
+        let detail = match reply {
+            None => "the server does not offer STARTTLS".to_owned(),
+            Some(reply) => format!("the server refuses STARTTLS: {reply}"),
+        };
+        self.outcome(report::STARTTLS_NOT_SUPPORTED, detail, 4)
+    }
+
+    /// The handshake failed; the connection is of no more use.
+    ///
+    /// # Errors
+    /// Mail must not be sent to this host. Otherwise connect again, and do not use TLS.
+    pub fn failed(self, error: &io::Error) -> Result<(), Failure> {
+        let result = report::tls_error(error).map_or(report::VALIDATION_FAILURE, report::certificate_result);
+        self.outcome(result, format!("the TLS handshake failed: {error}"), 5)
+    }
+
+    fn outcome(self, result: &'static str, detail: String, code: u16) -> Result<(), Failure> {
+        if let Some(reporting) = &self.inner.reporting {
+            reporting.failure(Some(self.remote), self.source, result, &detail);
+        }
+        match &self.inner.level {
+            Level::Off | Level::Opportunistic | Level::Observed(_) => Ok(()),
+            // RFC 8689 §4.2.1: it is returned, not kept; but not for what may be a cut line.
+            _ if self.inner.require_tls && result != report::VALIDATION_FAILURE => {
+                Err(failure(Status(5, 7, 10), detail))
+            }
+            _ => Err(failure(Status(4, 7, code), detail)),
+        }
+    }
+}
