@@ -23,8 +23,7 @@ pub enum Endpoint {
 }
 
 /// What an endpoint may look like, for error messages.
-pub const ENDPOINT_FORM: &str =
-    "a host with a port, such as 127.0.0.1:11333, [::1]:3310 or scanner.example.com:8891, or unix:/path/of/socket";
+pub const ENDPOINT_FORM: &str = "a host with a port, such as 127.0.0.1:11333, [::1]:3310 or scanner.example.com:8891, or unix:/path/of/socket";
 
 /// A text that is no endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -108,16 +107,29 @@ mod tests {
 
     #[test]
     fn endpoints_are_written_as_they_are_read() {
-        for text in ["127.0.0.1:11333", "[::1]:3310", "scanner.example.com:8891", "unix:/run/clamav/clamd.ctl"] {
+        for text in
+            ["127.0.0.1:11333", "[::1]:3310", "scanner.example.com:8891", "unix:/run/clamav/clamd.ctl"]
+        {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn what_is_no_endpoint_is_refused() {
-        for text in
-            ["", "localhost", ":25", "host:", "host:0", "host:65536", "::1:25", "[::1]", "[x]:1", "a b:1", "unix:", "unix:relative"]
-        {
+        for text in [
+            "",
+            "localhost",
+            ":25",
+            "host:",
+            "host:0",
+            "host:65536",
+            "::1:25",
+            "[::1]",
+            "[x]:1",
+            "a b:1",
+            "unix:",
+            "unix:relative",
+        ] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
     }

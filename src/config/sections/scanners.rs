@@ -113,7 +113,11 @@ section! {
         max_messages_per_command: u32 = 100,
         /// Larger messages are not learned.
         max_message_size: ByteSize = ByteSize::mib(2),
-        /// How long one message may take.
+        /// The largest answer; a larger one is a failure.
+        max_answer_size: ByteSize = ByteSize::kib(64),
+        /// How long one controller may take to accept a connection.
+        connect_timeout: Duration = Duration::seconds(3),
+        /// How long one message may take, over all controllers.
         timeout: Duration = Duration::seconds(30),
     }
 }
