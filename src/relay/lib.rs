@@ -3,8 +3,26 @@
 //! [`Relay::send`] takes one message for recipients of one destination, tries the hosts of the destination in their order, and says what became
 //! of each recipient. It keeps no state of a message: whoever calls it does.
 
+mod client;
+mod connect;
+mod content;
+mod dialogue;
+mod downgrade;
 mod envelope;
+mod failure;
+mod host;
+mod metrics;
+pub mod mx;
 mod outcome;
+mod pool;
+pub mod proto;
+#[cfg(test)]
+mod scenario_tests;
+mod secure;
+mod session;
+pub mod tls;
+mod wire;
+mod work;
 
 use std::sync::Arc;
 
@@ -13,8 +31,15 @@ use ekitei_config::Live;
 use ekitei_dns::Resolver;
 use ekitei_telemetry::Registry;
 
+use client::{Client, Trail};
+use host::Target;
+use mx::Router;
+use tls::TlsPolicies;
+use work::Work;
+
 pub use envelope::{BodyType, DeliverBy, Envelope, Notify, OriginalRecipient, Recipient, Return};
-pub use outcome::{Failure, FailureKind, RecipientOutcome, Status, TlsReporter, TlsResult, TlsSession};
+pub use outcome::{Failure, FailureKind, RecipientOutcome, TlsReporter, TlsResult, TlsSession};
+pub use proto::status::Status;
 
 /// What the relay is made of.
 pub struct RelayContext {
@@ -31,7 +56,14 @@ pub struct RelayContext {
 /// The sending client: cheap to clone.
 #[derive(Clone)]
 pub struct Relay {
-    context: Arc<RelayContext>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    live: Live,
+    router: Router,
+    policies: TlsPolicies,
+    client: Arc<Client>,
 }
 
 /// One message for recipients of one destination.
@@ -53,17 +85,53 @@ pub struct Shipment {
 impl Relay {
     /// A client for the whole process. Call [`Relay::maintain`] in a task of its own.
     pub fn new(context: RelayContext) -> Self {
-        Self { context: Arc::new(context) }
+        let RelayContext { live, dns, registry, tls_reporter } = context;
+        let inner = Inner {
+            router: Router::new(live.clone(), dns.clone()),
+            policies: TlsPolicies::new(live.clone(), dns, tls_reporter),
+            client: Arc::new(Client::new(live.clone(), Box::new(connect::Tcp), &registry)),
+            live,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Sends a message: one outcome for each recipient, in order. Never fails as a whole: what prevents the sending is the outcome of every recipient.
+    ///
+    /// A message whose end was sent but not answered is `Deferred`: it may arrive twice rather than not at all.
     pub async fn send(&self, shipment: Shipment) -> Vec<RecipientOutcome> {
-        let _ = (shipment, &self.context);
-        unimplemented!()
+        let mut work = Work::new(shipment);
+        let rest = self.inner.carry(&mut work).await;
+        let outcomes = work.finish(&rest);
+        outcomes.iter().for_each(|outcome| self.inner.client.metrics.outcome(outcome));
+        outcomes
     }
 
-    /// Closes connections that nobody used for a while; runs until it is dropped.
+    /// Closes connections that nobody used for a while, and keeps TLS policies fresh; runs until it is dropped.
     pub async fn maintain(&self) {
-        unimplemented!()
+        tokio::join!(Arc::clone(&self.inner.client).maintain(), self.inner.policies.maintain());
+    }
+}
+
+impl Inner {
+    /// Tries the hosts of the destination in their order. Returns what to say of recipients that are not settled then.
+    async fn carry(&self, work: &mut Work) -> Failure {
+        let shipment = &work.shipment;
+        let route = self.router.route(&shipment.destination, shipment.sender_domain.as_deref()).await;
+        let route = match route {
+            Ok(route) => route,
+            Err(failure) => return failure,
+        };
+        let policy = self.policies.destination(&route, shipment.envelope.require_tls).await;
+        let mut trail = Trail::new(self.live.load().relay.max_attempts);
+        for host in &route.hosts {
+            if work.is_done() {
+                break;
+            }
+            match self.policies.host(&policy, host).await {
+                Ok(tls) => self.client.deliver(&Target::new(&route, host, tls), work, &mut trail).await,
+                Err(failure) => trail.note(failure),
+            }
+        }
+        trail.outcome()
     }
 }

@@ -4,15 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// An enhanced status code (RFC 3463): class, subject, detail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status(pub u8, pub u16, pub u16);
-
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.0, self.1, self.2)
-    }
-}
+use crate::proto::status::Status;
 
 /// What became of one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +13,7 @@ pub enum RecipientOutcome {
     Sent {
         /// The server: `host [address]`.
         remote: String,
-        /// Its last reply.
+        /// Its last reply with its code, as one line.
         reply: String,
         /// It knows DSN (RFC 3461) and was asked for what the sender wants; otherwise a success notification is ours to make, as `relayed`.
         notifies: bool,
@@ -41,7 +33,7 @@ pub struct Failure {
     pub status: Status,
     /// The reply code, if a server gave one.
     pub code: Option<u16>,
-    /// What the server said, or what went wrong, in one line, bounded.
+    /// What the server said, without its codes, or what went wrong: one line, at most 1,000 octets.
     pub text: String,
     /// The server: `host [address]`; `None` if there was none to ask.
     pub remote: Option<String>,

@@ -1,0 +1,10 @@
+//! The client against servers that follow a script, in memory and with a clock that waits for nobody.
+#![allow(clippy::unwrap_used)]
+
+mod connection;
+mod dialogue;
+mod hostile;
+mod pool;
+mod real;
+mod support;
+mod tls;

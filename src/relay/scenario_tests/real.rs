@@ -1,0 +1,70 @@
+//! The whole client over TCP, with a smart host on the loopback.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ekitei_config::{Config, Live, SmartHost};
+use ekitei_dns::Resolver;
+use ekitei_net::Stream;
+use ekitei_telemetry::Registry;
+use tokio::io::BufReader;
+use tokio::net::TcpListener;
+
+use super::support::*;
+use crate::{FailureKind, Relay, RelayContext, TlsReporter, TlsSession};
+
+struct Nobody;
+
+impl TlsReporter for Nobody {
+    fn session(&self, _: TlsSession) {}
+}
+
+fn relay(smart_host: SocketAddr) -> Relay {
+    let mut config = Config { hostname: "us.example".into(), ..Config::default() };
+    config.relay.smart_host = Some(SmartHost {
+        host: smart_host.ip().to_string(),
+        port: smart_host.port(),
+        ..SmartHost::default()
+    });
+    config.relay.source_addresses = vec!["127.0.0.1".parse().unwrap()];
+    let dns = Resolver::new(&config.dns).unwrap();
+    let context = RelayContext {
+        live: Live::new(config),
+        dns,
+        registry: Registry::new(),
+        tls_reporter: Arc::new(Nobody),
+    };
+    Relay::new(context)
+}
+
+#[tokio::test]
+async fn mail_for_any_domain_goes_to_the_smart_host() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let relay = relay(listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut peer = Peer { stream: BufReader::new(Stream::from(stream)) };
+        peer.hello("PIPELINING").await;
+        for recipient in ["1@to.example", "2@other.example"] {
+            peer.take(&[recipient]).await;
+        }
+    });
+    let mut other = shipment(&["2@other.example"]);
+    other.destination = "other.example".into();
+    assert_sent(&relay.send(shipment(&["1@to.example"])).await);
+    assert_sent(&relay.send(other).await);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn mail_waits_while_the_smart_host_is_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let outcomes = relay(address).send(shipment(&["1@to.example", "2@to.example"])).await;
+    assert_eq!(outcomes.len(), 2);
+    for outcome in &outcomes {
+        assert_eq!(deferred(outcome).kind, FailureKind::Connection);
+        assert_eq!(deferred(outcome).remote.as_deref(), Some("127.0.0.1 [127.0.0.1]"));
+    }
+}
