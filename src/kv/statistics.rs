@@ -15,6 +15,8 @@ pub struct Statistics {
     pub fsyncs: u64,
     /// Calls of `get`, `get_snapshot` and `get_range`.
     pub reads: u64,
+    /// Rows that `get_range` returned.
+    pub rows_read: u64,
     /// Keys and values committed, in bytes.
     pub bytes_written: u64,
 }
@@ -27,6 +29,7 @@ pub(crate) struct Counters {
     pub(crate) batches: Counter,
     pub(crate) fsyncs: Counter,
     pub(crate) reads: Counter,
+    pub(crate) rows_read: Counter,
     pub(crate) bytes_written: Counter,
 }
 
@@ -38,6 +41,7 @@ impl Counters {
             batches: self.batches.get(),
             fsyncs: self.fsyncs.get(),
             reads: self.reads.get(),
+            rows_read: self.rows_read.get(),
             bytes_written: self.bytes_written.get(),
         }
     }

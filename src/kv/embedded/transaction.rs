@@ -74,6 +74,7 @@ impl EmbeddedTransaction {
         let found = state.writes.merge_range(&read, published.version, |start, end, visit| {
             published.snapshot.scan(start, end, options.reverse, visit)
         })?;
+        self.database.shared.counters.rows_read.add(found.rows.len() as u64);
         if !options.snapshot {
             state.add_read(Span::Range(found.extent.0, found.extent.1));
         }

@@ -89,6 +89,7 @@ impl FdbTransaction {
             }));
             next = part.next_range(&reply);
         }
+        self.database.counters.rows_read.add(rows.len() as u64);
         Ok(rows)
     }
 
