@@ -97,6 +97,15 @@ impl Resolver {
         &self.inner.plain
     }
 
+    /// The same resolver without validation, which asks less and keeps absence in its cache for as long as it lasts: for answers that no trust
+    /// rests on, such as those of DNS lists.
+    #[must_use]
+    pub fn without_validation(&self) -> Self {
+        let Inner { plain, validating: _, max_records, deadline } = &*self.inner;
+        let (max_records, deadline) = (*max_records, *deadline);
+        Self { inner: Arc::new(Inner { plain: plain.clone(), validating: None, max_records, deadline }) }
+    }
+
     /// Whether answers can be validated at all: DNSSEC is on, and the servers hand on its records.
     pub async fn validates(&self) -> bool {
         match &self.inner.validating {
@@ -164,6 +173,18 @@ impl Resolver {
             .collect();
         let value = Host { canonical: name::text(&answer.canonical), addresses };
         Ok(Answer { value, security: answer.security })
+    }
+
+    /// The IPv4 addresses of a name.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn ipv4(&self, name: &str) -> Result<Answer<Vec<Ipv4Addr>>> {
+        self.records(name, RecordType::A, |data| match data {
+            RData::A(address) => Some(address.0),
+            _ => None,
+        })
+        .await
     }
 
     /// TXT records, each joined from its strings; octets that are no UTF-8 are replaced.

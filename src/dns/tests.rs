@@ -1,6 +1,7 @@
 //! The resolver against a server that is honest, slow, broken, lying, or signed.
 
 use std::fmt::Write;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use mail_auth::spf::verify::SpfParameters;
@@ -174,6 +175,20 @@ async fn bad_or_missing_signatures_are_bogus_and_never_used() {
     assert_eq!(resolver.addresses("bad.example").await, Err(Error::Bogus));
     assert_eq!(resolver.addresses("bare.example").await, Err(Error::Bogus));
     assert!(Error::Bogus.is_temporary());
+}
+
+#[tokio::test]
+async fn without_validation_answers_are_taken_as_they_come() {
+    let dns = TestDns::signed("7.2.0.192.list.example A 127.0.0.2\n7.2.0.192.list.example A 127.0.0.4");
+    dns.behave("7.2.0.192.list.example", Behaviour::BadSignature);
+    assert_eq!(dns.resolver().ipv4("7.2.0.192.list.example").await, Err(Error::Bogus));
+    let plain = dns.resolver().without_validation();
+    let mut answer = plain.ipv4("7.2.0.192.list.example").await.unwrap();
+    answer.value.sort_unstable();
+    assert_eq!(answer.security, Security::Insecure);
+    assert_eq!(answer.value, [[127, 0, 0, 2], [127, 0, 0, 4]].map(Ipv4Addr::from));
+    assert_eq!(plain.ipv4("8.2.0.192.list.example").await, Err(Error::NoSuchName));
+    assert!(!plain.validates().await);
 }
 
 #[tokio::test]
