@@ -185,7 +185,7 @@ impl Dialogue<'_> {
         let smtputf8 = self.is_smtputf8();
         let Some(forward_path) = content::address(&recipient.address, smtputf8) else {
             let text = "the recipient's address has UTF-8, and the server does not offer SMTPUTF8";
-            return Err(Failure::new(FailureKind::Recipient, Status(5, 6, 7), text));
+            return Err(Failure::new(FailureKind::Message, Status(5, 6, 7), text));
         };
         let dsn = self.session.capabilities.dsn;
         let rcpt = Rcpt {

@@ -10,6 +10,7 @@ const END: &[u8] = b".\r\n";
 /// are parts of those given; nothing is copied. The end is the last piece, alone.
 pub fn transparent(message: &[Bytes]) -> Vec<Bytes> {
     let mut pieces = Vec::with_capacity(message.len() + 1);
+    // Behind a bare LF, too: a server that takes it for a line end must not find the end of the message there.
     let finder = memmem::Finder::new(b"\n.");
     // Whether the octet before this piece ends a line.
     let mut at_line_start = true;

@@ -4,6 +4,7 @@
 mod connection;
 mod dialogue;
 mod hostile;
+mod model;
 mod pool;
 mod real;
 mod support;

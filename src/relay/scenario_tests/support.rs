@@ -35,7 +35,7 @@ type Behaviour = Box<dyn FnOnce(Peer) -> BoxFuture<'static, ()> + Send>;
 #[derive(Default)]
 pub struct Network {
     servers: Mutex<HashMap<IpAddr, VecDeque<Behaviour>>>,
-    running: Mutex<Vec<JoinHandle<()>>>,
+    pub running: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Dialer for Arc<Network> {
