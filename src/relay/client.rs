@@ -53,11 +53,9 @@ impl Trail {
     /// What to say of recipients that no host took: what failed last, and permanently only if every host failed so.
     pub(crate) fn outcome(self) -> Failure {
         self.last_temporary.or(self.last_permanent).unwrap_or_else(|| {
-            Failure::new(
-                FailureKind::Connection,
-                Status(4, 4, 1),
-                "the destination has no host to connect to",
-            )
+            // No host failed: each took as many recipients as it wants on one connection (RFC 9422), and there were enough connections.
+            let text = "the servers' limits leave this recipient for another attempt";
+            Failure::new(FailureKind::Host, Status(4, 5, 3), text)
         })
     }
 }
@@ -128,18 +126,19 @@ impl Client {
                 }
                 Err(error) => {
                     self.metrics.connections.with(&["failed"]).inc();
-                    addresses.retain(|address| {
-                        error.address != Some(*address)
-                            && (error.address.is_some() || !tried.contains(address))
-                    });
-                    encrypt = true;
-                    if let Some(failed) = error.address.filter(|_| error.may_go_clear) {
-                        addresses.insert(0, failed);
-                        encrypt = false;
-                        trail.left += 1;
-                    } else {
-                        trail.note(error.failure);
+                    encrypt = !error.may_go_clear;
+                    match error.address {
+                        // At the same address again, and first.
+                        Some(failed) if !encrypt => {
+                            addresses.retain(|address| *address != failed);
+                            addresses.insert(0, failed);
+                            trail.left += 1;
+                            continue;
+                        }
+                        Some(failed) => addresses.retain(|address| *address != failed),
+                        None => addresses.retain(|address| !tried.contains(address)),
                     }
+                    trail.note(error.failure);
                 }
             }
         }
@@ -185,7 +184,7 @@ impl Client {
         let rules = Rules {
             timeouts: config.relay.timeouts.clone(),
             max_recipients: usize::try_from(config.relay.max_recipients).unwrap_or(usize::MAX),
-            require_tls: target.requires_require_tls(),
+            require_tls: target.tls.requires_requiretls(),
             now: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         };
         let timer = Timer::start();
@@ -224,6 +223,6 @@ impl Client {
 
 fn lacks_require_tls(target: &Target<'_>, session: &Session) -> Option<Failure> {
     let text = "the message demands REQUIRETLS, and the server does not offer it";
-    let lacks = target.requires_require_tls() && !session.capabilities.require_tls;
+    let lacks = target.tls.requires_requiretls() && !session.capabilities.require_tls;
     lacks.then(|| Failure::new(FailureKind::Tls, Status(5, 7, 30), text).at(&session.remote))
 }

@@ -76,7 +76,8 @@ impl Content {
                 &format!("the message has {size} octets, and the server takes {max}"),
             );
         }
-        let eight_bit = server.eight_bit_mime && envelope.body == BodyType::EightBitMime;
+        let eight_bit =
+            server.eight_bit_mime && (envelope.body == BodyType::EightBitMime || !self.is_ascii());
         Ok(Outgoing { pieces, size, eight_bit })
     }
 
@@ -153,6 +154,10 @@ mod tests {
         let message = content(&["Subject: x\r\n\r\n\u{e9}\r\n"]);
         let eight = Envelope { body: BodyType::EightBitMime, ..Envelope::default() };
         assert!(message.for_server(&eight, &modern()).unwrap().eight_bit);
+        assert!(
+            message.for_server(&Envelope::default(), &modern()).unwrap().eight_bit,
+            "though nobody said so"
+        );
         let old = Capabilities::default();
         let converted = message.for_server(&eight, &old).unwrap();
         assert!(!converted.eight_bit && converted.pieces.concat().is_ascii());

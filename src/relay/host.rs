@@ -13,8 +13,8 @@ use crate::tls::HostTls;
 pub(crate) struct Target<'a> {
     /// Its name and addresses.
     pub(crate) host: &'a mx::Host,
-    /// Which TLS it must have; `None` for none at all.
-    pub(crate) tls: Option<HostTls>,
+    /// Which TLS it must have.
+    pub(crate) tls: HostTls,
     /// TLS begins with the connection (RFC 8314 §3), not with STARTTLS.
     pub(crate) implicit_tls: bool,
     /// Who we are there; MX hosts are not logged in to.
@@ -33,7 +33,7 @@ pub(crate) struct Login {
 pub(crate) struct HostKey {
     name: String,
     port: u16,
-    tls: Option<String>,
+    tls: String,
     implicit_tls: bool,
     username: Option<String>,
 }
@@ -44,7 +44,7 @@ impl<'a> Target<'a> {
         let smart_host = route.smart_host.as_ref();
         Self {
             host,
-            tls: Some(tls),
+            tls,
             implicit_tls: smart_host.is_some_and(|smart_host| smart_host.implicit_tls),
             login: smart_host.and_then(Login::of),
         }
@@ -55,15 +55,10 @@ impl<'a> Target<'a> {
         HostKey {
             name: self.host.name.clone(),
             port: self.host.addresses.first().map_or(0, SocketAddr::port),
-            tls: self.tls.as_ref().map(|tls| tls.identity().to_owned()),
+            tls: self.tls.identity().to_owned(),
             implicit_tls: self.implicit_tls,
             username: self.login.as_ref().map(|login| login.username.clone()),
         }
-    }
-
-    /// Whether the message may go only to a server that offers REQUIRETLS.
-    pub(crate) fn requires_require_tls(&self) -> bool {
-        self.tls.as_ref().is_some_and(HostTls::requires_requiretls)
     }
 
     /// Whether it is this machine, where nobody listens on the way.

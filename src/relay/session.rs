@@ -15,7 +15,7 @@ use crate::proto::reply::Reply;
 use crate::proto::sasl::Exchange;
 use crate::proto::status::{Phase, Status};
 use crate::secure::handshake;
-use crate::tls::{HostTls, TlsAttempt};
+use crate::tls::TlsAttempt;
 use crate::wire::Wire;
 
 /// The most time for QUIT: nobody waits for what comes of it.
@@ -142,20 +142,17 @@ struct Opening<'a> {
 impl Opening<'_> {
     async fn run(&self, mut stream: Stream, encrypt: bool) -> Result<Session, OpenError> {
         let mut is_encrypted = false;
-        if self.target.implicit_tls
-            && let Some(tls) = &self.target.tls
-        {
+        if self.target.implicit_tls {
             // There is nothing to go back to, whatever the policy allows.
-            let shaken = self.shake_hands(stream, self.attempt(tls)).await;
+            let shaken = self.shake_hands(stream, self.attempt()).await;
             stream = shaken.map_err(|error| OpenError { may_go_clear: false, ..error })?;
             is_encrypted = true;
         }
         let mut wire = self.wire(stream);
         self.greeting(&mut wire).await?;
         let mut capabilities = self.hello(&mut wire).await?;
-        let tls = self.target.tls.as_ref().filter(|tls| !is_encrypted && encrypt && tls.wanted());
-        if let Some(tls) = tls {
-            (wire, is_encrypted) = self.start_tls(wire, &capabilities, self.attempt(tls)).await?;
+        if !is_encrypted && encrypt && self.target.tls.wanted() {
+            (wire, is_encrypted) = self.start_tls(wire, &capabilities).await?;
             if is_encrypted {
                 // What was announced in the clear is forgotten (RFC 3207 §4.2).
                 capabilities = self.hello(&mut wire).await?;
@@ -181,8 +178,8 @@ impl Opening<'_> {
         Wire::new(stream, self.client.reply_limits())
     }
 
-    fn attempt(&self, tls: &HostTls) -> TlsAttempt {
-        tls.attempt(self.address.ip(), self.source)
+    fn attempt(&self) -> TlsAttempt {
+        self.target.tls.attempt(self.address.ip(), self.source)
     }
 
     /// Waits for `220`.
@@ -220,8 +217,8 @@ impl Opening<'_> {
         &self,
         mut wire: Wire,
         capabilities: &Capabilities,
-        attempt: TlsAttempt,
     ) -> Result<(Wire, bool), OpenError> {
+        let attempt = self.attempt();
         if !capabilities.starttls {
             attempt.not_offered(None)?;
             return Ok((wire, false));

@@ -212,3 +212,18 @@ async fn a_server_that_waits_for_a_message_to_nobody_gets_none() {
     assert_eq!(failed(&world.send(shipment(&["1@to.example"])).await[0]).kind, FailureKind::Recipient);
     world.settle().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_given_up_leaves_no_connection_behind() {
+    let world = World::new();
+    world.serve(A, |mut peer| async move {
+        peer.hello("").await;
+        peer.exchange(&[("MAIL FROM:<s@from.example>", "250 ok")]).await;
+        peer.expect("RCPT TO:<1@to.example>").await;
+        assert_eq!(peer.line().await, "");
+    });
+    let attempt = tokio::time::timeout(Duration::from_secs(5), world.send(shipment(&["1@to.example"])));
+    assert!(attempt.await.is_err());
+    assert_eq!(world.metric("relay_connections_idle"), 0);
+    world.settle().await;
+}

@@ -3,16 +3,18 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ekitei_config::{Config, Live};
-use ekitei_dns::Security;
+use ekitei_config::{Config, Live, TlsRule};
+use ekitei_dns::{Resolver, Security};
 use ekitei_net::Stream;
 use ekitei_telemetry::Registry;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, duplex};
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
@@ -20,10 +22,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::client::{Client, Trail};
 use crate::connect::Dialer;
 use crate::host::{Login, Target};
-use crate::mx::Host;
-use crate::tls::HostTls;
+use crate::mx::{Host, Route};
+use crate::tls::{HostTls, TlsPolicies};
 use crate::work::Work;
-use crate::{Envelope, Failure, Recipient, RecipientOutcome, Shipment, Status};
+use crate::{Envelope, Failure, Recipient, RecipientOutcome, Shipment, Status, TlsReporter, TlsSession};
 
 pub const A: &str = "192.0.2.1";
 pub const B: &str = "192.0.2.2";
@@ -92,23 +94,22 @@ impl World {
 
     /// Sends, in the clear. Connections may stay open.
     pub async fn send(&self, shipment: Shipment) -> Vec<RecipientOutcome> {
-        self.send_with(shipment, |_| None).await
+        static OFF: OnceCell<HostTls> = OnceCell::const_new();
+        let make = || async { policy(&self.hosts, TlsRule::None, false, None).await.remove(0) };
+        let off = OFF.get_or_init(make).await;
+        self.send_with(shipment, |_| off.clone()).await
     }
 
     pub async fn send_with(
         &self,
         shipment: Shipment,
-        tls: impl Fn(&Host) -> Option<HostTls>,
+        tls: impl Fn(&Host) -> HostTls,
     ) -> Vec<RecipientOutcome> {
         let (mut work, mut trail) = (Work::new(shipment), Trail::new(10));
         for host in &self.hosts {
             if !work.is_done() {
-                let target = Target {
-                    host,
-                    tls: tls(host),
-                    implicit_tls: self.implicit_tls,
-                    login: self.login.clone(),
-                };
+                let (implicit_tls, login) = (self.implicit_tls, self.login.clone());
+                let target = Target { host, tls: tls(host), implicit_tls, login };
                 self.client.deliver(&target, &mut work, &mut trail).await;
             }
         }
@@ -138,6 +139,34 @@ impl World {
         let found = text.lines().find_map(|found| found.strip_prefix(&format!("ekitei_{line} ")));
         found.map_or(0, |value| value.parse().unwrap())
     }
+}
+
+struct Nobody;
+
+impl TlsReporter for Nobody {
+    fn session(&self, _: TlsSession) {}
+}
+
+/// What a configured rule makes of hosts, in their order. The authorities in this file are trusted.
+pub async fn policy(
+    hosts: &[Host],
+    rule: TlsRule,
+    require_tls: bool,
+    authorities: Option<&Path>,
+) -> Vec<HostTls> {
+    let mut config = Config::default();
+    config.relay.ca_file = authorities.map(Path::to_owned);
+    let live = Live::new(config);
+    let dns = Resolver::new(&live.load().dns).unwrap();
+    let policies = TlsPolicies::new(live, dns, Arc::new(Nobody));
+    let route =
+        Route { destination: "to.example".into(), smart_host: None, tls: Some(rule), hosts: hosts.to_vec() };
+    let destination = policies.destination(&route, require_tls).await;
+    let mut found = Vec::new();
+    for host in hosts {
+        found.push(policies.host(&destination, host).await.unwrap());
+    }
+    found
 }
 
 pub fn host(name: &str, addresses: &[&str]) -> Host {

@@ -3,25 +3,17 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use ekitei_config::{Config, Live, Secret, TlsRule};
-use ekitei_dns::Resolver;
+use ekitei_config::{Secret, TlsRule};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
 
 use super::support::*;
 use crate::host::Login;
-use crate::mx::{Host, Route};
-use crate::tls::{HostTls, TlsPolicies};
-use crate::{FailureKind, Status, TlsReporter, TlsSession};
+use crate::mx::Host;
+use crate::{FailureKind, Status};
 
-struct Nobody;
-
-impl TlsReporter for Nobody {
-    fn session(&self, _: TlsSession) {}
-}
-
-/// A server with a certificate for `a.example`, which clients of [`policy`] trust.
+/// A server with a certificate for `a.example`, and a file that makes it trusted.
 struct Certified {
     acceptor: TlsAcceptor,
     authorities: tempfile::NamedTempFile,
@@ -41,27 +33,10 @@ fn certified() -> Certified {
     Certified { acceptor: TlsAcceptor::from(Arc::new(config)), authorities }
 }
 
-/// What a configured rule makes of the hosts, in their order.
-async fn policy(hosts: &[Host], rule: TlsRule, require_tls: bool, certified: &Certified) -> Vec<HostTls> {
-    let mut config = Config::default();
-    config.relay.ca_file = Some(certified.authorities.path().to_owned());
-    let live = Live::new(config);
-    let dns = Resolver::new(&live.load().dns).unwrap();
-    let policies = TlsPolicies::new(live, dns, Arc::new(Nobody));
-    let route =
-        Route { destination: "to.example".into(), smart_host: None, tls: Some(rule), hosts: hosts.to_vec() };
-    let destination = policies.destination(&route, require_tls).await;
-    let mut found = Vec::new();
-    for host in hosts {
-        found.push(policies.host(&destination, host).await.unwrap());
-    }
-    found
-}
-
 impl World {
     async fn send_under(&self, rule: TlsRule, certified: &Certified) -> crate::RecipientOutcome {
-        let tls = policy(&self.hosts, rule, false, certified).await;
-        let of = |host: &Host| Some(tls[usize::from(host.name == "b.example")].clone());
+        let tls = policy(&self.hosts, rule, false, Some(certified.authorities.path())).await;
+        let of = |host: &Host| tls[usize::from(host.name == "b.example")].clone();
         self.send_with(shipment(&["1@to.example"]), of).await.remove(0)
     }
 }
@@ -191,8 +166,9 @@ async fn a_certificate_of_somebody_else_is_refused_where_it_is_verified() {
         let Ok(mut peer) = start_tls(peer, &acceptor).await else { return };
         peer.end().await;
     });
-    let tls = policy(&world.hosts, TlsRule::Verify, false, &certified).await.remove(0);
-    let outcome = world.send_with(shipment(&["1@to.example"]), |_| Some(tls.clone())).await.remove(0);
+    let tls =
+        policy(&world.hosts, TlsRule::Verify, false, Some(certified.authorities.path())).await.remove(0);
+    let outcome = world.send_with(shipment(&["1@to.example"]), |_| tls.clone()).await.remove(0);
     assert_eq!((deferred(&outcome).kind, deferred(&outcome).status), (FailureKind::Tls, Status(4, 7, 5)));
     assert!(deferred(&outcome).text.contains("certificate"), "{outcome:?}");
     world.close().await;
@@ -238,10 +214,11 @@ async fn a_message_with_requiretls_goes_only_to_a_server_that_keeps_it() {
             }
             peer.end().await;
         });
-        let tls = policy(&world.hosts, TlsRule::Verify, true, &certified).await.remove(0);
+        let tls =
+            policy(&world.hosts, TlsRule::Verify, true, Some(certified.authorities.path())).await.remove(0);
         let mut shipment = shipment(&["1@to.example"]);
         shipment.envelope.require_tls = true;
-        let outcome = world.send_with(shipment, |_| Some(tls.clone())).await.remove(0);
+        let outcome = world.send_with(shipment, |_| tls.clone()).await.remove(0);
         if offers.is_empty() {
             assert_eq!(
                 (failed(&outcome).kind, failed(&outcome).status),
