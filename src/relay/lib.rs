@@ -11,6 +11,7 @@ mod downgrade;
 mod envelope;
 mod failure;
 mod host;
+pub mod inspect;
 mod metrics;
 pub mod mx;
 mod outcome;

@@ -47,8 +47,25 @@ impl Checks {
                 "must be a host name, or an address literal such as [192.0.2.1]",
             );
         }
+        if relay.smart_host.as_ref().is_some_and(|smart_host| smart_host.host.is_empty()) {
+            self.error("relay.smartHost.host", "", "must name a host");
+        }
+        for (index, route) in relay.routes.iter().enumerate() {
+            self.patterns(format!("relay.routes[{index}].destinations"), &route.destinations);
+            self.patterns(format!("relay.routes[{index}].senders"), &route.senders);
+        }
         for gateway in gateways(relay) {
             self.gateway(gateway);
+        }
+    }
+
+    fn patterns(&mut self, path: String, patterns: &[String]) {
+        for (index, pattern) in patterns.iter().enumerate() {
+            let domain = pattern.strip_prefix("*.").unwrap_or(pattern);
+            if pattern != "*" && (domain.is_empty() || domain.contains(['*', '@', '/', ' '])) {
+                let text = "must be a domain, *.domain for all names below it, or *";
+                self.error(format!("{path}[{index}]"), pattern, text);
+            }
         }
     }
 
@@ -113,6 +130,25 @@ mod tests {
             ["relay.timeouts.dataEnd"]
         );
         assert_eq!(problems(|config| config.relay.ehlo_name = "a\r\nRSET".into()), ["relay.ehloName"]);
+    }
+
+    #[test]
+    fn routes_have_patterns_that_can_match() {
+        let route = |destinations: &[&str]| RelayRoute {
+            destinations: destinations.iter().map(|pattern| (*pattern).to_owned()).collect(),
+            ..RelayRoute::default()
+        };
+        let good = route(&["a.example", "*.a.example", "*"]);
+        assert_eq!(problems(|config| config.relay.routes = vec![good]), Vec::<String>::new());
+        for bad in ["", "*.", "a.*", "user@a.example"] {
+            let route = route(&[bad]);
+            let found = problems(|config| config.relay.routes = vec![route]);
+            assert_eq!(found, ["relay.routes[0].destinations[0]"], "{bad}");
+        }
+        assert_eq!(
+            problems(|config| config.relay.smart_host = Some(SmartHost::default())),
+            ["relay.smartHost.host"]
+        );
     }
 
     #[test]

@@ -168,6 +168,15 @@ pub(crate) fn texts(dane: &Dane) -> Vec<String> {
     dane.associations.iter().map(ToString::to_string).collect()
 }
 
+/// The record `3 1 1` of a certificate (RFC 7672 §3.1.1), if it can be read.
+pub(crate) fn own_key(certificate: &CertificateDer<'_>) -> Option<String> {
+    let parsed = ParsedCertificate::try_from(certificate).ok()?;
+    let data = digest::digest(&digest::SHA256, &parsed.subject_public_key_info()).as_ref().to_vec();
+    let association =
+        Association { usage: Usage::EndEntity, key_only: true, matching: Matching::Sha256, data };
+    Some(association.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -4,13 +4,13 @@
 //! connection, which says what is to be done when TLS fails, and reports it (RFC 8460).
 
 mod attempt;
-mod authorities;
-mod dane;
+pub(crate) mod authorities;
+pub(crate) mod dane;
 mod report;
 pub mod sts;
 #[cfg(test)]
 mod tests;
-mod verify;
+pub(crate) mod verify;
 
 use std::net::IpAddr;
 use std::sync::Arc;

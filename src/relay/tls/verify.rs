@@ -55,7 +55,11 @@ impl Verifier {
         config
     }
 
-    fn check(
+    /// The check alone.
+    ///
+    /// # Errors
+    /// The certificate is not what it must be.
+    pub(crate) fn check(
         &self,
         end_entity: &CertificateDer<'_>,
         sent: &[CertificateDer<'_>],
