@@ -29,7 +29,7 @@ clients: ## Install the mail programs that the end-to-end tests use (Debian, as 
 	scripts/install-clients
 
 .PHONY: bench
-bench: ## Compare with Postfix and Dovecot on this machine; rewrites docs/benchmarks.md
+bench: ## Compare with Postfix, Dovecot and OpenDKIM on this machine; rewrites docs/benchmarks*.md
 	scripts/bench
 
 .PHONY: fuzz

@@ -58,7 +58,7 @@ pub struct Client {
     token: Option<String>,
 }
 
-type Result<T> = std::result::Result<T, ClientError>;
+pub(crate) type Result<T> = std::result::Result<T, ClientError>;
 
 impl Client {
     /// A client of the service at `server`, such as `http://127.0.0.1:8080`. TLS needs a default `rustls` provider.
@@ -263,8 +263,7 @@ impl Client {
     /// A whole message.
     pub async fn export_message(&self, account: &str, mailbox: &str, uid: u32) -> Result<Vec<u8>> {
         let request = self.request(Method::GET, &["accounts", account, "messages", &uid.to_string()])?;
-        let response = self.answer(request.query(&[("mailbox", mailbox)])).await?;
-        Ok(response.bytes().await.map_err(|error| self.unreachable(&error))?.to_vec())
+        self.octets(request.query(&[("mailbox", mailbox)])).await
     }
 
     /// Puts a whole message into a mailbox.
@@ -278,19 +277,19 @@ impl Client {
         self.json(request.query(query).header(CONTENT_TYPE, "message/rfc822").body(message)).await
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T> {
         self.json(self.request(Method::GET, path)?).await
     }
 
-    async fn list<T: DeserializeOwned>(&self, path: &[&str], page: &PageQuery) -> Result<Page<T>> {
+    pub(crate) async fn list<T: DeserializeOwned>(&self, path: &[&str], page: &PageQuery) -> Result<Page<T>> {
         self.json(self.request(Method::GET, path)?.query(page)).await
     }
 
-    async fn delete(&self, path: &[&str]) -> Result<()> {
+    pub(crate) async fn delete(&self, path: &[&str]) -> Result<()> {
         self.answer(self.request(Method::DELETE, path)?).await.map(drop)
     }
 
-    async fn send<B: Serialize, T: DeserializeOwned>(
+    pub(crate) async fn send<B: Serialize, T: DeserializeOwned>(
         &self,
         method: Method,
         path: &[&str],
@@ -304,7 +303,7 @@ impl Client {
         self.json(request).await
     }
 
-    fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder> {
+    pub(crate) fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder> {
         let mut url = self.server.clone();
         url.path_segments_mut()
             .map_err(|()| ClientError::Address(self.server.to_string()))?
@@ -318,14 +317,19 @@ impl Client {
         })
     }
 
-    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
+    pub(crate) async fn octets(&self, request: RequestBuilder) -> Result<Vec<u8>> {
+        let response = self.answer(request).await?;
+        Ok(response.bytes().await.map_err(|error| self.unreachable(&error))?.to_vec())
+    }
+
+    pub(crate) async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
         let response = self.answer(request).await?;
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         serde_json::from_slice(&body).map_err(|error| ClientError::Unexpected(error.to_string()))
     }
 
     /// Sends; an answer that is no success becomes the problem that it describes.
-    async fn answer(&self, request: RequestBuilder) -> Result<Response> {
+    pub(crate) async fn answer(&self, request: RequestBuilder) -> Result<Response> {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         if status.is_success() {

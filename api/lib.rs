@@ -4,11 +4,25 @@
 //! object has a `revision`, which is also its entity tag: send it as `If-Match` to change only what was seen.
 //! Errors are problem details (RFC 9457, [`Problem`]). Listings come in pages: pass the `next` of one as `after`.
 
+mod bans;
 mod client;
+mod deliverability;
+mod dkim;
 mod patch;
 mod problem;
+mod queue;
+mod reports;
 mod types;
 
+pub use bans::{Ban, GreylistEntry, GreylistRemoved, NewBan};
 pub use client::{Client, ClientError, PageQuery};
+pub use deliverability::{DeliverabilityFinding, DeliverabilityReport, DeliverabilityVerdict};
+pub use dkim::{DkimAlgorithm, DkimKey, DkimKeyPatch, DkimStage, NewDkimKeys};
 pub use problem::{PROBLEM_JSON, Problem, ProblemCode};
+pub use queue::{
+    QueueAction, QueueDestination, QueueDone, QueueEntry, QueueFailure, QueueFigures, QueueFilter,
+    QueueOrder, QueueRecipient, QueueState, QueueStatistics, QueuedMessage, RecipientState,
+    SuppressedAddress,
+};
+pub use reports::{Report, ReportDetail, ReportKind, ReportQuery, ReportRecord, ReportSummary, SummaryQuery};
 pub use types::*;

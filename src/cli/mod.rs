@@ -23,7 +23,7 @@ use connect::{DEMO_CONFIG, ServerOptions};
 use exit::{EXIT_CODES, Failure, Outcome};
 use output::Format;
 use service::{Service, settings};
-use verbs::{accounts, aliases, app_passwords, config, doctor, domains, groups, mailboxes};
+use verbs::{accounts, aliases, app_passwords, bans, config, deliverability, dkim, doctor, domains, groups, mailboxes, queue, reports};
 
 /// How long the end of the process waits for blocking threads.
 const BLOCKED: Duration = Duration::from_secs(2);
@@ -76,14 +76,31 @@ enum Command {
     /// Passwords of single programs of a user.
     #[command(subcommand)]
     AppPassword(app_passwords::Verb),
+    /// Keys that sign the mail of domains.
+    #[command(subcommand)]
+    Dkim(dkim::Verb),
+    /// Clients that are not let in.
+    #[command(subcommand)]
+    Ban(bans::Verb),
+    /// Senders that greylisting knows.
+    #[command(subcommand)]
+    Greylist(bans::GreylistVerb),
+    /// Mail that waits to be sent.
+    #[command(subcommand)]
+    Queue(queue::Verb),
+    /// What other services report about mail of domains here.
+    #[command(subcommand)]
+    Report(reports::Verb),
     /// Mailboxes of an account.
     #[command(subcommand)]
     Mailbox(mailboxes::Verb),
     /// Mail in and out of files.
     #[command(subcommand)]
     Message(message::Verb),
-    /// Check the service, or without one what it would start from: store, certificates, ports, DNS.
+    /// Check the service, or without one what it would start from: store, certificates, ports; or what receivers see of a domain.
     Doctor {
+        /// A domain: looks at every record that a receiver of its mail would look at, and says what to publish.
+        domain: Option<String>,
         /// The configuration to look at when the service does not answer.
         #[arg(long, value_name = "FILE", env = "EKITEI_CONFIG", default_value = DEMO_CONFIG)]
         config: PathBuf,
@@ -125,9 +142,15 @@ async fn run(cli: Cli) -> Outcome {
         Command::Alias(verb) => aliases::run(&server.connect()?, output, verb).await,
         Command::Group(verb) => groups::run(&server.connect()?, output, verb).await,
         Command::AppPassword(verb) => app_passwords::run(&server.connect()?, output, verb).await,
+        Command::Dkim(verb) => dkim::run(&server.connect()?, output, verb).await,
+        Command::Ban(verb) => bans::run(&server.connect()?, output, verb).await,
+        Command::Greylist(verb) => bans::run_greylist(&server.connect()?, output, verb).await,
+        Command::Report(verb) => reports::run(&server.connect()?, output, verb).await,
+        Command::Queue(verb) => queue::run(&server.connect()?, output, verb).await,
         Command::Mailbox(verb) => mailboxes::run(&server.connect()?, output, verb).await,
         Command::Message(verb) => message::run(&server.connect()?, output, verb).await,
-        Command::Doctor { config } => doctor::run(&server.connect()?, output, &config).await,
+        Command::Doctor { domain: Some(domain), .. } => deliverability::run(&server.connect()?, output, &domain).await,
+        Command::Doctor { domain: None, config } => doctor::run(&server.connect()?, output, &config).await,
         Command::Completions { shell } => completions(shell),
     }
 }
@@ -182,10 +205,35 @@ mod tests {
             "group set g@a.test --members-may-send false",
             "group remove-member g@a.test b@a.test",
             "app-password add a@a.test phone",
+            "dkim create a.test --algorithm ed25519 --selector mail --now",
+            "dkim list a.test",
+            "report list --domain a.test --kind tls --limit 5",
+            "report show 0123",
+            "report summary --domain a.test --days 7",
+            "dkim rotate a.test --now",
+            "dkim remove a.test mail --force",
+            "ban add 192.0.2.0/24 --reason spam --duration 1h",
+            "ban list",
+            "ban show 192.0.2.1",
+            "ban remove 2001:db8::/32",
+            "greylist list --waiting",
+            "greylist remove 192.0.2.1",
+            "queue list --sender @a.test --recipient b@b.test --destination b.test --state deferred",
+            "queue list --error 4.4. --older-than 1h --newer-than 5d --account a@a.test --limit 5 --output json",
+            "queue show 0199f2ab84d0c1d2e3f405162738495a --header",
+            "queue hold 0199f2ab84d0c1d2e3f405162738495a-0",
+            "queue release --state held",
+            "queue retry --destination b.test",
+            "queue bounce --sender <>",
+            "queue delete --all",
+            "queue stats --top 3",
+            "queue suppressed list",
+            "queue suppressed remove b@b.test",
             "mailbox list a@a.test --server http://localhost:1 --token x",
             "message import a@a.test x y --mailbox Old --create",
             "message export a@a.test x --all --format mbox",
             "doctor --config x.yaml --token-file x",
+            "doctor example.test",
             "completions zsh",
         ] {
             let arguments = std::iter::once("ekitei").chain(line.split(' '));
@@ -202,6 +250,11 @@ mod tests {
             "message import a@a.test",
             "message import a@a.test x --recursive --mailbox Old",
             "alias add a@a.test",
+            "dkim create a.test --selector mail",
+            "ban add 192.0.2.0/24 --duration soon",
+            "queue list --state lost",
+            "queue show x --header --raw",
+            "queue delete x --all",
             "domain list --output xml",
         ] {
             let arguments = std::iter::once("ekitei").chain(line.split(' '));

@@ -1,5 +1,8 @@
 //! Rules between keys, and bounds that the types do not have.
 
+mod relay;
+mod scanners;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -18,13 +21,19 @@ pub(crate) fn check(config: &Config) -> Vec<Problem> {
     checks.listeners(config);
     checks.smtp(config);
     checks.trusted_networks(config);
+    checks.filter(config);
     checks.client_limits(config);
     checks.greylist(config);
     checks.dns_lists(config);
+    checks.scanners(config);
+    checks.queue(config);
+    checks.relay(config);
     checks.imap(config);
     checks.pop3(config);
     checks.directory(config);
     checks.mailstore(config);
+    checks.signing(config);
+    checks.reports(config);
     checks.process(config);
     checks.problems
 }
@@ -227,6 +236,51 @@ impl Checks {
         }
     }
 
+    fn filter(&mut self, config: &Config) {
+        let filter = &config.filter;
+        self.not_zero("filter.authentication.timeLimit", filter.authentication.time_limit);
+        if !filter.authserv_id.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet)) {
+            self.error("filter.authservId", &filter.authserv_id, "must be a name such as mx.example.com");
+        }
+        let checks = &filter.authentication;
+        if checks.enabled && checks.dmarc && !(checks.spf && checks.dkim) {
+            self.warn("filter.authentication.dmarc", true, "needs spf and dkim, or good mail will fail it");
+        }
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        let policies = filter.domains.iter().enumerate();
+        for (index, of) in policies {
+            let path = format!("filter.domains[{index}]");
+            let is_name =
+                of.domain.contains('.') && !of.domain.contains(|c: char| c.is_uppercase() || !c.is_ascii());
+            if !is_name {
+                self.error(
+                    format!("{path}.domain"),
+                    &of.domain,
+                    "must be a domain in lower case, as A-labels",
+                );
+            }
+            if let Some(first) = known.insert(&of.domain, index) {
+                self.error(
+                    format!("{path}.domain"),
+                    &of.domain,
+                    format!("is that of filter.domains[{first}] too"),
+                );
+            }
+            self.filter_policy(&format!("{path}.policy"), &of.policy);
+        }
+        self.filter_policy("filter.policy", &filter.policy);
+    }
+
+    fn filter_policy(&mut self, path: &str, policy: &crate::FilterPolicy) {
+        if policy.reject_score != 0 && policy.reject_score < policy.junk_score {
+            self.warn(
+                format!("{path}.rejectScore"),
+                policy.reject_score,
+                "is below junkScore, so nothing will go to Junk by its score",
+            );
+        }
+    }
+
     fn client_limits(&mut self, config: &Config) {
         let limits = &config.filter.limits;
         self.not_zero("filter.limits.syncInterval", limits.sync_interval);
@@ -292,6 +346,78 @@ impl Checks {
             }
             if let Some(first) = seen.insert((list.zone.to_ascii_lowercase(), list.kind), index) {
                 self.error(&path, &list.zone, format!("is filter.dnsLists.lists[{first}] too"));
+            }
+        }
+    }
+
+    fn queue(&mut self, config: &Config) {
+        let queue = &config.queue;
+        for (path, waits) in
+            [("queue.retrySchedule", &queue.retry_schedule), ("queue.backoff", &queue.backoff)]
+        {
+            if waits.is_empty() {
+                self.error(path, "[]", "must have at least one duration");
+            }
+            waits.iter().enumerate().for_each(|(n, &wait)| self.not_zero(&format!("{path}[{n}]"), wait));
+        }
+        self.not_zero("queue.lifetime", queue.lifetime);
+        self.not_zero("queue.priorityAging", queue.priority_aging);
+        if queue.suppression.bounces > 0 {
+            self.not_zero("queue.suppression.window", queue.suppression.window);
+            self.not_zero("queue.suppression.duration", queue.suppression.duration);
+        }
+        if queue.lease < Duration::seconds(3) || queue.lease > Duration::seconds(18) {
+            self.error(
+                "queue.lease",
+                queue.lease,
+                "must be from 3s to 18s, so that work of a process that died is taken up within 30s",
+            );
+        }
+        for (index, rule) in queue.destinations.iter().enumerate() {
+            let path = format!("queue.destinations[{index}]");
+            self.destination_patterns(&path, &rule.domains);
+            if rule.concurrency == Some(0) {
+                self.error(format!("{path}.concurrency"), 0, "must be at least 1");
+            }
+            rule.retry_schedule
+                .iter()
+                .enumerate()
+                .for_each(|(n, &wait)| self.not_zero(&format!("{path}.retrySchedule[{n}]"), wait));
+        }
+        for (index, warm_up) in queue.warm_up.iter().enumerate() {
+            let path = format!("queue.warmUp[{index}]");
+            self.destination_patterns(&path, &warm_up.domains);
+            if crate::units::parse_day(&warm_up.start).is_none() {
+                self.error(format!("{path}.start"), &warm_up.start, "must be a day such as 2026-11-22");
+            }
+            if warm_up.name.is_empty()
+                || queue.warm_up[..index].iter().any(|other| other.name == warm_up.name)
+            {
+                self.error(
+                    format!("{path}.name"),
+                    &warm_up.name,
+                    "must be a name that no other schedule has",
+                );
+            }
+        }
+        let copies_to = &queue.notifications.double_bounces_to;
+        if !copies_to.is_empty() && !copies_to.contains('@') {
+            self.error("queue.notifications.doubleBouncesTo", copies_to, "must be an address");
+        }
+    }
+
+    fn destination_patterns(&mut self, path: &str, patterns: &[String]) {
+        if patterns.is_empty() {
+            self.error(format!("{path}.domains"), "[]", "must name at least one domain, or *");
+        }
+        for (n, pattern) in patterns.iter().enumerate() {
+            let name = pattern.strip_prefix("*.").unwrap_or(pattern);
+            if pattern != "*" && (name.is_empty() || name.contains('*') || !name.is_ascii()) {
+                self.error(
+                    format!("{path}.domains[{n}]"),
+                    pattern,
+                    "must be a domain as A-labels, one with *. in front for its subdomains, or *",
+                );
             }
         }
     }
@@ -374,6 +500,73 @@ impl Checks {
             "transactions end at 10 MB",
         );
         self.not_zero("mailstore.maintenanceInterval", config.mailstore.maintenance_interval);
+    }
+
+    fn reports(&mut self, config: &Config) {
+        let reports = &config.reports;
+        if !reports.from.is_empty() && !reports.from.contains('@') {
+            self.error("reports.from", &reports.from, "must be an address");
+        }
+        self.not_zero("reports.flushInterval", reports.flush_interval);
+        self.not_zero("reports.keepReceived", reports.keep_received);
+        if reports.spread > Duration::hours(20) {
+            self.error(
+                "reports.spread",
+                reports.spread,
+                "must be at most 20h, so that a day's reports leave the next day",
+            );
+        }
+    }
+
+    fn signing(&mut self, config: &Config) {
+        let signing = &config.signing;
+        let is_name = |name: &String| {
+            !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_graphic() && octet != b':')
+        };
+        for (key, names) in
+            [("oversignedHeaders", &signing.oversigned_headers), ("signedHeaders", &signing.signed_headers)]
+        {
+            if let Some((index, name)) = names.iter().enumerate().find(|(_, name)| !is_name(name)) {
+                self.error(format!("signing.{key}[{index}]"), name, "must be the name of a header field");
+            }
+        }
+        if signing.algorithms.is_empty() {
+            self.error(
+                "signing.algorithms",
+                "[]",
+                "must name one; a domain without keys sends unsigned mail",
+            );
+        }
+        let fixed = ["{yyyy}", "{mm}", "{dd}", "{a}"]
+            .iter()
+            .fold(signing.selector.clone(), |rest, part| rest.replace(part, "0"));
+        let is_label =
+            |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"-.".contains(&octet);
+        if fixed.is_empty() || fixed.len() > 40 || !fixed.bytes().all(is_label) {
+            self.error(
+                "signing.selector",
+                &signing.selector,
+                "must be lower-case letters, digits, hyphens, dots, {yyyy}, {mm}, {dd} and {a}, at most 40",
+            );
+        }
+        if signing.keep_retired < config.queue.lifetime {
+            self.error(
+                "signing.keepRetired",
+                signing.keep_retired,
+                format!(
+                    "must be at least queue.lifetime ({}), or mail that waits fails when it arrives",
+                    config.queue.lifetime
+                ),
+            );
+        }
+        if !signing.expiration.is_zero() && signing.expiration < config.queue.lifetime {
+            self.warn(
+                "signing.expiration",
+                signing.expiration,
+                format!("is shorter than queue.lifetime ({}), so that mail that waits arrives with an expired signature", config.queue.lifetime),
+            );
+        }
+        self.not_zero("signing.maintenanceInterval", signing.maintenance_interval);
     }
 
     fn process(&mut self, config: &Config) {
@@ -471,6 +664,10 @@ listeners:
             ["filter.dnsLists.lists[0].zone", "filter.dnsLists.lists[2].zone"]
         );
         assert_eq!(errors("hostname: 'bad name'"), ["hostname"]);
+        assert_eq!(errors("reports: { spread: 1d, from: me }"), ["reports.from", "reports.spread"]);
+        assert_eq!(errors("signing: { keepRetired: 1d }"), ["signing.keepRetired"]);
+        assert_eq!(errors("signing: { selector: 'Ek{a}' }"), ["signing.selector"]);
+        assert_eq!(errors("signing: { signedHeaders: ['X Y'] }"), ["signing.signedHeaders[0]"]);
         assert_eq!(
             errors("directory: { plusAddressingSeparator: '@' }"),
             ["directory.plusAddressingSeparator"]

@@ -33,7 +33,7 @@ pub use reference::reference_markdown;
 pub use reload::{Change, changes, restart_needed};
 pub use secret::{REDACTED, Secret};
 pub use sections::*;
-pub use units::{ByteSize, Duration, UnitError};
+pub use units::{ByteSize, Duration, UnitError, parse_day};
 
 sections::section! {
     /// The configuration of one service.
@@ -104,6 +104,11 @@ impl Config {
         let errors: Vec<Problem> =
             config.check().into_iter().filter(|problem| problem.severity == Severity::Error).collect();
         if errors.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(errors)) }
+    }
+
+    /// Who this service is in Authentication-Results (RFC 8601 §2.5).
+    pub fn authserv_id(&self) -> &str {
+        if self.filter.authserv_id.is_empty() { &self.hostname } else { &self.filter.authserv_id }
     }
 
     /// What is wrong or doubtful between keys that are each valid alone. Looks at no file and no socket.

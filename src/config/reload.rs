@@ -23,6 +23,7 @@ const LIVE: &[&str] = &[
     "filter",
     "queue",
     "relay",
+    "signing",
     "reports",
     "imap",
     "pop3",
@@ -43,6 +44,8 @@ const FIXED: &[&str] = &[
     "smtp.maxBodiesInFlight",
     "imap.maxBodiesInFlight",
     "imap.search.maxBodies",
+    "signing.encryptionKey",
+    "signing.previousEncryptionKeys",
 ];
 
 /// Every key that differs between `old` and `new`, in the order of the names. Lists count as one key.
@@ -51,8 +54,18 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
     let mut paths = Vec::new();
     differing(&tree(old), &tree(new), String::new(), &mut paths);
     // Secrets look alike in the tree, since it redacts them.
-    if old.admin.token != new.admin.token && !paths.iter().any(|path| path == "admin.token") {
-        paths.push("admin.token".to_owned());
+    let secrets = [
+        ("admin.token", old.admin.token != new.admin.token),
+        ("signing.encryptionKey", old.signing.encryption_key != new.signing.encryption_key),
+        (
+            "signing.previousEncryptionKeys",
+            old.signing.previous_encryption_keys != new.signing.previous_encryption_keys,
+        ),
+    ];
+    for (secret, differs) in secrets {
+        if differs && !paths.iter().any(|path| path == secret) {
+            paths.push(secret.to_owned());
+        }
     }
     paths.sort();
     paths.into_iter().map(|path| Change { live: is_live(&path), path }).collect()

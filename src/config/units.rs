@@ -114,6 +114,30 @@ impl From<std::time::Duration> for Duration {
     }
 }
 
+/// Days since the epoch of a day such as `2026-11-22`; `None` for what is no day.
+pub fn parse_day(text: &str) -> Option<u64> {
+    let is_form = text.len() == 10
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(n, b)| if n == 4 || n == 7 { b == b'-' } else { b.is_ascii_digit() });
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        2 => 28 + u64::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if !is_form || year < 1970 || !(1..=length).contains(&day) {
+        return None;
+    }
+    // Years that begin in March have their leap day at the end.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    Some(365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468)
+}
+
 /// Takes one `<digits><unit>` from the front of `text`.
 fn number_and_unit(text: &str) -> Option<(u64, &str, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -280,6 +304,27 @@ mod tests {
         }
         for text in ["", "MiB", "-1", "1.5MiB", "5 bananas", "99999999999TiB", "1MiB2KiB"] {
             assert!(text.parse::<ByteSize>().is_err(), "{text:?} must be refused");
+        }
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (text, days) in
+            [("1970-01-01", 0), ("2000-02-29", 11_016), ("2026-11-22", 20_779), ("2100-03-01", 47_541)]
+        {
+            assert_eq!(parse_day(text), Some(days), "{text}");
+        }
+        for text in [
+            "",
+            "2026-02-29",
+            "2026-13-01",
+            "2026-1-1",
+            "1969-12-31",
+            "2026-11-31",
+            "2026-11-22 ",
+            "+026-11-22",
+        ] {
+            assert_eq!(parse_day(text), None, "{text:?}");
         }
     }
 

@@ -202,6 +202,16 @@ impl LocalPart {
         &self.folded
     }
 
+    /// Whether this is where every domain takes reports of others (`rua` of DMARC and of TLS), unless it says otherwise.
+    pub fn is_for_reports(&self) -> bool {
+        matches!(self.folded(), "dmarc-reports" | "tls-reports")
+    }
+
+    /// Whether every domain has this address, whoever gets its mail: postmaster (RFC 5321 §4.5.1), abuse (RFC 2142 §4), and those for reports.
+    pub fn is_role(&self) -> bool {
+        matches!(self.folded(), "postmaster" | "abuse") || self.is_for_reports()
+    }
+
     /// Splits `user+detail` at the first separator; `None` when there is none, or no user before it.
     pub fn split_detail(&self, separator: char) -> Option<(Self, String)> {
         let (user, detail) = self.spelling.split_once(separator)?;

@@ -81,6 +81,9 @@ pub enum AuthError {
     /// Too many passwords wait to be verified: load, not the client's fault. Temporary.
     #[error("too many logins at once")]
     Busy,
+    /// Too many logins failed, from there or to this account: whoever asked for limits found so. Temporary, and a failure of the client.
+    #[error("too many logins failed")]
+    Limited,
     /// The store is away. Temporary.
     #[error("logins are unavailable: {0}")]
     Unavailable(String),
@@ -89,6 +92,6 @@ pub enum AuthError {
 impl AuthError {
     /// Whether the same login may succeed later (SMTP `454 4.7.0`, IMAP `[UNAVAILABLE]`, POP3 `[SYS/TEMP]`).
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Busy | Self::Unavailable(_))
+        matches!(self, Self::Busy | Self::Limited | Self::Unavailable(_))
     }
 }

@@ -1,8 +1,8 @@
 //! Where mail for an address goes.
 //!
-//! An address of ours is looked for in this order: itself; without its detail (`user+detail`); if it is postmaster@ or abuse@,
-//! the domain's postmaster; the domain's catch-all; and for those two, which have to reach somebody (RFC 5321 §4.5.1,
-//! RFC 2142 §4), the configured postmaster, and at last the first account of the domain. Aliases and groups are followed level by level; each address
+//! An address of ours is looked for in this order: itself; without its detail (`user+detail`); if it is a role that every domain has
+//! ([`LocalPart::is_role`]: postmaster@, abuse@, dmarc-reports@ and the like), the domain's postmaster; the domain's catch-all; and for those, which have
+//! to reach somebody (RFC 5321 §4.5.1, RFC 2142 §4), the configured postmaster, and at last the first account of the domain. Aliases and groups are followed level by level; each address
 //! is followed once, so that circles end, and depth and breadth are bounded.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -298,8 +298,7 @@ async fn fallback(
     domain: &DomainRow,
     address: &EmailAddress,
 ) -> TxResult<Option<EmailAddress>> {
-    let role = matches!(address.local().folded(), "postmaster" | "abuse");
-    if !role {
+    if !address.local().is_role() {
         return Ok(domain.catch_all.clone());
     }
     let named = domain

@@ -20,8 +20,8 @@ use crate::scan::{ScanError, ScanMetrics};
 
 /// The name in logs and metrics.
 const NAME: &str = "rspamd-learning";
-/// The status of a message that was taught before.
-const ALREADY_LEARNED: StatusCode = StatusCode::ALREADY_REPORTED;
+/// What rspamd says of a message that was taught before: with status 208, before version 3.5 with 404.
+const ALREADY_LEARNED: &[u8] = b"already learned";
 
 /// What a user says of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +57,8 @@ pub trait Learn: Send + Sync {
     /// How many messages of one command are worth telling; 0 if nothing is learned.
     fn limit(&self) -> usize;
 
-    /// Takes note of a lesson, at once.
-    fn offer(&self, lesson: Lesson, message: Loading);
+    /// Takes note of a lesson, at once. `size` is that of the message in octets.
+    fn offer(&self, lesson: Lesson, size: u64, message: Loading);
 }
 
 /// Teaches rspamd. Clones share the queue.
@@ -97,9 +97,14 @@ impl Learn for Learner {
         usize::try_from(learning.max_messages_per_command).unwrap_or(usize::MAX)
     }
 
-    fn offer(&self, lesson: Lesson, message: Loading) {
-        let limit = self.live.load().filter.scanners.rspamd.learning.queue;
-        let place = |waiting| (waiting < limit).then_some(waiting + 1);
+    fn offer(&self, lesson: Lesson, size: u64, message: Loading) {
+        let config = self.live.load();
+        let learning = &config.filter.scanners.rspamd.learning;
+        if size > learning.max_message_size.get() {
+            self.metrics.lessons.with(&[lesson.label(), "too large"]).inc();
+            return;
+        }
+        let place = |waiting| (waiting < learning.queue).then_some(waiting + 1);
         let taken = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, place);
         if taken.is_err() || self.queue.send((lesson, message)).is_err() {
             self.metrics.lessons.with(&[lesson.label(), "dropped"]).inc();
@@ -138,9 +143,6 @@ impl Teacher {
         message: Loading,
     ) -> Result<&'static str, ScanError> {
         let Some(message) = message.await else { return Ok("gone") };
-        if message.len() as u64 > config.max_message_size.get() {
-            return Ok("too large");
-        }
         let mut last = ScanError::Timeout;
         for controller in &config.controllers {
             let mut request = rspamd::post(lesson.path());
@@ -152,7 +154,8 @@ impl Teacher {
                 Bounds { connect: config.connect_timeout.get(), answer: config.max_answer_size.get() };
             match self.http.send(controller, bounds, request).await {
                 Ok((StatusCode::OK, _)) => return Ok("learned"),
-                Ok((ALREADY_LEARNED, _)) => return Ok("known"),
+                Ok((StatusCode::ALREADY_REPORTED, _)) => return Ok("known"),
+                Ok((_, body)) if memchr::memmem::find(&body, ALREADY_LEARNED).is_some() => return Ok("known"),
                 Ok((status, body)) => last = refused(status, &body),
                 Err(error) => last = error,
             }

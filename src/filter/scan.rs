@@ -12,7 +12,7 @@ use ekitei_telemetry::{CounterFamily, HistogramFamily, Registry, SECONDS, Timer}
 
 use crate::clamd::Clamd;
 use crate::learn::Learner;
-use crate::milter::Chain;
+use crate::milter::{Chain, Milled};
 use crate::rspamd::Rspamd;
 use crate::{Client, Disposition, Refusal};
 
@@ -254,6 +254,23 @@ impl Scanners {
         let (virus, spam) =
             tokio::join!(set.clamd.scan(peer, message), set.rspamd.scan(peer, envelope, message));
         Scanned { disposition: stricter(virus, spam.disposition), message: spam.message }
+    }
+
+    /// Asks milters, clamd and rspamd about a message that a user submits, once it is complete; those that are not asked about submissions are left
+    /// out. The milters' connections end with it.
+    pub async fn submission(&self, peer: &Peer, envelope: &Envelope, message: &Bytes) -> Milled {
+        let config = self.shared.live.load();
+        let asked = config.filter.scanners.milters.iter().filter(|milter| milter.submissions);
+        let mut chain = Chain::new(asked, &self.shared.metrics);
+        let mut milled = chain.whole(peer, envelope, message).await;
+        chain.quit().await;
+        if matches!(milled.disposition, Disposition::Refuse(_) | Disposition::Discard) {
+            return milled;
+        }
+        let scanned = self.scan(peer, envelope, milled.message.as_ref().unwrap_or(message)).await;
+        milled.disposition = stricter(milled.disposition, scanned.disposition);
+        milled.message = scanned.message.or(milled.message);
+        milled
     }
 
     fn set(&self) -> Arc<Set> {

@@ -24,7 +24,7 @@ impl Refused {
     }
 
     /// A fault of ours: the log has the reason, the client only that there is one.
-    fn internal(error: &dyn std::error::Error) -> Self {
+    pub(crate) fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "a request of the admin API failed");
         Self::new(ProblemCode::Internal, "a fault of the service; its log says more")
     }
@@ -67,6 +67,50 @@ impl From<ekitei_directory::Error> for Refused {
 impl From<ekitei_directory::AddressError> for Refused {
     fn from(error: ekitei_directory::AddressError) -> Self {
         Self::invalid(error)
+    }
+}
+
+impl From<ekitei_signing::Error> for Refused {
+    fn from(error: ekitei_signing::Error) -> Self {
+        use ekitei_signing::Error;
+        let code = match &error {
+            Error::NoSuchDomain(_) | Error::NoSuchKey { .. } => ProblemCode::NotFound,
+            Error::AlreadyExists { .. } => ProblemCode::AlreadyExists,
+            Error::InUse(_) => ProblemCode::InUse,
+            // The operator's fault, and the operator is who asks.
+            Error::Invalid(_) | Error::NoEncryptionKey => ProblemCode::Invalid,
+            Error::Store(_) => ProblemCode::Unavailable,
+            Error::Key(_) | Error::EncryptionKey(_) => return Self::internal(&error),
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<ekitei_queue::Error> for Refused {
+    fn from(error: ekitei_queue::Error) -> Self {
+        use ekitei_queue::Error;
+        let code = match error {
+            Error::NotFound => ProblemCode::NotFound,
+            Error::Invalid(_) | Error::NoRecipients | Error::TooLarge => ProblemCode::Invalid,
+            Error::Store(_) | Error::Full | Error::Fenced => ProblemCode::Unavailable,
+            Error::MailStore(error) => return error.into(),
+            Error::Body(_) | Error::Corrupt(_) => return Self::internal(&error),
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<ekitei_reports::Error> for Refused {
+    fn from(error: ekitei_reports::Error) -> Self {
+        use ekitei_reports::Error;
+        let code = match &error {
+            Error::NoSuchReport(_) => ProblemCode::NotFound,
+            Error::Invalid(_) => ProblemCode::Invalid,
+            Error::Store(_) => ProblemCode::Unavailable,
+            // What is only sent, not shown.
+            _ => return Self::internal(&error),
+        };
+        Self::new(code, error)
     }
 }
 

@@ -5,8 +5,13 @@ use std::time::SystemTime;
 
 use ekitei_config::Live;
 use ekitei_directory::Directory;
+use ekitei_doctor::Doctor;
+use ekitei_filter::{Greylist, Limits};
 use ekitei_mailstore::MailStore;
 use ekitei_net::{Shutdown, Tls};
+use ekitei_queue::Queue;
+use ekitei_reports::Reports;
+use ekitei_signing::Signing;
 use ekitei_telemetry::Registry;
 use tokio::sync::Semaphore;
 
@@ -20,6 +25,18 @@ pub struct Parts {
     pub directory: Directory,
     /// Mailboxes and messages.
     pub mailstore: MailStore,
+    /// Mail that waits to be sent.
+    pub queue: Queue,
+    /// What receivers see of domains.
+    pub doctor: Doctor,
+    /// DKIM keys.
+    pub signing: Signing,
+    /// Reports of others.
+    pub reports: Reports,
+    /// Bans.
+    pub limits: Limits,
+    /// What the greylist knows.
+    pub greylist: Greylist,
     /// The configuration in force: the token, and the limits of requests.
     pub live: Live,
     /// Certificates, for the doctor.

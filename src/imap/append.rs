@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use ekitei_directory::AccountId;
-use ekitei_mailstore::{MailboxId, NewMessage, Usage};
+use ekitei_mailstore::{MailboxId, NewMessage, SpecialUse, Usage};
 use ekitei_net::BytePermit;
 use ekitei_telemetry::Timer;
 use tokio::time::Instant;
@@ -26,6 +26,8 @@ use crate::session::Session;
 pub(crate) struct Append {
     account: AccountId,
     mailbox: MailboxId,
+    /// What the mailbox is for.
+    special_use: Option<SpecialUse>,
     /// What the account may hold, and what it holds.
     quota: Option<u64>,
     usage: Usage,
@@ -118,7 +120,7 @@ impl Session {
     async fn begin_append(&mut self, message: &AppendMessage) -> Result<Append, Stop> {
         let timer = Timer::start();
         let account = self.account()?;
-        let mailbox = self.target(&message.mailbox).await?.id;
+        let mailbox = self.target(&message.mailbox).await?;
         let quota = self.shared.directory.quota(account).await?;
         let usage = match quota {
             Some(_) => self.shared.mailstore.usage(account).await?,
@@ -132,7 +134,8 @@ impl Session {
         };
         Ok(Append {
             account,
-            mailbox,
+            mailbox: mailbox.id,
+            special_use: mailbox.special_use,
             quota,
             usage,
             messages: Vec::new(),
@@ -176,13 +179,15 @@ impl Session {
     }
 
     async fn keep(&mut self, append: Append) -> Outcome {
-        let Append { account, mailbox, quota, messages, refused, memory: _memory, .. } = append;
+        let Append { account, mailbox, special_use, quota, messages, refused, memory: _memory, .. } = append;
         if let Some(refused) = refused {
             return Err(refused.into());
         }
         let count = messages.len() as u64;
+        let lessons = self.append_lessons(&messages, special_use);
         let appended = self.shared.mailstore.append(account, mailbox, messages, quota).await;
         let appended = appended.map_err(target_failure)?;
+        self.teach_appended(&lessons, mailbox, &appended.uids);
         self.shared.metrics.appended.inc_by(count);
         let uids = appended.uids.iter().map(|uid| uid.get()).collect();
         let code = Code::AppendUid { uid_validity: appended.uid_validity, uids };

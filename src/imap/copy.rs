@@ -43,8 +43,10 @@ impl Session {
         }
         let (account, from) = (self.account()?, self.selected()?.mailbox.id);
         let quota = self.shared.directory.quota(account).await?;
+        let lessons = self.transfer_lessons(&uids, target.special_use);
         let copied = self.shared.mailstore.copy(account, from, &uids, target.id, quota).await;
         let copied = self.transferred(copied).await?;
+        self.teach_transferred(lessons, &copied);
         Ok(Reply { code: copy_uid(&copied), ..Reply::ok("Copied") })
     }
 
@@ -58,8 +60,10 @@ impl Session {
             return Ok(Reply::ok("There is nothing to move"));
         }
         let (account, from) = (self.account()?, self.selected()?.mailbox.id);
+        let lessons = self.transfer_lessons(&uids, target.special_use);
         let moved = self.shared.mailstore.move_messages(account, from, &uids, target.id).await;
         let moved = self.transferred(moved).await?;
+        self.teach_transferred(lessons, &moved);
         if let Some(code) = copy_uid(&moved) {
             self.wire.responses(self.encoding).untagged(Status::Ok, Some(&code), "Moved");
         }

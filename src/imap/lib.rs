@@ -20,6 +20,7 @@ mod expunge;
 mod fetch;
 mod headers;
 mod idle;
+mod learning;
 mod list;
 mod login;
 mod mailboxes;

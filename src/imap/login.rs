@@ -12,6 +12,7 @@ use crate::proto::Event;
 use crate::proto::command::Secret;
 use crate::proto::response::Code;
 use crate::reply::{Outcome, Reply, Stop};
+use crate::server::Shared;
 use crate::session::{Next, Session, User, limits};
 
 impl Session {
@@ -104,7 +105,10 @@ impl Session {
             peer: self.connection.as_ref().map(|connection| connection.peer.ip()),
         };
         let result = match (std::str::from_utf8(user), std::str::from_utf8(password)) {
-            (Ok(user), Ok(password)) => self.shared.directory.authenticate(user, password, context).await,
+            (Ok(user), Ok(password)) => {
+                let Shared { directory, limits, .. } = &*self.shared;
+                limits.authenticate(directory, user, password, context).await
+            }
             _ => Err(AuthError::InvalidCredentials),
         };
         match result {
@@ -138,19 +142,21 @@ impl Session {
     }
 
     fn login_failed(&mut self, error: &AuthError) -> Reply {
-        if error.is_temporary() {
+        let limited = matches!(error, AuthError::Limited);
+        if error.is_temporary() && !limited {
             tracing::warn!(%error, "a login could not be checked");
             self.count_login("unavailable");
             return Reply::no(Code::Unavailable, "Logins are not possible now, try again later");
         }
         tracing::info!(%error, "login refused");
-        self.count_login("refused");
+        self.count_login(if limited { "limited" } else { "refused" });
         self.auth_failures += 1;
         if self.auth_failures >= self.config.imap.max_auth_failures {
             self.next = Next::Bye("Too many failed logins");
         }
         match error {
             AuthError::Disabled => Reply::no(Code::ContactAdmin, "The account is disabled"),
+            AuthError::Limited => Reply::no(Code::Limit, "Too many logins failed, try again later"),
             _ => Reply::no(Code::AuthenticationFailed, "The user name or the password is wrong"),
         }
     }

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ekitei_config::Live;
 use ekitei_directory::{AccountId, Directory};
+use ekitei_filter::learn::Learn;
+use ekitei_filter::Limits;
 use ekitei_kv::clock::SharedClock;
 use ekitei_mailstore::MailStore;
 use ekitei_net::{ByteBudget, Connection, Handler, Refusal, Shutdown, Tls};
@@ -26,6 +28,8 @@ pub struct ServerContext {
     pub shutdown: Shutdown,
     /// Who may log in.
     pub directory: Directory,
+    /// Who may not, for now.
+    pub limits: Limits,
     /// Where the mail is.
     pub mailstore: MailStore,
     /// What time it is, for searches by age.
@@ -46,12 +50,15 @@ pub(crate) struct Shared {
     pub(crate) tls: Tls,
     pub(crate) shutdown: Shutdown,
     pub(crate) directory: Directory,
+    pub(crate) limits: Limits,
     pub(crate) mailstore: MailStore,
     pub(crate) clock: SharedClock,
     pub(crate) metrics: Metrics,
     /// Memory for messages being appended.
     pub(crate) bodies: ByteBudget,
     pub(crate) places: Places,
+    /// Who learns from what users do with their mail.
+    pub(crate) learn: Option<Arc<dyn Learn>>,
     /// Names sessions in logs.
     sessions: AtomicU64,
 }
@@ -59,17 +66,28 @@ pub(crate) struct Shared {
 impl Server {
     /// A server that waits for connections.
     pub fn new(context: ServerContext) -> Self {
+        Self::build(context, None)
+    }
+
+    /// The same, which tells `learn` what users say of their mail by moving it into and out of the mailbox for junk.
+    pub fn teaching(context: ServerContext, learn: Arc<dyn Learn>) -> Self {
+        Self::build(context, Some(learn))
+    }
+
+    fn build(context: ServerContext, learn: Option<Arc<dyn Learn>>) -> Self {
         let bodies = ByteBudget::new(context.live.load().imap.max_bodies_in_flight.get());
         let shared = Shared {
             config: context.live,
             tls: context.tls,
             shutdown: context.shutdown,
             directory: context.directory,
+            limits: context.limits,
             mailstore: context.mailstore,
             clock: context.clock,
             metrics: Metrics::new(&context.registry),
             bodies,
             places: Places::default(),
+            learn,
             sessions: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }

@@ -43,7 +43,10 @@ impl Session {
         let change = change(store);
         let mailbox = selected.mailbox.id;
         if !uids.is_empty() {
+            let adds = change.operation != FlagOperation::Remove;
+            let lessons = adds.then(|| self.keyword_lessons(&uids, &change.keywords)).flatten();
             self.shared.mailstore.store_flags(self.account()?, mailbox, &uids, &change).await?;
+            self.teach(lessons);
             self.refresh_selected().await?;
         }
         let silent = store.silent;

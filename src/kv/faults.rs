@@ -1,8 +1,12 @@
 //! Faults that tests inject into the embedded engine, at each step between a commit and its promise.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
+
+use crate::Result;
 
 /// What goes wrong with one commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,16 @@ pub trait Faults: Send + Sync {
         None
     }
 }
+
+/// What lies between one process and the store, in simulations of several processes over one store ([`crate::Database::behind`]).
+pub trait Link: Send + Sync {
+    /// Asked before each step of a transaction goes to the store, and before its answer comes back: waits while the process stands still, and fails
+    /// while it is cut off.
+    fn pass(&self) -> LinkFuture<'_>;
+}
+
+/// The future of a [`Link`].
+pub type LinkFuture<'a> = Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
 /// No faults.
 pub(crate) struct NoFaults;

@@ -27,7 +27,7 @@ mod versionstamp;
 
 pub use embedded::{EmbeddedOptions, MemoryOptions, Verify};
 pub use error::{AsKvError, Error};
-pub use faults::{CommitFault, FaultScript, Faults};
+pub use faults::{CommitFault, FaultScript, Faults, Link, LinkFuture};
 pub use monotonic::{ManualMonotonicClock, MonotonicClock};
 pub use statistics::Statistics;
 pub use transaction::{Transaction, Watch};
@@ -75,6 +75,8 @@ pub struct RangeOptions {
 #[derive(Clone)]
 pub struct Database {
     engine: Engine,
+    /// What lies between this handle and the store, in simulations.
+    link: Option<Arc<dyn Link>>,
 }
 
 #[derive(Clone)]
@@ -133,11 +135,33 @@ impl Database {
     /// [`Error::Unavailable`] when the client library refuses. That the cluster cannot be reached shows later, in reads.
     #[cfg(feature = "foundationdb")]
     pub fn open_foundationdb(cluster_file: impl AsRef<str>) -> Result<Self> {
-        Ok(Self { engine: Engine::FoundationDb(Arc::new(FdbDatabase::open(cluster_file.as_ref())?)) })
+        let engine = Engine::FoundationDb(Arc::new(FdbDatabase::open(cluster_file.as_ref())?));
+        Ok(Self { engine, link: None })
     }
 
     fn embedded(database: EmbeddedDatabase) -> Self {
-        Self { engine: Engine::Embedded(Arc::new(database)) }
+        Self { engine: Engine::Embedded(Arc::new(database)), link: None }
+    }
+
+    /// The same database for a process behind a link that may break, for simulations.
+    pub fn behind(&self, link: Arc<dyn Link>) -> Self {
+        Self { engine: self.engine.clone(), link: Some(link) }
+    }
+
+    async fn pass(&self) -> Result<()> {
+        match &self.link {
+            Some(link) => link.pass().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Commits, over the link in both directions.
+    async fn commit(&self, transaction: Transaction) -> Result<Version> {
+        self.pass().await?;
+        let version = transaction.commit().await?;
+        // It is done, and the answer may be lost.
+        self.pass().await.map_err(|_| Error::CommitUnknown)?;
+        Ok(version)
     }
 
     /// What the store has done since it was opened.
@@ -207,9 +231,12 @@ impl Database {
         let mut backoff = self.backoff();
         let mut may_have_committed = false;
         loop {
+            if let Err(error) = self.pass().await {
+                return Err(E::from(if may_have_committed { Error::CommitUnknown } else { error }));
+            }
             let transaction = self.begin_attempt(may_have_committed);
             let failure = match operation(transaction.clone()).await {
-                Ok(value) => match transaction.commit().await {
+                Ok(value) => match self.commit(transaction).await {
                     Ok(version) => return Ok(Committed { value, version }),
                     Err(error) => {
                         may_have_committed |= matches!(error, Error::CommitUnknown);
@@ -244,6 +271,7 @@ impl Database {
     {
         let mut backoff = self.backoff();
         loop {
+            self.pass().await?;
             let transaction = self.begin();
             let failure = match operation(transaction.clone()).await {
                 Ok(value) => {

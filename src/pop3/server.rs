@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ekitei_directory::Directory;
+use ekitei_filter::Limits;
 use ekitei_kv::Database;
 use ekitei_kv::clock::SharedClock;
 use ekitei_mailstore::MailStore;
@@ -24,6 +25,7 @@ pub struct Pop3Server {
 pub(crate) struct Service {
     pub(crate) net: Net,
     pub(crate) directory: Directory,
+    pub(crate) limits: Limits,
     pub(crate) store: MailStore,
     pub(crate) leases: Leases,
     pub(crate) metrics: Metrics,
@@ -38,10 +40,11 @@ impl Service {
 }
 
 impl Pop3Server {
-    /// A server over a directory and a mailstore; `database` keeps the leases of mailboxes.
+    /// A server over a directory and a mailstore; `limits` says who may not log in for now, and `database` keeps the leases of mailboxes.
     pub fn new(
         net: Net,
         directory: Directory,
+        limits: Limits,
         store: MailStore,
         database: Database,
         clock: SharedClock,
@@ -49,7 +52,9 @@ impl Pop3Server {
     ) -> Self {
         let leases = Leases::new(database, clock);
         let metrics = Metrics::new(registry);
-        Self { service: Service { net, directory, store, leases, metrics, sessions: AtomicU64::new(0) } }
+        Self {
+            service: Service { net, directory, limits, store, leases, metrics, sessions: AtomicU64::new(0) },
+        }
     }
 }
 

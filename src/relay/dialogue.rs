@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use ekitei_config::RelayTimeouts;
+use tokio::time::timeout;
 
 use crate::content::{self, Outgoing};
 use crate::envelope::{Notify, Return};
@@ -84,7 +85,10 @@ impl Dialogue<'_> {
         let Some(transaction) = self.compose() else { return Ok(()) };
         self.session.transactions += 1;
         let mut mail_taken = false;
-        match self.envelope(&transaction, &mut mail_taken).await {
+        let limit = self.rules.timeouts.envelope.get();
+        let answered = timeout(limit, self.envelope(&transaction, &mut mail_taken)).await;
+        let too_long = |_| Err(Failure::of_wire(&WireError::Timeout, "the end of the envelope"));
+        match answered.unwrap_or_else(too_long) {
             Ok(accepted) if accepted.is_empty() => Ok(()),
             Ok(accepted) => self.message(&transaction, accepted).await,
             Err(failure) => Err(Stop::Host { failure: failure.at(&self.session.remote), mail_taken }),
@@ -365,10 +369,12 @@ impl Dialogue<'_> {
         let (head, tail) = split_tail(self.body(transaction.chunking)?);
         let block = self.rules.timeouts.data_block.get();
         self.session.within_message = true;
-        if !head.is_empty()
-            && let Err(error) = self.session.wire.write(head, block).await
-        {
-            return self.broken_within(&error, &accepted).await;
+        if !head.is_empty() {
+            let limit = self.rules.timeouts.message.get();
+            let written = timeout(limit, self.session.wire.write(head, block)).await;
+            if let Err(error) = written.unwrap_or(Err(WireError::Timeout)) {
+                return self.broken_within(&error, &accepted).await;
+            }
         }
         // From here on the other side may have the whole message, whatever becomes of the connection.
         if !(self.work.shipment.may_finish)() {

@@ -1,7 +1,8 @@
 //! The end of a message: one delivery for all its recipients, and the replies that follow from it.
 //!
-//! Over LMTP each recipient gets its own reply. SMTP has one reply for all of them, and there is no queue yet that could notify the sender
-//! of some. So what can be known before is looked at before: if one recipient cannot have the message (its account got full
+//! Recipients elsewhere are entries of the queue that are written in the same transaction.
+//!
+//! Over LMTP each recipient gets its own reply. SMTP has one reply for all of them. So what can be known before is looked at before: if one recipient cannot have the message (its account got full
 //! since RCPT, or the message was delivered to it before), nobody gets it, and the reply says so. A client that tries
 //! again is told at RCPT which recipient it is, and delivers to the others. After these checks quotas are not enforced again for
 //! a message with several accounts: a full account is exceeded by what is being delivered in that moment, instead of a message being
@@ -14,21 +15,23 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ekitei_directory::{AccountId, LocalRecipient};
-use ekitei_mailstore::{Delivery, Error, Flags, Folder, MailboxName, Target};
+use ekitei_directory::{AccountId, Domain, LocalRecipient};
+use ekitei_mailstore::{Companion, Delivery, Error, Flags, Folder, MailboxName, SpecialUse, Target};
 
 use crate::message::Message;
-use crate::proto::path::ReversePath;
+use crate::outgoing::Submitter;
+use crate::proto::path::{ForwardPath, ReversePath};
 use crate::proto::reply::{self, Reply};
 use crate::server::Server;
 use crate::session::{Role, Transaction};
 use crate::trace;
 
 /// What became of each recipient.
-type Verdicts = Vec<Result<(), Reply>>;
+pub(crate) type Verdicts = Vec<Result<(), Reply>>;
 
 /// The message may be there or not, for some recipients or all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,7 @@ impl Server {
         transaction: &Transaction,
         message: Message,
         role: Role,
+        submitter: Submitter,
         store_timeout: Duration,
     ) -> Result<Verdicts, OutcomeUnknown> {
         let mut verdicts = self.foresee(transaction, &message).await;
@@ -57,18 +61,27 @@ impl Server {
         let mut targets: Vec<Target> = Vec::new();
         let mut never_fits = HashMap::new();
         for (recipient, verdict) in transaction.recipients.iter().zip(&mut verdicts) {
+            let domain = match &recipient.path {
+                ForwardPath::Mailbox(mailbox) => Domain::parse(mailbox.domain()).ok(),
+                ForwardPath::Postmaster => None,
+            };
             for account in recipient.accounts.iter().filter(|_| verdict.is_ok()) {
                 if let Entry::Vacant(first) = never_fits.entry(account.account) {
                     let quota = if strict { self.quota(account.account).await } else { None };
                     first.insert(quota.is_some_and(|quota| message.size() > quota));
-                    targets.push(target(account, quota, &transaction.sender));
+                    let junk = message.is_junk_for(domain.as_ref());
+                    targets.push(target(account, quota, &transaction.sender, junk));
                 }
             }
         }
-        if targets.is_empty() {
+        let companions = match self.companions(transaction, &message, submitter, &verdicts).await {
+            Ok(companions) => companions,
+            Err(refusal) => return Ok(vec![Err(refusal); verdicts.len()]),
+        };
+        if targets.is_empty() && companions.is_empty() {
             return Ok(verdicts);
         }
-        let outcomes = self.store(message, targets, store_timeout).await?;
+        let outcomes = self.store(message, targets, companions, store_timeout).await?;
         for (recipient, verdict) in transaction.recipients.iter().zip(&mut verdicts) {
             for account in &recipient.accounts {
                 if let (Ok(()), Some(Err(refusal))) = (&*verdict, outcomes.get(&account.account)) {
@@ -83,7 +96,7 @@ impl Server {
     /// Which recipients cannot have the message, as far as it can be known.
     async fn foresee(&self, transaction: &Transaction, message: &Message) -> Verdicts {
         let delivered_to = message.delivered_to();
-        let several = transaction.account_count() > 1;
+        let several = transaction.destination_count() > 1;
         let mut verdicts = Vec::with_capacity(transaction.recipients.len());
         for recipient in &transaction.recipients {
             let mut verdict = Ok(());
@@ -101,9 +114,12 @@ impl Server {
 
     /// Whether a refusal by one account concerns nobody else, so that its quota can be enforced within the delivery.
     fn enforces_quota(&self, transaction: &Transaction, role: Role) -> bool {
-        transaction.account_count() == 1
+        !transaction.leaves() && transaction.account_count() == 1
             || role == Role::Lmtp
-                && transaction.recipients.iter().all(|recipient| recipient.accounts.len() == 1)
+                && transaction
+                    .recipients
+                    .iter()
+                    .all(|recipient| recipient.accounts.len() == 1 && recipient.forwards.is_empty())
     }
 
     async fn quota(&self, account: AccountId) -> Option<u64> {
@@ -119,6 +135,7 @@ impl Server {
         &self,
         message: Message,
         targets: Vec<Target>,
+        companions: Vec<Arc<dyn Companion>>,
         timeout: Duration,
     ) -> Result<HashMap<AccountId, Result<(), Reply>>, OutcomeUnknown> {
         let accounts: Vec<AccountId> = targets.iter().map(|target| target.account).collect();
@@ -126,7 +143,7 @@ impl Server {
             message: message.into_bytes(),
             received: (self.context.clock)(),
             targets,
-            companions: Vec::new(),
+            companions,
         };
         let outcome = tokio::time::timeout(timeout, self.context.mailstore.deliver(delivery)).await;
         match outcome {
@@ -169,11 +186,15 @@ fn agree(verdicts: Verdicts) -> Result<Verdicts, OutcomeUnknown> {
 
 /// One account that gets the message. Return-Path is the first field of a delivered message (RFC 5321 §4.4), so it stands with the
 /// recipient's own fields, in front of the octets that all share.
-fn target(recipient: &LocalRecipient, quota: Option<u64>, sender: &ReversePath) -> Target {
+fn target(recipient: &LocalRecipient, quota: Option<u64>, sender: &ReversePath, junk: bool) -> Target {
     let named = recipient.detail.as_deref().and_then(|detail| MailboxName::new(detail).ok());
     Target {
         account: recipient.account,
-        folder: named.map_or(Folder::Inbox, Folder::Named),
+        folder: match named {
+            _ if junk => Folder::SpecialUse(SpecialUse::Junk),
+            Some(named) => Folder::Named(named),
+            None => Folder::Inbox,
+        },
         flags: Flags::NONE,
         quota,
         header: Bytes::from(format!(

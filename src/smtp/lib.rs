@@ -5,7 +5,7 @@
 //!
 //! ```ignore
 //! let smtp = Arc::new(Server::new(ServerContext {
-//!     live, tls, shutdown, directory, mailstore,
+//!     live, tls, shutdown, directory, limits, mailstore,
 //!     clock: Arc::new(move || clock.now()),
 //!     metrics: Metrics::new(&registry),
 //! }));
@@ -23,11 +23,12 @@ mod conversation;
 mod deliver;
 mod header;
 mod io;
+mod judge;
 mod message;
 mod metrics;
+mod outgoing;
 mod patience;
 pub mod proto;
-mod rates;
 mod recipients;
 mod server;
 pub mod session;

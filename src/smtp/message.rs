@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ekitei_config::Smtp;
-use ekitei_directory::EmailAddress;
+use ekitei_directory::{Domain, EmailAddress};
+use ekitei_filter::{Disposition, Judgement};
 
 use crate::header::Header;
 use crate::proto::data::Defects;
@@ -20,6 +21,10 @@ pub(crate) struct Message {
     start: usize,
     /// Its header; ranges count from `start`.
     pub(crate) header: Header,
+    /// How its checks came out, as in Authentication-Results; to be sealed if it is forwarded.
+    pub(crate) results: Option<String>,
+    /// Domains for whose recipients it is junk; `None` if for all.
+    junk_for: Option<Vec<String>>,
 }
 
 /// Refuses what no message may have.
@@ -39,7 +44,7 @@ impl Message {
     /// A message that begins at `start`, behind its trace fields.
     pub(crate) fn new(octets: Vec<u8>, start: usize) -> Self {
         let header = Header::scan(&octets[start..]);
-        Self { octets, start, header }
+        Self { octets, start, header, results: None, junk_for: Some(Vec::new()) }
     }
 
     /// Refuses what the header of this transaction's message must not have.
@@ -58,6 +63,58 @@ impl Message {
     /// The header fields as received.
     pub(crate) fn fields(&self) -> &[u8] {
         &self.octets[self.start..self.start + self.header.length]
+    }
+
+    /// The message without its trace fields.
+    pub(crate) fn as_received(&self) -> &[u8] {
+        &self.octets[self.start..]
+    }
+
+    /// Where the message as received begins.
+    pub(crate) fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Lends the octets to those who share them; they have to be [put back](Self::put_octets).
+    pub(crate) fn take_octets(&mut self) -> Bytes {
+        Bytes::from(std::mem::take(&mut self.octets))
+    }
+
+    /// Takes the octets back: without a copy, unless somebody holds on to them.
+    pub(crate) fn put_octets(&mut self, octets: Bytes) {
+        self.octets = Vec::from(octets);
+    }
+
+    /// Takes over what the filter made of the message: other octets, fields in front, and where it belongs.
+    pub(crate) fn judged(&mut self, judgement: &Judgement) {
+        if let Some(changed) = &judgement.message {
+            self.octets.truncate(self.start);
+            self.octets.extend_from_slice(changed);
+            self.header = Header::scan(changed);
+        }
+        if !judgement.header.is_empty() {
+            self.prepend(&judgement.header);
+        }
+        self.results = (!judgement.results.is_empty()).then(|| judgement.results.clone());
+        let all = judgement.disposition == Disposition::Junk;
+        self.junk_for = (!all).then(|| judgement.junk_for.clone());
+    }
+
+    /// Whether it belongs into the mailbox for junk of a recipient in this domain.
+    pub(crate) fn is_junk_for(&self, domain: Option<&Domain>) -> bool {
+        let Some(domains) = &self.junk_for else { return true };
+        domain.is_some_and(|domain| domains.iter().any(|of| of == domain.as_ascii()))
+    }
+
+    /// Puts fields in front of everything.
+    pub(crate) fn prepend(&mut self, fields: &[u8]) {
+        self.octets.splice(..0, fields.iter().copied());
+        self.start += fields.len();
+    }
+
+    /// Whether all its octets are ASCII, so that no host on its way needs 8BITMIME.
+    pub(crate) fn is_ascii(&self) -> bool {
+        self.octets.is_ascii()
     }
 
     /// The addresses of its Delivered-To fields.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ekitei_config::Smtp;
+use ekitei_filter::Event;
 
 use crate::proto::reply::{self, Reply};
 
@@ -15,6 +16,22 @@ pub(crate) enum Mistake {
     UnknownRecipient,
     /// A failed login.
     Login,
+    /// A recipient elsewhere, without a login.
+    Relay,
+    /// What the filter refuses. Whoever is listed by mistake should hear why, so it leads to no ban.
+    Refused,
+}
+
+impl Mistake {
+    /// What it is to the limits of the client; failed logins are counted where they are checked.
+    pub(crate) fn event(self) -> Option<Event> {
+        match self {
+            Self::Command => Some(Event::BadCommand),
+            Self::UnknownRecipient => Some(Event::UnknownRecipient),
+            Self::Relay => Some(Event::RelayAttempt),
+            Self::Login | Self::Refused => None,
+        }
+    }
 }
 
 /// What one client has got wrong so far.

@@ -7,16 +7,30 @@ use crate::proto::path::ForwardPath;
 use crate::proto::reply::{self, Reply};
 use crate::server::Server;
 
+/// Where mail for one recipient goes; at least one place.
+#[derive(Debug, Default)]
+pub(crate) struct Route {
+    /// Accounts here.
+    pub(crate) accounts: Vec<LocalRecipient>,
+    /// The recipient itself, elsewhere.
+    pub(crate) relayed: Option<EmailAddress>,
+    /// Where aliases and groups of ours lead, elsewhere.
+    pub(crate) forwards: Vec<EmailAddress>,
+}
+
+impl Route {
+    /// Mailboxes and addresses that the message goes to.
+    pub(crate) fn destinations(&self) -> usize {
+        self.accounts.len() + self.forwards.len() + usize::from(self.relayed.is_some())
+    }
+}
+
 impl Server {
-    /// The accounts behind a forward-path, or the refusal. `may_relay`: the client logged in, or is in a trusted network.
+    /// Where a forward-path leads, or the refusal. `may_relay`: the client logged in, or is in a trusted network.
     ///
-    /// Only accounts of ours are ever returned, so nothing that a client can say makes mail go elsewhere. Once there is a queue for
-    /// outgoing mail, this is where it takes [`Recipient::Remote`], for clients that may relay, and `forwards`.
-    pub(crate) async fn route(
-        &self,
-        path: &ForwardPath,
-        may_relay: bool,
-    ) -> Result<Vec<LocalRecipient>, Reply> {
+    /// This is the only place that lets mail go to an address that a client names, and only `may_relay` makes it so; `forwards` are what an
+    /// administrator wrote.
+    pub(crate) async fn route(&self, path: &ForwardPath, may_relay: bool) -> Result<Route, Reply> {
         let directory = &self.context.directory;
         let resolved = match path {
             ForwardPath::Postmaster => return self.route_postmaster().await,
@@ -26,9 +40,8 @@ impl Server {
             }
         };
         match resolved.map_err(|error| unavailable(&error))? {
-            Recipient::Local { accounts, forwards } if forwards.is_empty() => Ok(accounts),
-            Recipient::Local { .. } => Err(reply::NO_FORWARDING),
-            Recipient::Remote if may_relay => Err(reply::NO_OUTGOING),
+            Recipient::Local { accounts, forwards } => Ok(Route { accounts, forwards, relayed: None }),
+            Recipient::Remote if may_relay => Ok(Route { relayed: remote(path), ..Route::default() }),
             Recipient::Remote => Err(reply::RELAY_DENIED),
             Recipient::Unknown if is_postmaster(path) => self.route_postmaster().await,
             Recipient::Unknown => Err(reply::UNKNOWN_RECIPIENT),
@@ -38,11 +51,10 @@ impl Server {
     }
 
     /// Every server takes mail for its postmaster (RFC 5321 §4.5.1): while nobody is named for it, it has to wait.
-    async fn route_postmaster(&self) -> Result<Vec<LocalRecipient>, Reply> {
+    async fn route_postmaster(&self) -> Result<Route, Reply> {
         let resolved = self.context.directory.resolve_postmaster().await;
         match resolved.map_err(|error| unavailable(&error))? {
-            Recipient::Local { accounts, forwards } if forwards.is_empty() => Ok(accounts),
-            Recipient::Local { .. } => Err(reply::NO_FORWARDING),
+            Recipient::Local { accounts, forwards } => Ok(Route { accounts, forwards, relayed: None }),
             Recipient::Misconfigured(why) => Err(misconfigured(&why)),
             Recipient::Remote | Recipient::Unknown | Recipient::Disabled => {
                 Err(misconfigured("nobody takes mail for the postmaster"))
@@ -62,6 +74,14 @@ impl Server {
             reply::TEMPORARY
         })?;
         if usage.bytes.saturating_add(size) > quota { Err(reply::MAILBOX_FULL) } else { Ok(()) }
+    }
+}
+
+/// The address of a recipient elsewhere.
+fn remote(path: &ForwardPath) -> Option<EmailAddress> {
+    match path {
+        ForwardPath::Mailbox(mailbox) => EmailAddress::parse(mailbox.as_str()).ok(),
+        ForwardPath::Postmaster => None,
     }
 }
 

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use ekitei_config::{Live, Protocol};
 use ekitei_directory::Directory;
+use ekitei_filter::Filter;
+use ekitei_filter::Limits;
 use ekitei_mailstore::MailStore;
 use ekitei_net::{ByteBudget, Connection, Handler, Refusal, Shutdown, Tls};
+use ekitei_queue::Queue;
+use ekitei_signing::Signing;
 use ekitei_telemetry::GaugeGuard;
 
 use crate::conversation::Conversation;
 use crate::metrics::Metrics;
 use crate::proto::reply;
-use crate::rates::Rates;
 use crate::session::Role;
 
 /// Tells the time of day, since the epoch.
@@ -30,8 +33,16 @@ pub struct ServerContext {
     pub shutdown: Shutdown,
     /// Who recipients and users are.
     pub directory: Directory,
+    /// How much clients and users may do.
+    pub limits: Limits,
     /// Where mail goes.
     pub mailstore: MailStore,
+    /// Where mail for other hosts goes.
+    pub queue: Queue,
+    /// Signs mail of our users.
+    pub signing: Signing,
+    /// Judges mail that comes from other hosts.
+    pub filter: Filter,
     /// Dates trace fields, counts days.
     pub clock: WallClock,
     /// Counts what happens.
@@ -43,7 +54,6 @@ pub struct Server {
     pub(crate) context: ServerContext,
     /// Memory for messages in flight.
     pub(crate) bodies: ByteBudget,
-    pub(crate) rates: Rates,
 }
 
 impl Server {
@@ -51,7 +61,7 @@ impl Server {
     /// this moment; everything else is read for each connection.
     pub fn new(context: ServerContext) -> Self {
         let bodies = ByteBudget::new(context.live.load().smtp.max_bodies_in_flight.get());
-        Self { context, bodies, rates: Rates::default() }
+        Self { context, bodies }
     }
 
     /// Memory for messages in flight.

@@ -3,7 +3,7 @@
 //! [`Session::apply`] turns a command into an [`Action`]. Questions to the directory, the message itself and all input and output
 //! are the business of whoever carries the action out, and who tells the session what came of it.
 
-use ekitei_directory::{Authenticated, LocalRecipient};
+use ekitei_directory::{Authenticated, EmailAddress, LocalRecipient};
 
 use crate::proto::command::Command;
 use crate::proto::params::{BodyType, MailParameters, RcptParameters};
@@ -56,8 +56,12 @@ pub struct AcceptedRecipient {
     pub path: ForwardPath,
     /// The DSN parameters, for the queue.
     pub parameters: RcptParameters,
-    /// The accounts behind it; at least one.
+    /// The accounts behind it.
     pub accounts: Vec<LocalRecipient>,
+    /// The address itself, if it is of another domain, for a client that may relay.
+    pub relayed: Option<EmailAddress>,
+    /// Addresses of other domains that an alias or group of ours leads to.
+    pub forwards: Vec<EmailAddress>,
 }
 
 /// A mail transaction: from MAIL to the end of the message.
@@ -86,6 +90,19 @@ impl Transaction {
     /// Accounts behind all recipients; one that is behind two counts twice.
     pub fn account_count(&self) -> usize {
         self.recipients.iter().map(|recipient| recipient.accounts.len()).sum()
+    }
+
+    /// Whether the message goes elsewhere, too.
+    pub fn leaves(&self) -> bool {
+        self.recipients.iter().any(|recipient| recipient.relayed.is_some() || !recipient.forwards.is_empty())
+    }
+
+    /// Everyone who gets the message: accounts, and addresses elsewhere.
+    pub fn destination_count(&self) -> usize {
+        let elsewhere = |recipient: &AcceptedRecipient| {
+            usize::from(recipient.relayed.is_some()) + recipient.forwards.len()
+        };
+        self.account_count() + self.recipients.iter().map(elsewhere).sum::<usize>()
     }
 }
 
@@ -131,12 +148,23 @@ pub enum Mechanism {
     Login,
 }
 
+impl Mechanism {
+    /// The name in AUTH.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+        }
+    }
+}
+
 /// Where a connection stands.
 #[derive(Clone, Debug)]
 pub struct Session {
     hello: Option<Hello>,
     tls: bool,
     account: Option<Authenticated>,
+    mechanism: Option<Mechanism>,
     transaction: Option<Transaction>,
     /// Messages accepted or refused after their end.
     messages: u32,
@@ -145,7 +173,7 @@ pub struct Session {
 impl Session {
     /// A connection that was just greeted.
     pub fn new(tls: bool) -> Self {
-        Self { hello: None, tls, account: None, transaction: None, messages: 0 }
+        Self { hello: None, tls, account: None, mechanism: None, transaction: None, messages: 0 }
     }
 
     /// How the client introduced itself.
@@ -156,6 +184,11 @@ impl Session {
     /// Who logged in.
     pub fn account(&self) -> Option<&Authenticated> {
         self.account.as_ref()
+    }
+
+    /// How the client logged in.
+    pub fn mechanism(&self) -> Option<Mechanism> {
+        self.mechanism
     }
 
     /// The open transaction.
@@ -201,8 +234,9 @@ impl Session {
     }
 
     /// The client logged in.
-    pub fn authenticated(&mut self, account: Authenticated) {
+    pub fn authenticated(&mut self, account: Authenticated, mechanism: Mechanism) {
         self.account = Some(account);
+        self.mechanism = Some(mechanism);
     }
 
     /// What to do for `command`.
@@ -248,6 +282,9 @@ impl Session {
     fn extensions(&self, offer: &Offer) -> Reply {
         let mut text = offer.hostname.clone();
         text.push_str("\nPIPELINING\n8BITMIME\nSMTPUTF8\nCHUNKING\nBINARYMIME\nDSN\nENHANCEDSTATUSCODES");
+        if offer.role != Role::Lmtp {
+            text.push_str("\nDELIVERBY\nMT-PRIORITY");
+        }
         text.push_str(&format!("\nSIZE {}", offer.max_size));
         text.push_str(&format!("\nLIMITS RCPTMAX={} MAILMAX={}", offer.max_recipients, offer.max_messages));
         if self.tls {

@@ -90,7 +90,9 @@ fn the_printed_commands_send_and_read_a_mail() {
     for (_, command) in &commands {
         read += &run(command).stdout;
     }
-    for expected in ["It works.", "At noon?", "MESSAGES 1", "alice@example.test", "bob@example.test"] {
+    for expected in
+        ["It works.", "At noon?", "MESSAGES 1", "alice@example.test", "bob@example.test", "no smart host"]
+    {
         assert!(read.contains(expected), "{expected} in\n{read}");
     }
 

@@ -6,6 +6,7 @@
 
 mod support;
 
+mod bans;
 mod command_line;
 mod concurrent_clients;
 mod crash;
@@ -13,7 +14,10 @@ mod demo;
 mod imap_clients;
 mod mime_fixtures;
 mod pop3_clients;
+mod published_records;
 mod relay;
+mod scanners;
+mod sending;
 mod shutdown;
 mod smtp_clients;
 mod smuggling;

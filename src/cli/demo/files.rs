@@ -143,7 +143,9 @@ fn configuration(data: &Path) -> String {
          blobs:\n  path: {blobs}\n\
          tls:\n  certificates:\n    - certificate: {certificate}\n      key: {key}\n\
          listeners:\n{listeners}\
-         admin:\n  token: {token}\n",
+         admin:\n  token: {token}\n\
+         # Mail for other domains waits in the queue, unless there is a smart host to hand it to.\n\
+         relay:\n  direct: false\n  smartHost:\n    host: '${{EKITEI_DEMO_SMARTHOST:-}}'\n",
         store = path("store"),
         blobs = path("blobs"),
         certificate = path("certificate.pem"),

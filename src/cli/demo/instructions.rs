@@ -22,6 +22,9 @@ pub(super) const PORTS: [(Protocol, u16); 9] = [
     (Protocol::Http, 8080),
 ];
 
+/// An address that the demo does not serve.
+const ELSEWHERE: &str = "someone@elsewhere.example";
+
 /// The text. Only listeners that are there appear in it.
 pub(super) fn text(addresses: &[(Protocol, SocketAddr)], users: &[DemoUser], files: &Files) -> String {
     let at = |wanted: Protocol| addresses.iter().find(|(protocol, _)| *protocol == wanted).map(|(_, at)| *at);
@@ -45,8 +48,16 @@ pub(super) fn text(addresses: &[(Protocol, SocketAddr)], users: &[DemoUser], fil
         say(
             &mut text,
             "Send bob a mail as alice, with STARTTLS and a password:",
-            &submit(submission, alice, bob),
+            &submit(submission, alice, &bob.address),
         );
+        say(
+            &mut text,
+            "Write to somebody elsewhere; it waits in the queue, or goes where EKITEI_DEMO_SMARTHOST=host:port said at the start:",
+            &submit(submission, alice, ELSEWHERE),
+        );
+        if let Some(http) = at(Protocol::Http) {
+            let _ = writeln!(text, "  {} queue list", program(http, files));
+        }
     }
     if let Some(imaps) = at(Protocol::Imaps) {
         let url = format!("curl --silent --insecure --user {} 'imaps://{imaps}/INBOX", alice.login());
@@ -94,25 +105,30 @@ fn shell(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// The command line finds the demo in ./data by itself, and must be told of any other.
-fn administer(http: SocketAddr, files: &Files) -> String {
-    let program = std::env::args().next().unwrap_or_else(|| "ekitei".to_owned());
-    let (program, token) = (shell(&program), shell(&files.token.to_string_lossy()));
+/// The command line with what tells it of this demo; it finds the one in ./data by itself.
+fn program(http: SocketAddr, files: &Files) -> String {
+    let program = shell(&std::env::args().next().unwrap_or_else(|| "ekitei".to_owned()));
     let found = std::path::Path::new(DEMO_CONFIG).canonicalize().is_ok_and(|path| path == files.config);
-    let options = if found { String::new() } else { format!(" --server http://{http} --token-file {token}") };
+    if found {
+        return program;
+    }
+    format!("{program} --server http://{http} --token-file {}", shell(&files.token.to_string_lossy()))
+}
+
+fn administer(http: SocketAddr, files: &Files) -> String {
+    let (program, token) = (program(http, files), shell(&files.token.to_string_lossy()));
     format!(
-        "{program}{options} account list\n  {program}{options} doctor\n  \
+        "{program} account list\n  {program} doctor\n  \
          curl --silent --header \"Authorization: Bearer $(cat {token})\" http://{http}/api/v1/accounts"
     )
 }
 
-fn submit(submission: SocketAddr, from: &DemoUser, to: &DemoUser) -> String {
+fn submit(submission: SocketAddr, from: &DemoUser, to: &str) -> String {
     format!(
         "swaks --server {submission} --tls --auth PLAIN --auth-user {from} --auth-password {password} \\\n    \
          --from {from} --to {to} --header 'Subject: Lunch?' --body 'At noon?'",
         from = from.address,
         password = shell(&from.password),
-        to = to.address,
     )
 }
 

@@ -10,8 +10,9 @@ use std::path::Path;
 
 use ekitei_config::Config;
 use ekitei_directory::{
-    AccountChange, Directory, Domain, EmailAddress, Error, NewAccount, NewDomain, NewPassword,
+    AccountChange, Directory, Domain, EmailAddress, Error, NewAccount, NewDomain, NewPassword, PageRequest,
 };
+use ekitei_signing::{NewKey, Signing};
 
 use crate::cli::exit::{Context, Failure, Outcome};
 use crate::cli::service::Service;
@@ -49,6 +50,7 @@ pub async fn run(data: &Path) -> Outcome {
     let service =
         Service::build(config, false).await.map_err(|error| Failure::other(format!("{error:#}")))?;
     fill(service.directory(), &users).await.context("the demo accounts")?;
+    sign(service.signing()).await.context("the demo's DKIM keys")?;
     files.keep_passwords(&users)?;
     let addresses = service.addresses().context("the listeners")?;
     println!("{}", instructions::text(&addresses, &users, &files));
@@ -78,6 +80,15 @@ async fn fill(directory: &Directory, users: &[DemoUser]) -> Result<(), Error> {
             }
             Err(error) => return Err(error),
         }
+    }
+    Ok(())
+}
+
+/// Makes keys that sign at once, unless there are keys.
+async fn sign(signing: &Signing) -> Result<(), ekitei_signing::Error> {
+    let domain = Domain::parse(DOMAIN).map_err(|_| ekitei_signing::Error::NoSuchDomain(DOMAIN.to_owned()))?;
+    if signing.list(Some(&domain), &PageRequest::default()).await?.items.is_empty() {
+        signing.create(&domain, NewKey { now: true, ..NewKey::default() }).await?;
     }
     Ok(())
 }

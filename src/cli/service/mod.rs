@@ -3,6 +3,7 @@
 mod background;
 mod metrics;
 mod reload;
+mod sending;
 pub mod settings;
 mod signals;
 mod store;
@@ -15,13 +16,16 @@ use anyhow::Context;
 use ekitei_blob::{Blobs, DirectoryStore};
 use ekitei_config::{Config, Live, Protocol};
 use ekitei_directory::Directory;
-use ekitei_kv::Database;
+use ekitei_doctor::Doctor;
 use ekitei_kv::clock::{SharedClock, SystemClock};
 use ekitei_mailstore::MailStore;
 use ekitei_net::{Listener, Net, Shutdown, Tls};
+use ekitei_queue::Scheduler;
+use ekitei_signing::Signing;
 use ekitei_telemetry::{LogControl, Registry};
 
 use metrics::Counted;
+use sending::{Base, Sending};
 pub use reload::Reloader;
 
 /// The parts of a service that is built and listens, and serves nobody yet.
@@ -30,6 +34,9 @@ pub struct Service {
     registry: Registry,
     directory: Directory,
     mailstore: MailStore,
+    sending: Sending,
+    /// Until it runs.
+    scheduler: Scheduler,
     servers: Servers,
     listeners: Vec<(Protocol, Listener)>,
 }
@@ -61,22 +68,41 @@ impl Service {
         let directory = settings::directory(&config).map_err(anyhow::Error::msg)?;
         let directory = Directory::new(database.clone(), directory, Arc::clone(&clock));
         let mailstore =
-            MailStore::new(database.clone(), blobs, settings::mailstore(&config), Arc::clone(&clock));
+            MailStore::new(database.clone(), blobs.clone(), settings::mailstore(&config), Arc::clone(&clock));
 
         let tls = Tls::new(&config.tls, config.limits.tls_handshake_timeout.get())?;
         let wanted = config.listeners.clone();
         let net = Net::new(Live::new(config), tls, Shutdown::new(), &registry);
-        let servers = Servers::new(&net, &registry, &directory, &mailstore, database, clock);
+        let live = net.live().clone();
+        let base = Base {
+            live: &live,
+            database: &database,
+            blobs: &blobs,
+            directory: &directory,
+            mailstore: &mailstore,
+            clock: &clock,
+            registry: &registry,
+        };
+        let sending = Sending::build(&base)?;
+        let scheduler = sending.scheduler(&base);
+        sending.limits.load().await;
+        let net = net.with_gate(Arc::new(sending.limits.clone()));
+        let servers = Servers::new(&net, &base, &sending);
         let mut listeners = Vec::with_capacity(wanted.len());
         for listener in wanted {
             listeners.push((listener.protocol, Listener::bind(listener, &net).await?));
         }
-        Ok(Self { net, registry, directory, mailstore, servers, listeners })
+        Ok(Self { net, registry, directory, mailstore, sending, scheduler, servers, listeners })
     }
 
     /// The directory, for what is to be there before the first client.
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// The signing keys, for what is to be there before the first message.
+    pub fn signing(&self) -> &Signing {
+        &self.sending.signing
     }
 
     /// Where the service listens.
@@ -100,7 +126,12 @@ impl Service {
 
     async fn run_to_the_end(self, path: Option<&Path>, logs: LogControl) -> anyhow::Result<()> {
         let shutdown = self.net.shutdown().clone();
+        let (leases, limits) = (self.sending.leases.clone(), self.sending.limits.clone());
         background::start(&self);
+        if self.net.live().load().queue.enabled {
+            let (scheduler, until) = (self.scheduler, shutdown.clone());
+            shutdown.spawn(async move { scheduler.run(until.graceful()).await });
+        }
         let reloader = Reloader::new(path, &self.net, &self.directory, logs);
         for (protocol, listener) in self.listeners {
             let servers = self.servers.clone();
@@ -121,28 +152,30 @@ impl Service {
         if left > 0 {
             tracing::warn!(left, "the grace is over; connections were cut off");
         }
+        limits.finish().await;
+        if let Err(error) = leases.stop().await {
+            tracing::warn!(%error, "leases could not be given back; others take them when they end");
+        }
         tracing::info!("stopped");
         Ok(())
     }
 }
 
 impl Servers {
-    fn new(
-        net: &Net,
-        registry: &Registry,
-        directory: &Directory,
-        mailstore: &MailStore,
-        database: Database,
-        clock: SharedClock,
-    ) -> Self {
+    fn new(net: &Net, base: &Base<'_>, sending: &Sending) -> Self {
         let (live, tls, shutdown) = (net.live(), net.tls(), net.shutdown());
-        let time = Arc::clone(&clock);
+        let Base { directory, mailstore, registry, database, clock, .. } = *base;
+        let time = Arc::clone(clock);
         let smtp = ekitei_smtp::ServerContext {
             live: live.clone(),
             tls: tls.clone(),
             shutdown: shutdown.clone(),
             directory: directory.clone(),
+            limits: sending.limits.clone(),
             mailstore: mailstore.clone(),
+            queue: sending.queue.clone(),
+            signing: sending.signing.clone(),
+            filter: sending.filter.clone(),
             clock: Arc::new(move || time.now()),
             metrics: ekitei_smtp::Metrics::new(registry),
         };
@@ -151,22 +184,30 @@ impl Servers {
             tls: tls.clone(),
             shutdown: shutdown.clone(),
             directory: directory.clone(),
+            limits: sending.limits.clone(),
             mailstore: mailstore.clone(),
-            clock: Arc::clone(&clock),
+            clock: Arc::clone(clock),
             registry: registry.clone(),
         };
         let sample = metrics::sampler(database.clone(), registry);
         let pop3 = ekitei_pop3::Pop3Server::new(
             net.clone(),
             directory.clone(),
+            sending.limits.clone(),
             mailstore.clone(),
-            database,
-            clock,
+            database.clone(),
+            Arc::clone(clock),
             registry,
         );
         let http = ekitei_http::Parts {
             directory: directory.clone(),
             mailstore: mailstore.clone(),
+            queue: sending.queue.clone(),
+            doctor: Doctor::new(live.clone(), sending.dns.clone()),
+            signing: sending.signing.clone(),
+            reports: sending.reports.clone(),
+            limits: sending.limits.clone(),
+            greylist: sending.greylist.clone(),
             live: live.clone(),
             tls: tls.clone(),
             shutdown: shutdown.clone(),
@@ -175,7 +216,10 @@ impl Servers {
         };
         Self {
             smtp: Arc::new(ekitei_smtp::Server::new(smtp)),
-            imap: Arc::new(ekitei_imap::Server::new(imap)),
+            imap: Arc::new(match sending.filter.learner() {
+                Some(learner) => ekitei_imap::Server::teaching(imap, Arc::new(learner)),
+                None => ekitei_imap::Server::new(imap),
+            }),
             pop3: Arc::new(pop3),
             http: Arc::new(ekitei_http::Server::new(http)),
         }

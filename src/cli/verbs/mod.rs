@@ -3,11 +3,16 @@
 pub mod accounts;
 pub mod aliases;
 pub mod app_passwords;
+pub mod bans;
 pub mod config;
+pub mod deliverability;
+pub mod dkim;
 pub mod doctor;
 pub mod domains;
 pub mod groups;
 pub mod mailboxes;
+pub mod queue;
+pub mod reports;
 
 use std::future::Future;
 

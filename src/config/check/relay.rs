@@ -19,8 +19,10 @@ impl Checks {
             ("tls", timeouts.tls),
             ("policy", timeouts.policy),
             ("command", timeouts.command),
+            ("envelope", timeouts.envelope),
             ("dataInit", timeouts.data_init),
             ("dataBlock", timeouts.data_block),
+            ("message", timeouts.message),
             ("dataEnd", timeouts.data_end),
         ] {
             self.not_zero(&format!("relay.timeouts.{key}"), value);

@@ -9,10 +9,10 @@ section! {
     /// `smtp.trustedNetworks` are free of all of it.
     pub struct ClientLimits {
         /// The most new connections a minute from one network (IPv4: /24, IPv6: /48) to each of SMTP, IMAP and POP3; refused as those over
-        /// the rate of one address are. `0` is no limit.
-        connections_per_network_per_minute: u32 = 3000,
+        /// the rate of one address are. `0` is no limit: large senders have whole networks full of hosts.
+        connections_per_network_per_minute: u32 = 0,
         /// The most messages a minute from one network (IPv4: /24, IPv6: /48); `450 4.7.1` above it. `0` is no limit.
-        messages_per_network_per_minute: u32 = 5000,
+        messages_per_network_per_minute: u32 = 0,
         /// The most failed logins an hour to one account, from anywhere. Above it, only addresses from which the account's user logged in
         /// during the last 30 days may try; others are told to try again later. `0` is no limit.
         login_failures_per_account_per_hour: u32 = 100,

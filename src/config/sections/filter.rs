@@ -1,14 +1,29 @@
 //! What judges incoming mail.
 
-use super::{ClientLimits, DnsLists, Greylist, Scanners, section};
+use super::{
+    Authentication, ClientLimits, DnsLists, DomainPolicy, FilterFailure, FilterPolicy, Greylist, HelloChecks,
+    Scanners, section,
+};
 
 section! {
     /// Checks of incoming mail.
     pub struct Filter {
         /// Who this service is in Authentication-Results (RFC 8601 §2.5); empty for `hostname`. Fields of that name that come in are removed.
         authserv_id: String = String::new(),
+        /// What becomes of a message when the filter itself fails.
+        on_error: FilterFailure = FilterFailure::Tempfail,
+        /// Whether clients on this host (127.0.0.0/8, ::1) are looked at as others are: authentication, EHLO, lists, greylisting. Their address says
+        /// nothing of where mail comes from; scanners see their mail in any case.
+        check_loopback: bool = false,
         /// SPF, DKIM, DMARC, ARC and reverse names.
         authentication: Authentication = Authentication::default(),
+        /// The name in EHLO.
+        hello: HelloChecks = HelloChecks::default(),
+        /// What follows from what was found out.
+        policy: FilterPolicy = FilterPolicy::default(),
+        /// Other policies for some of our domains. A message for several domains is refused if all of their policies refuse it; where only some do, it goes to
+        /// Junk there.
+        domains: Vec<DomainPolicy> = Vec::new(),
         /// Rates of clients and bans.
         limits: ClientLimits = ClientLimits::default(),
         /// Putting off the mail of senders that nobody knows.
@@ -17,13 +32,5 @@ section! {
         dns_lists: DnsLists = DnsLists::default(),
         /// Programs that scan messages.
         scanners: Scanners = Scanners::default(),
-    }
-}
-
-section! {
-    /// SPF (RFC 7208), DKIM (RFC 6376), DMARC (RFC 9989), ARC (RFC 8617) and reverse names (RFC 8601 §3).
-    pub struct Authentication {
-        /// Whether they are checked.
-        enabled: bool = true,
     }
 }

@@ -1,5 +1,6 @@
 //! The sections of the configuration: one file each, every key with its meaning and its default side by side.
 
+mod authentication;
 mod client_limits;
 mod directory;
 mod dns;
@@ -12,6 +13,7 @@ mod mailstore;
 mod pop3;
 mod process;
 mod queue;
+mod queue_delivery;
 mod relay;
 mod reports;
 mod scanners;
@@ -20,11 +22,14 @@ mod smtp;
 mod storage;
 mod web;
 
+pub use authentication::{
+    Authentication, DomainPolicy, FilterAction, FilterFailure, FilterPolicy, FilterScores, HelloAction, HelloChecks, TemporaryError,
+};
 pub use client_limits::{BanPoints, Bans, ClientLimits};
 pub use directory::{Directory, PasswordHashing};
 pub use dns::Dns;
 pub use dns_lists::{DnsList, DnsListAnswer, DnsListKind, DnsLists};
-pub use filter::{Authentication, Filter};
+pub use filter::Filter;
 pub use greylist::Greylist;
 pub use imap::{Imap, ImapSearch};
 pub use listeners::{
@@ -33,7 +38,8 @@ pub use listeners::{
 pub use mailstore::{DeliveryBatch, Mailstore};
 pub use pop3::Pop3;
 pub use process::{Admin, Log, LogFormat, LogLevel, Shutdown};
-pub use queue::Queue;
+pub use queue::{Queue, Suppression};
+pub use queue_delivery::{QueueDestination, QueueNotifications, QueueQuotas, QueueWarmUp};
 pub use relay::{Relay, RelayRoute, RelayTimeouts, SmartHost, TlsRule};
 pub use reports::Reports;
 pub use scanners::{

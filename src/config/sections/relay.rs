@@ -136,10 +136,14 @@ section! {
         policy: Duration = Duration::seconds(20),
         /// For the reply to a command.
         command: Duration = Duration::minutes(5),
+        /// For all of MAIL, RCPT and DATA together: a server that is slow with every reply is given up.
+        envelope: Duration = Duration::minutes(15),
         /// For the reply to DATA.
         data_init: Duration = Duration::minutes(2),
         /// For a block of the message, 64 KiB, to be taken.
         data_block: Duration = Duration::minutes(3),
+        /// For the whole message to be taken, without the reply to its end.
+        message: Duration = Duration::hours(2),
         /// For the reply to the end of the message.
         data_end: Duration = Duration::minutes(10),
     }

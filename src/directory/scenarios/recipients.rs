@@ -126,10 +126,11 @@ async fn a_catch_all_takes_what_nobody_has() {
 }
 
 #[tokio::test]
-async fn postmaster_and_abuse_always_reach_somebody() {
+async fn roles_always_reach_somebody() {
     let directory = example().await;
-    for role in ["postmaster@example.test", "Abuse@example.test"] {
-        assert_eq!(leads_to(&directory, role).await, ["alice"], "the first account");
+    let roles = ["postmaster", "Abuse", "dmarc-reports", "TLS-Reports"];
+    for role in roles.map(|role| format!("{role}@example.test")) {
+        assert_eq!(leads_to(&directory, &role).await, ["alice"], "the first account");
     }
     assert_eq!(leads_to(&directory, "hostmaster@example.test").await, ["Unknown"]);
     let postmaster = Some(Some(address("bob@example.test")));

@@ -10,7 +10,7 @@ use super::content;
 use super::macros::Facts;
 use super::session::{Opinion, Session};
 use crate::edit::Message;
-use crate::scan::{Peer, ScanMetrics};
+use crate::scan::{Envelope, Peer, ScanMetrics};
 use crate::{Disposition, Verdict};
 
 /// What the milters make of a message.
@@ -49,9 +49,9 @@ pub struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn new(milters: &[Milter], metrics: &ScanMetrics) -> Self {
+    pub(crate) fn new<'a>(milters: impl IntoIterator<Item = &'a Milter>, metrics: &ScanMetrics) -> Self {
         let session = |milter: &Milter| Session::new(Arc::new(milter.clone()), metrics.clone());
-        let milters = milters.iter().map(session).collect();
+        let milters = milters.into_iter().map(session).collect();
         Self { milters, peer: None, id: String::new(), discard: false, data: false }
     }
 
@@ -177,6 +177,36 @@ impl Chain {
         }
         milled.message = edited.changed();
         milled
+    }
+
+    /// All steps of a message at once, for one that is complete before anybody is asked. A step that is refused refuses the message.
+    pub async fn whole(&mut self, peer: &Peer, envelope: &Envelope, message: &Bytes) -> Milled {
+        if self.is_empty() {
+            return Milled::of(Disposition::Accept);
+        }
+        match self.introduce(peer, envelope).await {
+            Verdict::Continue => self.message(message).await,
+            Verdict::Refuse(refusal) | Verdict::Disconnect(refusal) => {
+                Milled::of(Disposition::Refuse(refusal))
+            }
+        }
+    }
+
+    async fn introduce(&mut self, peer: &Peer, envelope: &Envelope) -> Verdict {
+        let mut verdict = self.connect(peer).await;
+        if verdict == Verdict::Continue {
+            verdict = self.hello(peer).await;
+        }
+        if verdict == Verdict::Continue {
+            verdict = self.sender(peer, &envelope.id, &envelope.sender, &[]).await;
+        }
+        for recipient in &envelope.recipients {
+            if verdict != Verdict::Continue {
+                break;
+            }
+            verdict = self.recipient(recipient, &[]).await;
+        }
+        verdict
     }
 
     /// At RSET, and whenever a transaction ends without a message.

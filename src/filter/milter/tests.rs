@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::codec::{
     Answer, Change, Command, FrameError, MAX_ANSWER, MAX_DATA, Negotiation, Stage, take_frame,
 };
+use super::content::edited;
 
 /// Text without a NUL.
 fn text() -> impl Strategy<Value = Vec<u8>> {
@@ -103,6 +104,23 @@ proptest! {
         Command::Mail("<a\0b>", std::slice::from_ref(&parameter)).encode(&mut mail);
         let wanted = format!("M<a\0{parameter}\0");
         prop_assert_eq!(&mail[4..], wanted.as_bytes());
+    }
+}
+
+const MAIL: &[u8] = b"Received: a\r\n by b\r\nSubject: One\r\nReceived: c\r\n\r\nBody\r\n";
+
+proptest! {
+    #[test]
+    fn no_change_makes_a_message_that_is_none(changes in proptest::collection::vec(change(), 0..8)) {
+        let changes: Vec<Change> = changes.into_iter().map(|(change, _)| change).collect();
+        let message = edited(&Bytes::from_static(MAIL), &changes).unwrap_or(Bytes::from_static(MAIL));
+        let pairs = [b"\r\n"].iter().map(|pair| message.windows(2).filter(|two| two == pair).count());
+        let ends = message.iter().filter(|octet| b"\r\n".contains(octet)).count();
+        prop_assert_eq!(pairs.sum::<usize>() * 2, ends, "a bare line end");
+        let end = message.windows(4).position(|octets| octets == b"\r\n\r\n").map_or(0, |at| at + 4);
+        let replaced = changes.iter().any(|change| matches!(change, Change::Body(_)));
+        let headless = message.starts_with(b"\r\n");
+        prop_assert!(replaced || headless || &message[end..] == b"Body\r\n", "the header lost its end");
     }
 }
 

@@ -2,11 +2,16 @@
 
 mod accounts;
 mod aliases;
+mod bans;
 mod convert;
+mod deliverability;
+mod dkim;
 mod doctor;
 mod domains;
 mod groups;
 mod messages;
+mod queue;
+mod reports;
 mod service;
 
 use axum::middleware;
@@ -38,6 +43,10 @@ use crate::state::AppState;
         (name = "accounts", description = "Users with mailboxes, and their app passwords"),
         (name = "aliases", description = "Addresses that stand for others"),
         (name = "groups", description = "Addresses with members"),
+        (name = "dkim", description = "Keys that sign the mail of domains"),
+        (name = "bans", description = "Clients that are not let in, and the greylist"),
+        (name = "queue", description = "Mail that waits to be sent, and addresses that none is sent to"),
+        (name = "reports", description = "What other services report about the mail of domains here"),
         (name = "mail", description = "Mailboxes and messages"),
         (name = "health", description = "For probes and Prometheus"),
     )
@@ -97,6 +106,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(doctor::doctor))
         .routes(routes!(domains::list, domains::create))
         .routes(routes!(domains::show, domains::change, domains::remove))
+        .routes(routes!(deliverability::show))
         .routes(routes!(accounts::list, accounts::create))
         .routes(routes!(accounts::show, accounts::change, accounts::remove))
         .routes(routes!(accounts::list_app_passwords, accounts::create_app_password))
@@ -107,6 +117,22 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(groups::show, groups::change, groups::remove))
         .routes(routes!(groups::list_members))
         .routes(routes!(groups::add_member, groups::remove_member))
+        .routes(routes!(dkim::list, dkim::create))
+        .routes(routes!(dkim::show, dkim::change, dkim::remove))
+        .routes(routes!(bans::list))
+        .routes(routes!(bans::show, bans::put, bans::remove))
+        .routes(routes!(bans::list_greylist))
+        .routes(routes!(bans::remove_greylist))
+        .routes(routes!(queue::list))
+        .routes(routes!(queue::statistics))
+        .routes(routes!(queue::order))
+        .routes(routes!(queue::show))
+        .routes(routes!(queue::octets))
+        .routes(routes!(queue::list_suppressed))
+        .routes(routes!(queue::remove_suppressed))
+        .routes(routes!(reports::list))
+        .routes(routes!(reports::show))
+        .routes(routes!(reports::summarize))
         .routes(routes!(messages::list_mailboxes))
         .routes(routes!(messages::list, messages::import))
         .routes(routes!(messages::export))

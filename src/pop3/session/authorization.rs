@@ -7,6 +7,7 @@ use super::{End, Next, Opened, Session, State};
 use crate::maildrop::Maildrop;
 use crate::proto::{self, Command, Credentials, Mechanism, SaslError};
 use crate::reply::{Code, Reply};
+use crate::server::Service;
 use crate::wire::{Input, Wire};
 
 impl Session<'_> {
@@ -131,10 +132,11 @@ impl Session<'_> {
     async fn log_in(&mut self, wire: &Wire, credentials: Credentials) -> (Reply, Next) {
         let context =
             AuthContext { service: DirectoryService::Pop3, peer: Some(wire.connection().peer.ip()) };
-        let result =
-            self.service.directory.authenticate(&credentials.user, &credentials.password, context).await;
+        let Service { directory, limits, .. } = self.service;
+        let result = limits.authenticate(directory, &credentials.user, &credentials.password, context).await;
         let outcome = match &result {
             Ok(_) => "ok",
+            Err(AuthError::Limited) => "limited",
             Err(error) if error.is_temporary() => "unavailable",
             Err(_) => "refused",
         };
@@ -146,12 +148,13 @@ impl Session<'_> {
     }
 
     fn refuse(&mut self, error: &AuthError) -> (Reply, Next) {
-        if error.is_temporary() {
+        let limited = matches!(error, AuthError::Limited);
+        if error.is_temporary() && !limited {
             tracing::warn!(%error, "a POP3 login failed for the moment");
             return (Reply::code(Code::SysTemp, "logins are not possible at the moment"), Next::Command);
         }
         self.failed_logins += 1;
-        let reply = Reply::code(Code::Auth, error.to_string());
+        let reply = Reply::code(if limited { Code::SysTemp } else { Code::Auth }, error.to_string());
         let enough = self.failed_logins >= self.config.pop3.max_auth_failures;
         (reply, if enough { Next::Close } else { Next::Command })
     }

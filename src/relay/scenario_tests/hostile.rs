@@ -101,6 +101,24 @@ async fn a_server_that_never_answers_is_given_up_in_each_phase() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_is_slow_with_everything_is_given_up() {
+    let recipients: Vec<String> = (0..100).map(|n| format!("{n}@to.example")).collect();
+    let mut world = World::new();
+    world.hosts.truncate(1);
+    world.serve(A, |mut peer| async move {
+        peer.hello("PIPELINING").await;
+        while !peer.line().await.is_empty() {
+            sleep(Duration::from_secs(240)).await;
+            peer.say("250 ok").await;
+        }
+    });
+    let begun = Instant::now();
+    let outcomes = world.send(shipment(&recipients.iter().map(String::as_str).collect::<Vec<_>>())).await;
+    assert!(outcomes.iter().all(|outcome| deferred(outcome).status == BROKEN.1));
+    assert_eq!(begun.elapsed().as_secs(), 15 * 60);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_closes_the_connection_before_the_end_has_not_taken_the_message() {
     let world = World::new();
     world.serve(A, |mut peer| async move {

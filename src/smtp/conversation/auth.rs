@@ -7,6 +7,7 @@ use crate::patience::Mistake;
 use crate::proto::line::LineError;
 use crate::proto::reply::{self, Reply};
 use crate::proto::sasl::{self, Credentials};
+use crate::server::ServerContext;
 use crate::session::Mechanism;
 
 /// `Username:` and `Password:`, as clients of LOGIN expect them.
@@ -41,18 +42,19 @@ impl Conversation {
     async fn try_login(&mut self, mechanism: Mechanism, initial: Option<String>) -> Result<(), Failed> {
         let credentials = self.credentials(mechanism, initial).await?;
         let context = AuthContext { service: Service::Smtp, peer: Some(self.peer()) };
-        let directory = &self.server.context.directory;
-        let login = directory.authenticate(&credentials.login, &credentials.password, context).await;
+        let ServerContext { directory, limits, .. } = &self.server.context;
+        let login = limits.authenticate(directory, &credentials.login, &credentials.password, context).await;
         let account = login.map_err(|error| {
             tracing::debug!(%error, "login refused");
             Failed::Reply(match error {
                 AuthError::InvalidCredentials => reply::AUTH_FAILED,
                 AuthError::Disabled => reply::AUTH_DISABLED,
+                AuthError::Limited => reply::AUTH_LIMITED,
                 AuthError::Busy | AuthError::Unavailable(_) => reply::AUTH_TEMPORARY,
             })
         })?;
         tracing::info!(account = %account.account, "logged in");
-        self.session.authenticated(account);
+        self.session.authenticated(account, mechanism);
         Ok(())
     }
 
@@ -101,6 +103,7 @@ impl Conversation {
 
     async fn refuse_login(&mut self, refusal: Reply) -> Step {
         let (outcome, mistake) = match &refusal {
+            refusal if *refusal == reply::AUTH_LIMITED => ("limited", Some(Mistake::Login)),
             refusal if refusal.is_temporary() => ("temporary", None),
             refusal if refusal.code == 535 => ("refused", Some(Mistake::Login)),
             _ => ("malformed", Some(Mistake::Command)),

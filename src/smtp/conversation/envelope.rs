@@ -1,13 +1,14 @@
 //! MAIL and RCPT, as far as they need to ask somebody.
 
-use ekitei_directory::{AccountId, EmailAddress, LocalRecipient};
+use ekitei_directory::{AccountId, EmailAddress};
 
 use super::{Conversation, Step, new_id};
+use crate::outgoing::Submitter;
 use crate::patience::Mistake;
 use crate::proto::params::{MailParameters, RcptParameters};
 use crate::proto::path::{ForwardPath, ReversePath};
 use crate::proto::reply::{self, Reply};
-use crate::recipients::unavailable;
+use crate::recipients::{Route, unavailable};
 use crate::session::{AcceptedRecipient, Role, Transaction};
 
 impl Conversation {
@@ -16,6 +17,9 @@ impl Conversation {
             return self.answer(refusal).await;
         }
         let id = new_id();
+        if !self.sender_passes(&id, &sender, &parameters).await? {
+            return Ok(());
+        }
         tracing::debug!(transaction = %id, sender = sender.as_str(), "transaction begins");
         self.session.begin(Transaction::new(id, sender, parameters));
         self.answer(reply::SENDER_OK).await
@@ -23,9 +27,9 @@ impl Conversation {
 
     /// Whether a message of this sender may begin now.
     async fn may_send(&self, sender: &ReversePath) -> Result<(), Reply> {
-        let (limits, rates) = (&self.config.smtp, &self.server.rates);
+        let limits = &self.server.context.limits;
         let limited = self.offer.role == Role::Mx && !self.trusted;
-        if limited && !rates.message_from(self.peer(), limits.messages_per_address_per_minute) {
+        if limited && !limits.message_from(self.peer()) {
             return Err(reply::TOO_FAST);
         }
         let Some(account) = self.session.account() else { return Ok(()) };
@@ -35,11 +39,7 @@ impl Conversation {
                 return Err(reply::SENDER_NOT_OWNED);
             }
         }
-        if rates.message_of(account.account, limits.submission.messages_per_account_per_minute) {
-            Ok(())
-        } else {
-            Err(reply::TOO_FAST)
-        }
+        if limits.message_of(account.account).await { Ok(()) } else { Err(reply::TOO_FAST) }
     }
 
     /// Whether an account may use an address as its own.
@@ -53,8 +53,12 @@ impl Conversation {
         self.count_recipient(&outcome);
         tracing::debug!(recipient = path.as_str(), accepted = outcome.is_ok(), "recipient");
         match outcome {
-            Ok(accounts) => {
-                self.session.accept(AcceptedRecipient { path, parameters, accounts });
+            Ok(Route { accounts, relayed, forwards }) => {
+                if !self.recipient_passes(&path, relayed.is_none()).await? {
+                    return Ok(());
+                }
+                let accepted = AcceptedRecipient { path, parameters, accounts, relayed, forwards };
+                self.session.accept(accepted);
                 self.answer(reply::RECIPIENT_OK).await
             }
             Err(refusal) => {
@@ -62,7 +66,7 @@ impl Conversation {
                 let mistake = match &refusal {
                     refusal if *refusal == reply::UNKNOWN_RECIPIENT => Some(Mistake::UnknownRecipient),
                     // Who asks for it again and again is looking for an open relay.
-                    refusal if *refusal == reply::RELAY_DENIED => Some(Mistake::Command),
+                    refusal if *refusal == reply::RELAY_DENIED => Some(Mistake::Relay),
                     _ => None,
                 };
                 let refusal = refusal.about(path.as_str());
@@ -74,35 +78,54 @@ impl Conversation {
         }
     }
 
-    /// The accounts behind a recipient, which have room for the message as far as its size is known.
-    async fn find_recipient(&self, path: &ForwardPath) -> Result<Vec<LocalRecipient>, Reply> {
-        let server = &self.server;
-        let may_relay = self.offer.role != Role::Lmtp && (self.trusted || self.session.account().is_some());
-        let accounts = server.route(path, may_relay).await?;
-        let (size, known) = self.session.transaction().map_or((0, 0), |transaction| {
-            (transaction.parameters.size.unwrap_or(0), transaction.account_count())
-        });
-        let limit = usize::try_from(self.config.smtp.max_recipients).unwrap_or(usize::MAX);
-        if known > 0 && known + accounts.len() > limit {
-            return Err(reply::TOO_MANY_RECIPIENTS);
+    /// Who brings the mail of this conversation. What a load balancer says of its client never counts, nor does LMTP.
+    pub(super) fn submitter(&self) -> Submitter {
+        Submitter {
+            account: self.session.account().map(|account| account.account),
+            trusted: self.trusted && self.offer.role != Role::Lmtp,
         }
-        for account in &accounts {
-            server.check_quota(account.account, size.max(1)).await?;
-        }
-        if let Some(account) = self.session.account() {
-            let per_day = self.config.smtp.submission.recipients_per_account_per_day;
-            if !server.rates.recipient_of(account.account, per_day, (server.context.clock)()) {
-                return Err(reply::TOO_FAST);
-            }
-        }
-        Ok(accounts)
     }
 
-    fn count_recipient(&self, outcome: &Result<Vec<LocalRecipient>, Reply>) {
+    /// Whether the message has nobody to answer to, as a notification of failure has.
+    fn is_notification(&self) -> bool {
+        self.session.transaction().is_some_and(|transaction| transaction.sender == ReversePath::Null)
+    }
+
+    /// Where a recipient leads; accounts have room for the message as far as its size is known.
+    async fn find_recipient(&self, path: &ForwardPath) -> Result<Route, Reply> {
+        let server = &self.server;
+        let routed = server.route(path, self.submitter().may_relay()).await;
+        let route = match routed {
+            Err(refusal) if refusal == reply::UNKNOWN_RECIPIENT && self.is_notification() => {
+                let sender = server.rewritten_sender(path).ok_or(refusal)?;
+                Route { forwards: vec![sender], ..Route::default() }
+            }
+            routed => routed?,
+        };
+        let (size, known) = self.session.transaction().map_or((0, 0), |transaction| {
+            (transaction.parameters.size.unwrap_or(0), transaction.destination_count())
+        });
+        let limit = usize::try_from(self.config.smtp.max_recipients).unwrap_or(usize::MAX);
+        if known > 0 && known + route.destinations() > limit {
+            return Err(reply::TOO_MANY_RECIPIENTS);
+        }
+        for account in &route.accounts {
+            server.check_quota(account.account, size.max(1)).await?;
+        }
+        if let Some(account) = self.session.account()
+            && !server.context.limits.recipient_of(account.account).await
+        {
+            return Err(reply::TOO_FAST);
+        }
+        Ok(route)
+    }
+
+    fn count_recipient(&self, outcome: &Result<Route, Reply>) {
         let outcome = match outcome {
+            Ok(route) if route.relayed.is_some() => "relayed",
             Ok(_) => "accepted",
             Err(refusal) if *refusal == reply::UNKNOWN_RECIPIENT => "unknown",
-            Err(refusal) if refusal.enhanced == Some("5.7.1") => "relay_denied",
+            Err(refusal) if refusal.enhanced.as_deref() == Some("5.7.1") => "relay_denied",
             Err(refusal) if refusal.is_temporary() => "deferred",
             Err(_) => "rejected",
         };

@@ -5,6 +5,7 @@
 
 mod auth;
 mod envelope;
+mod filtering;
 mod receive;
 
 use std::net::IpAddr;
@@ -66,6 +67,8 @@ pub(crate) struct Conversation {
     offer: Offer,
     session: Session,
     patience: Patience,
+    /// What the filter knows of the client.
+    filter: ekitei_filter::Session,
     io: Io,
     /// A message that comes in chunks, between two of them.
     incoming: Option<Incoming>,
@@ -96,6 +99,7 @@ impl Conversation {
         let trusted = connection.listener.proxy_protocol.is_none()
             && config.smtp.trusted_networks.iter().any(|network| network.contains(connection.peer.ip()));
         let session = Session::new(connection.tls.is_some());
+        let filter = filtering::session(&server.context.filter, &connection, role, trusted);
         let io = Io::new(connection, config.smtp.timeouts.command.get());
         Box::new(Self {
             server,
@@ -103,6 +107,7 @@ impl Conversation {
             offer,
             session,
             patience: Patience::default(),
+            filter,
             io,
             incoming: None,
             trusted,
@@ -156,6 +161,7 @@ impl Conversation {
     async fn end(mut self: Box<Self>, end: End) {
         // A client that is slow to take the last reply holds no memory for a message that will not come.
         self.incoming = None;
+        self.filter.quit().await;
         match end {
             End::Say(reply) => {
                 tracing::debug!(code = reply.code, "closing the connection");
@@ -222,9 +228,13 @@ impl Conversation {
         {
             return Err(End::Say(end));
         }
+        if !Box::pin(self.hello_passes(&command)).await? {
+            return Ok(Next::Command);
+        }
         let action = self.session.apply(command, &self.offer);
         if self.session.transaction().is_none() {
             self.incoming = None;
+            self.filter.reset();
         }
         match action {
             Action::Reply(reply) => self.answer(reply).await?,
@@ -265,6 +275,11 @@ impl Conversation {
     async fn complain(&mut self, reply: Reply, mistake: Mistake) -> Step {
         self.server.context.metrics.errors.with(&[&reply.code.to_string()]).inc();
         let consequence = self.patience.lose(mistake, &self.config.smtp);
+        // Users may be wrong about an address, and front ends are not to blame for their clients.
+        let anyone = self.offer.role != Role::Lmtp && !self.trusted && self.session.account().is_none();
+        if let Some(event) = mistake.event().filter(|_| anyone) {
+            self.server.context.limits.event(self.peer(), event);
+        }
         if self.offer.role != Role::Lmtp && !self.trusted && !consequence.delay.is_zero() {
             self.io.flush().await?;
             tokio::select! {
@@ -293,14 +308,18 @@ impl Conversation {
 
     async fn start_tls(self: Box<Self>) -> Option<Box<Self>> {
         let tls = self.server.context.tls.clone();
-        let Self { io, mut session, .. } = *self;
+        let Self { io, mut session, mut filter, .. } = *self;
         match io.start_tls(&tls).await {
             Ok(io) => {
                 session.secured();
-                Some(Box::new(Self { io, session, incoming: None, ..*self }))
+                if let Some(tls) = &io.connection.tls {
+                    filter.secured(filtering::tls_session(tls));
+                }
+                Some(Box::new(Self { io, session, filter, incoming: None, ..*self }))
             }
             Err(error) => {
                 tracing::debug!(%error, "no TLS");
+                filter.quit().await;
                 None
             }
         }

@@ -1,9 +1,11 @@
 //! The message: DATA and BDAT, and the reply that is a promise.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Buf;
 use ekitei_directory::{AccountId, EmailAddress};
+use ekitei_filter::{Disposition, Judgement};
 use ekitei_mailstore::envelope::{Address, envelope};
 use ekitei_net::BytePermit;
 use ekitei_telemetry::Timer;
@@ -13,6 +15,7 @@ use super::{Conversation, End, Step};
 use crate::binary;
 use crate::body::Body;
 use crate::message::{self, Message, Submission};
+use crate::outgoing;
 use crate::proto::bdat::ChunkReader;
 use crate::proto::data::{DataReader, Defects};
 use crate::proto::params::BodyType;
@@ -179,16 +182,26 @@ impl Conversation {
         if self.io.input.is_empty() {
             self.io.input = bytes::BytesMut::new();
         }
-        let Some(transaction) = self.session.finish() else { return self.answer(reply::MAIL_FIRST).await };
+        let Some(mut transaction) = self.session.finish() else { return self.answer(reply::MAIL_FIRST).await };
         let timer = Timer::start();
         let received = incoming.body.as_ref().map_or(0, Body::received);
         let verdicts = match self.prepare(incoming, &shape, &transaction).await {
-            Ok((message, _memory)) => {
+            Ok((message, judgement, _memory)) if judgement.disposition == Disposition::Discard => {
+                tracing::info!(transaction = %transaction.id, size = message.size(), "discarded");
+                vec![Ok(()); transaction.recipients.len()]
+            }
+            Ok((message, judgement, _memory)) => {
+                self.change_envelope(&mut transaction, &judgement).await;
                 let timeout = self.config.smtp.timeouts.store.get();
-                self.server
-                    .deliver(&transaction, message, self.offer.role, timeout)
+                let verdicts = self
+                    .server
+                    .deliver(&transaction, message, self.offer.role, self.submitter(), timeout)
                     .await
-                    .inspect_err(|_| self.lost_track())?
+                    .inspect_err(|_| self.lost_track())?;
+                if verdicts.iter().any(Result::is_ok) {
+                    self.filter.accepted(&judgement).await;
+                }
+                verdicts
             }
             Err(refusal) => vec![Err(refusal); transaction.recipients.len()],
         };
@@ -206,12 +219,13 @@ impl Conversation {
 
     /// What is to be stored, with the memory it holds; or why this message cannot be accepted from this client.
     async fn prepare(
-        &self,
+        &mut self,
         incoming: Incoming,
         shape: &Shape,
         transaction: &Transaction,
-    ) -> Result<(Message, Option<BytePermit>), Reply> {
-        let limits = &self.config.smtp;
+    ) -> Result<(Message, Judgement, Option<BytePermit>), Reply> {
+        let config = Arc::clone(&self.config);
+        let limits = &config.smtp;
         let (mut octets, start, mut memory) = incoming.body.ok_or(reply::NO_MEMORY)?.finish()?;
         if let Err(refusal) = message::check_octets(shape.defects, shape.longest_line, limits) {
             if transaction.parameters.body != Some(BodyType::BinaryMime) {
@@ -228,6 +242,8 @@ impl Conversation {
         }
         let mut message = Message::new(octets, start);
         message.check_header(transaction, limits)?;
+        let judgement = Box::pin(self.judge(&mut message, transaction)).await?;
+        let author = outgoing::author_domain(message.fields());
         match self.session.account() {
             Some(account) => {
                 self.check_authors(account.account, &message).await?;
@@ -236,7 +252,11 @@ impl Conversation {
             }
             None => message.settle(None),
         }
-        Ok((message, memory))
+        if let Some(author) = author.filter(|_| self.submitter().may_relay()) {
+            let signatures = self.server.signatures(&author, &message).await?;
+            message.prepend(&signatures);
+        }
+        Ok((message, judgement, memory))
     }
 
     /// Users may write only in their own name: From, and Sender where there is one (RFC 6409 §8.1).
@@ -280,7 +300,7 @@ impl Conversation {
             metrics.message_bytes.observe(size as f64);
             self.patience.message_accepted();
         }
-        let reason = refusal.and_then(|refusal| refusal.enhanced);
+        let reason = refusal.and_then(|refusal| refusal.enhanced.as_deref());
         let recipients = verdicts.len();
         tracing::info!(transaction = %transaction.id, size, recipients, accepted, outcome, reason, "message received");
     }

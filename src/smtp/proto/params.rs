@@ -1,5 +1,5 @@
 //! The parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152, 3030), SMTPUTF8 (RFC 6531), RET, ENVID, NOTIFY and ORCPT
-//! (RFC 3461), AUTH (RFC 4954), REQUIRETLS (RFC 8689).
+//! (RFC 3461), AUTH (RFC 4954), REQUIRETLS (RFC 8689), BY (RFC 2852), MT-PRIORITY (RFC 6710).
 
 use super::command::SyntaxError;
 use super::xtext;
@@ -45,6 +45,15 @@ pub struct OriginalRecipient {
     pub address: String,
 }
 
+/// BY: how soon it must be delivered (RFC 2852 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliverBy {
+    /// Seconds from now; negative if that time is over (only to be notified).
+    pub seconds: i64,
+    /// Mode `R`: return it after that; otherwise (`N`) only notify the sender.
+    pub or_return: bool,
+}
+
 /// The parameters of MAIL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MailParameters {
@@ -62,6 +71,10 @@ pub struct MailParameters {
     pub auth: Option<String>,
     /// `REQUIRETLS`
     pub require_tls: bool,
+    /// `BY`
+    pub deliver_by: Option<DeliverBy>,
+    /// `MT-PRIORITY`, -9 to 9.
+    pub priority: Option<i8>,
 }
 
 /// The parameters of RCPT.
@@ -114,7 +127,13 @@ impl MailParameters {
                 ("ENVID", Some(value)) => found.envelope_id = Some(envelope_id(value)?),
                 ("AUTH", Some(value)) => found.auth = Some(decoded(value)?),
                 ("REQUIRETLS", None) => found.require_tls = true,
-                ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH" | "REQUIRETLS", _) => {
+                ("BY", Some(value)) => found.deliver_by = Some(deliver_by(value)?),
+                ("MT-PRIORITY", Some(value)) => found.priority = Some(priority(value)?),
+                (
+                    "SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH" | "REQUIRETLS" | "BY"
+                    | "MT-PRIORITY",
+                    _,
+                ) => {
                     return Err(SyntaxError::Arguments);
                 }
                 _ => return Err(SyntaxError::UnknownParameter),
@@ -198,6 +217,32 @@ fn notify(value: &str) -> Result<Notify, SyntaxError> {
     Ok(found)
 }
 
+/// `by-time;by-mode[by-trace]` (RFC 2852 §4). What is to be returned must have some time.
+fn deliver_by(value: &str) -> Result<DeliverBy, SyntaxError> {
+    let (time, mode) = value.split_once(';').ok_or(SyntaxError::Arguments)?;
+    let digits = time.strip_prefix(['+', '-']).unwrap_or(time);
+    if digits.len() > 9 {
+        return Err(SyntaxError::Arguments);
+    }
+    let seconds = i64::try_from(number(digits)?).map_err(|_| SyntaxError::Arguments)?;
+    let seconds = if time.starts_with('-') { -seconds } else { seconds };
+    let or_return = match mode.to_ascii_uppercase().as_str() {
+        "R" | "RT" if seconds > 0 => true,
+        "N" | "NT" => false,
+        _ => return Err(SyntaxError::Arguments),
+    };
+    Ok(DeliverBy { seconds, or_return })
+}
+
+/// `-9` to `9` (RFC 6710 §4.1).
+fn priority(value: &str) -> Result<i8, SyntaxError> {
+    let digit = value.strip_prefix('-').unwrap_or(value);
+    if digit.len() != 1 || !digit.bytes().all(|c| c.is_ascii_digit()) {
+        return Err(SyntaxError::Arguments);
+    }
+    value.parse().map_err(|_| SyntaxError::Arguments)
+}
+
 fn original_recipient(value: &str) -> Result<OriginalRecipient, SyntaxError> {
     let (address_type, address) = value.split_once(';').ok_or(SyntaxError::Arguments)?;
     let atom = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
@@ -246,13 +291,31 @@ mod tests {
             " RET=ALL",
             " ENVID=+",
             " REQUIRETLS=1",
+            " BY=60",
+            " BY=0;R",
+            " BY=-1;R",
+            " BY=++1;N",
+            " BY=60;X",
+            " BY=1234567890;N",
+            " MT-PRIORITY=10",
+            " MT-PRIORITY=+1",
+            " MT-PRIORITY=",
             " =x",
             " -A=1",
         ] {
             assert_eq!(MailParameters::parse(bad), Err(SyntaxError::Arguments), "{bad}");
         }
-        assert_eq!(MailParameters::parse(" MT-PRIORITY=3"), Err(SyntaxError::UnknownParameter));
+        assert_eq!(MailParameters::parse(" HOLDFOR=3"), Err(SyntaxError::UnknownParameter));
         assert_eq!(MailParameters::parse(" NOTIFY=NEVER"), Err(SyntaxError::UnknownParameter));
+    }
+
+    #[test]
+    fn a_message_may_be_urgent() {
+        let found = MailParameters::parse(" BY=+120;rt MT-PRIORITY=-4").unwrap();
+        assert_eq!(found.deliver_by, Some(DeliverBy { seconds: 120, or_return: true }));
+        assert_eq!(found.priority, Some(-4));
+        let found = MailParameters::parse(" BY=-30;N").unwrap();
+        assert_eq!(found.deliver_by, Some(DeliverBy { seconds: -30, or_return: false }));
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! What the scenarios are written with: a running service, small protocol clients, other people's programs.
 
 pub mod imap;
+pub mod knot;
 pub mod mail;
+pub mod opendkim;
+pub mod postfix;
 pub mod program;
+pub mod scanners;
 pub mod server;
 pub mod smtp;
 

@@ -131,7 +131,13 @@ impl Server {
             .set("smtp", "connectionsPerAddressPerMinute", "0")
             .set("smtp", "messagesPerAddressPerMinute", "0")
             .set("smtp", "tarpitDelay", "0s")
-            .set("smtp", "submission", "{messagesPerAccountPerMinute: 0, recipientsPerAccountPerDay: 0}")
+            .set(
+                "smtp",
+                "submission",
+                "{messagesPerAccountPerMinute: 0, recipientsPerAccountPerDay: 0, allowInsecureAuth: true}",
+            )
+            // Nobody answers there, and at once.
+            .set("dns", "servers", "['127.0.0.1:9']")
             .set("imap", "maxConnectionsPerAddress", "0")
             .set("imap", "connectionsPerAddressPerMinute", "0")
             .set("imap", "allowInsecureAuth", "true")
@@ -234,6 +240,13 @@ impl Server {
     /// A connection to the port for mail from other hosts, after EHLO.
     pub fn smtp(&self) -> Smtp {
         Smtp::hello(Self::address(self.ports.smtp)).unwrap()
+    }
+
+    /// A connection to the submission port, logged in without TLS.
+    pub fn submission(&self, user: &str) -> Smtp {
+        let mut smtp = Smtp::hello(Self::address(self.ports.submission)).unwrap();
+        smtp.authenticate(user);
+        smtp
     }
 
     /// Delivers one message from a stranger and makes sure that it was accepted.

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use base64::Engine as _;
+
 /// How long a reply may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -48,6 +50,15 @@ impl Smtp {
         let mut smtp = Self::connect(address)?;
         smtp.command("EHLO client.elsewhere.test")?;
         Ok(smtp)
+    }
+
+    /// Logs in, without TLS.
+    #[track_caller]
+    pub fn authenticate(&mut self, user: &str) {
+        let plain = format!("\0{user}\0{}", super::password(user));
+        let response = base64::engine::general_purpose::STANDARD.encode(plain);
+        let reply = self.command(&format!("AUTH PLAIN {response}")).unwrap();
+        assert_eq!(reply.code, 235, "{reply:?}");
     }
 
     /// Sends bytes as they are.

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use ekitei_api::{
-    AccountPatch, AliasTargets, CheckStatus, Client, ClientError, DomainPatch, GroupPatch, ImportQuery,
+    AccountPatch, AliasTargets, CheckStatus, Client, ClientError, DeliverabilityVerdict, DomainPatch, GroupPatch, ImportQuery,
     NewAccount, NewAlias, NewDomain, NewGroup, PageQuery, ProblemCode,
 };
+use ekitei_dns::testing::TestDns;
 use ekitei_http::openapi;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -327,4 +328,19 @@ async fn the_doctor_looks_at_store_certificates_and_names() {
     assert_eq!(status("store"), Some(CheckStatus::Ok));
     assert_eq!(status("certificates"), Some(CheckStatus::Failure), "none is configured here");
     assert_eq!(status("DNS localhost"), Some(CheckStatus::Ok));
+}
+
+#[tokio::test]
+async fn the_doctor_says_what_a_domain_of_ours_must_publish() {
+    let dns = TestDns::start("localhost TXT \"v=spf1 -all\"");
+    let settings = dns.settings();
+    let service = Service::with(|config| config.dns = settings).await;
+    let client = service.client();
+    client.create_domain(&NewDomain { name: "ours.test".to_owned(), ..NewDomain::default() }).await.unwrap();
+    let report = client.deliverability("Ours.Test").await.unwrap();
+    assert_eq!(report.domain, "ours.test");
+    let mx = report.findings.iter().find(|finding| finding.name == "MX").unwrap();
+    assert_eq!(mx.verdict, DeliverabilityVerdict::Wrong);
+    assert_eq!(mx.publish, ["ours.test. IN MX 10 localhost."]);
+    assert_eq!(code(client.deliverability("other.test").await), ProblemCode::NotFound);
 }

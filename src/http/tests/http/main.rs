@@ -2,5 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod admin_api;
+mod bans;
+mod dkim;
 mod public_pages;
+mod queue;
+mod reports;
 mod support;

@@ -9,11 +9,17 @@ use ekitei_api::{Client, NewDomain};
 use ekitei_blob::{Blobs, DirectoryStore};
 use ekitei_config::{Config, ListenerConfig, Live, Protocol, Secret};
 use ekitei_directory::{Argon2Cost, Directory, Settings};
+use ekitei_dns::Resolver;
+use ekitei_doctor::Doctor;
+use ekitei_filter::{Attempt, Greylist, Limits};
 use ekitei_http::{Parts, Server};
 use ekitei_kv::Database;
 use ekitei_kv::clock::SystemClock;
 use ekitei_mailstore::MailStore;
 use ekitei_net::{Listener, Net, Shutdown, Tls};
+use ekitei_queue::{Queue, QueueContext};
+use ekitei_reports::{Ears, Reports};
+use ekitei_signing::Signing;
 use ekitei_telemetry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -24,6 +30,10 @@ pub const TOKEN: &str = "the token of this test";
 /// A service with nothing but HTTP.
 pub struct Service {
     router: axum::Router,
+    greylist: Greylist,
+    pub reports: Reports,
+    pub mailstore: MailStore,
+    pub queue: Queue,
     pub address: SocketAddr,
     pub shutdown: Shutdown,
     _bodies: tempfile::TempDir,
@@ -49,18 +59,67 @@ impl Service {
         let cheap =
             Settings { argon2: Argon2Cost { memory_kib: 8, passes: 1, lanes: 1 }, ..Settings::default() };
         let directory = Directory::new(database.clone(), cheap, clock.clone());
-        let mailstore = MailStore::new(database, blobs, ekitei_mailstore::Settings::default(), clock);
+        let signing = Signing::open(ekitei_signing::Parts {
+            database: database.clone(),
+            directory: directory.clone(),
+            live: live.clone(),
+            clock: clock.clone(),
+            resolver: None,
+            key_file: Some(bodies.path().join("signing.key")),
+            registry: registry.clone(),
+        });
+        let signing = signing.unwrap();
+        let limits = Limits::new(live.clone(), database.clone(), clock.clone(), &registry);
+        let greylist = Greylist::new(live.clone(), database.clone(), clock.clone(), &registry);
+        let settings = ekitei_mailstore::Settings::default();
+        let mailstore = MailStore::new(database.clone(), blobs.clone(), settings, clock.clone());
+        let queue = Queue::new(QueueContext {
+            database: database.clone(),
+            blobs: blobs.clone(),
+            mailstore: mailstore.clone(),
+            live: live.clone(),
+            clock: clock.clone(),
+        });
+        let ears = Ears::new(live.clone(), clock.clone(), &registry);
+        let dns = Resolver::new(&live.load().dns).unwrap();
+        let reports = ekitei_reports::Parts {
+            database,
+            blobs,
+            mailstore: mailstore.clone(),
+            queue: queue.clone(),
+            signing: signing.clone(),
+            directory: directory.clone(),
+            dns: dns.clone(),
+            live: live.clone(),
+            clock,
+        };
+        let reports = Reports::new(reports, ears);
         let net = Net::new(live.clone(), tls.clone(), shutdown.clone(), &registry);
         let sampled = registry.gauge("sampled", "Times that figures were brought up to date.");
         let sample = Arc::new(move || sampled.inc());
-        let parts = Parts { directory, mailstore, live, tls, shutdown: shutdown.clone(), registry, sample };
+        let reached = mailstore.clone();
+        let parts = Parts {
+            directory,
+            mailstore,
+            queue: queue.clone(),
+            doctor: Doctor::new(live.clone(), dns),
+            signing,
+            reports: reports.clone(),
+            limits,
+            greylist: greylist.clone(),
+            live,
+            tls,
+            shutdown: shutdown.clone(),
+            registry,
+            sample,
+        };
         let listener = ListenerConfig::new(Protocol::Http, "127.0.0.1:0".parse().unwrap());
         let listener = Listener::bind(listener, &net).await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Arc::new(Server::new(parts));
         let router = server.router();
         tokio::spawn(listener.serve(server));
-        Self { router, address, shutdown, _bodies: bodies }
+        Self { router, reports, mailstore: reached, greylist, queue, address, shutdown, _bodies: bodies }
     }
 
     pub fn client(&self) -> Client {
@@ -81,6 +140,12 @@ impl Service {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    /// A first mail, which is put off.
+    pub async fn greylist(&self, client: &str, sender: &str, recipient: &str) {
+        let client = client.parse().unwrap();
+        self.greylist.check(Attempt { client, sender, recipient, spf_domain: None }).await;
     }
 
     /// Asks without a socket.

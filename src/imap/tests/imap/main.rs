@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod appending;
+mod bans;
 mod changing;
 mod failing;
 mod fetching;
 mod idling;
+mod learning;
 mod listing;
 mod login;
 mod mailboxes;

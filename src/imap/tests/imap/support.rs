@@ -7,6 +7,7 @@ use std::time::Duration;
 use ekitei_blob::{Blobs, DirectoryStore};
 use ekitei_config::{Config, ListenerConfig, Live, Protocol};
 use ekitei_directory::{Argon2Cost, Directory, Domain, EmailAddress, NewAccount, NewDomain, NewPassword};
+use ekitei_filter::Limits;
 use ekitei_imap::{Server, ServerContext};
 use ekitei_kv::clock::ManualClock;
 use ekitei_kv::{Database, FaultScript, MemoryOptions};
@@ -28,6 +29,7 @@ pub struct World {
     pub server: Arc<Server>,
     pub mailstore: MailStore,
     pub directory: Directory,
+    pub limits: Limits,
     pub shutdown: Shutdown,
     pub registry: Registry,
     pub faults: Arc<FaultScript>,
@@ -59,21 +61,24 @@ impl World {
             failed_login_delay: Duration::ZERO,
             ..ekitei_directory::Settings::default()
         };
-        let directory = Directory::new(database, settings, clock.clone());
+        let directory = Directory::new(database.clone(), settings, clock.clone());
         let mut config = Config { hostname: "mail.example.test".into(), ..Config::default() };
         config.imap.allow_insecure_auth = true;
         change(&mut config);
         let (shutdown, registry) = (Shutdown::new(), Registry::new());
+        let live = Live::new(config);
+        let limits = Limits::new(live.clone(), database, clock.clone(), &registry);
         let server = Arc::new(Server::new(ServerContext {
-            live: Live::new(config),
+            live,
             tls,
             shutdown: shutdown.clone(),
             directory: directory.clone(),
+            limits: limits.clone(),
             mailstore: mailstore.clone(),
             clock,
             registry: registry.clone(),
         }));
-        let world = Self { folder, server, mailstore, directory, shutdown, registry, faults };
+        let world = Self { folder, server, mailstore, directory, limits, shutdown, registry, faults };
         world.populate().await;
         world
     }

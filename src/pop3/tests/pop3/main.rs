@@ -3,6 +3,7 @@
 mod support;
 
 mod authorization;
+mod bans;
 mod capabilities;
 mod ending;
 mod reading;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use ekitei_blob::{Blobs, DirectoryStore};
 use ekitei_config::{CertificateConfig, Config, ListenerConfig, Live, Protocol};
 use ekitei_directory::{AccountId, Directory, Domain, EmailAddress, NewAccount, NewDomain, NewPassword};
+use ekitei_filter::Limits;
 use ekitei_kv::clock::{Clock, SharedClock, SystemClock};
 use ekitei_kv::{Database, Faults, MemoryOptions};
 use ekitei_mailstore::{Delivery, ExpungeScope, Flags, Folder, MailStore, MailboxId, Snapshot, Target, Uid};
@@ -31,8 +32,9 @@ pub struct Fixture {
     pub account: AccountId,
     pub shutdown: Shutdown,
     pub registry: Registry,
+    pub limits: Limits,
     pub disk: Arc<FullDisk>,
-    server: Arc<Pop3Server>,
+    pub server: Arc<Pop3Server>,
 }
 
 /// Makes an fsync fail, and the store stop.
@@ -99,8 +101,18 @@ impl Fixture {
             .unwrap();
         let (shutdown, registry) = (Shutdown::new(), Registry::new());
         let tls = Tls::new(&config.tls, Duration::from_secs(5)).unwrap();
-        let net = Net::new(Live::new(config), tls, shutdown.clone(), &registry);
-        let server = Pop3Server::new(net, directory, store.clone(), database.clone(), clock, &registry);
+        let live = Live::new(config);
+        let limits = Limits::new(live.clone(), database.clone(), clock.clone(), &registry);
+        let net = Net::new(live, tls, shutdown.clone(), &registry);
+        let server = Pop3Server::new(
+            net,
+            directory,
+            limits.clone(),
+            store.clone(),
+            database.clone(),
+            clock,
+            &registry,
+        );
         Self {
             folder,
             database,
@@ -108,6 +120,7 @@ impl Fixture {
             account: account.id,
             shutdown,
             registry,
+            limits,
             disk,
             server: Arc::new(server),
         }

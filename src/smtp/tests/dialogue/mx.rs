@@ -40,6 +40,8 @@ async fn ehlo_lists_what_is_offered() {
             "BINARYMIME",
             "DSN",
             "ENHANCEDSTATUSCODES",
+            "DELIVERBY",
+            "MT-PRIORITY",
             "SIZE 52428800",
             "LIMITS RCPTMAX=1000 MAILMAX=1000",
             "HELP",
@@ -79,7 +81,7 @@ async fn commands_that_are_none_are_refused() {
     client.ask("DATA now", "501 5.5.4 ").await;
     client.ask("MAIL FROM:<a b@c.test>", "501 5.1.7 ").await;
     client.ask("MAIL FROM:<a@b.test> SIZE=x", "501 5.5.4 ").await;
-    client.ask("MAIL FROM:<a@b.test> MT-PRIORITY=3", "555 5.5.4 ").await;
+    client.ask("MAIL FROM:<a@b.test> HOLDFOR=3", "555 5.5.4 ").await;
     client.ask("MAIL FROM:<a@b.test> REQUIRETLS", "555 5.5.4 ").await;
     client.ask("MAIL FROM:<> BODY=8BITMIME RET=HDRS ENVID=x+2B", "250 2.1.0 ").await;
     client.ask("RCPT TO:<alice>", "501 5.1.3 ").await;
@@ -131,20 +133,6 @@ async fn nobody_relays_through_here() {
 }
 
 #[tokio::test]
-async fn a_trusted_network_is_told_that_nothing_is_sent_yet() {
-    let world =
-        World::with(|config| config.smtp.trusted_networks = vec!["203.0.113.0/24".parse().unwrap()]).await;
-    let mut client = world.mx().await;
-    client.ask("MAIL FROM:<a@b.test>", "250 ").await;
-    let reply = client.ask("RCPT TO:<someone@remote.test>", "550 5.7.1 ").await;
-    assert!(reply.contains("does not send mail to other hosts yet"), "{reply}");
-    let mut stranger = world.hello(Protocol::Smtp, "198.51.100.1:1").await;
-    stranger.ask("MAIL FROM:<a@b.test>", "250 ").await;
-    let reply = stranger.ask("RCPT TO:<someone@remote.test>", "550 5.7.1 ").await;
-    assert!(reply.contains("Relaying denied"), "{reply}");
-}
-
-#[tokio::test]
 async fn recipients_are_checked_when_they_are_named() {
     let world = World::new().await;
     let directory = &world.directory;
@@ -160,7 +148,7 @@ async fn recipients_are_checked_when_they_are_named() {
     client.ask("RCPT TO:<alice@example.test>", "250 2.1.5 ").await;
     client.ask("RCPT TO:<nobody@example.test>", "550 5.1.1 ").await;
     client.ask("RCPT TO:<dora@example.test>", "550 5.2.1 ").await;
-    client.ask("RCPT TO:<away@example.test>", "550 5.7.1 ").await;
+    client.ask("RCPT TO:<away@example.test>", "250 2.1.5 ").await;
     client.ask("RCPT TO:<駅@example.test>", "553 5.6.7 ").await;
     assert!(client.data("Subject: x\r\n").await.starts_with("250 2.0.0 "));
     assert_eq!(world.inbox("alice").await.len(), 1);

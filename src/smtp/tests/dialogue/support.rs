@@ -10,10 +10,14 @@ use ekitei_config::{Config, ListenerConfig, Live, Protocol};
 use ekitei_directory::{
     AccountChange, Argon2Cost, Directory, Domain, EmailAddress, NewAccount, NewDomain, NewPassword,
 };
+use ekitei_dns::testing::TestDns;
+use ekitei_filter::{Filter, FilterContext, Greylist, Limits};
 use ekitei_kv::clock::{Clock, ManualClock};
 use ekitei_kv::{Database, FaultScript, MemoryOptions};
 use ekitei_mailstore::{AccountId, MailStore, MailboxName};
 use ekitei_net::{Connection, Handler, Shutdown, Tls, TlsInfo};
+use ekitei_queue::{Queue, QueueContext};
+use ekitei_signing::Signing;
 use ekitei_smtp::{Metrics, Server, ServerContext};
 use ekitei_telemetry::Registry;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
@@ -29,6 +33,9 @@ pub struct World {
     pub server: Arc<Server>,
     pub directory: Directory,
     pub mailstore: MailStore,
+    pub queue: Queue,
+    pub signing: Signing,
+    pub limits: Limits,
     pub shutdown: Shutdown,
     pub faults: Arc<FaultScript>,
     pub registry: Registry,
@@ -49,6 +56,15 @@ impl World {
     }
 
     pub async fn with_tls(tls: Tls, change: impl FnOnce(&mut Config)) -> Self {
+        Self::build(tls, None, change).await
+    }
+
+    /// A service whose filter asks `dns`.
+    pub async fn filtering(dns: &TestDns, change: impl FnOnce(&mut Config)) -> Self {
+        Self::build(Tls::none(), Some(dns), change).await
+    }
+
+    async fn build(tls: Tls, dns: Option<&TestDns>, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let faults = Arc::new(FaultScript::default());
         let options =
@@ -57,28 +73,77 @@ impl World {
         let clock = ManualClock::new(NOW);
         let objects = DirectoryStore::open(folder.path()).unwrap();
         let blobs = Blobs::new(database.clone(), objects, ekitei_blob::Settings::default(), clock.clone());
-        let mailstore =
-            MailStore::new(database.clone(), blobs, ekitei_mailstore::Settings::default(), clock.clone());
+        let mailstore = MailStore::new(
+            database.clone(),
+            blobs.clone(),
+            ekitei_mailstore::Settings::default(),
+            clock.clone(),
+        );
         let settings = ekitei_directory::Settings {
             argon2: Argon2Cost { memory_kib: 8, passes: 1, lanes: 1 },
             failed_login_delay: Duration::ZERO,
             ..ekitei_directory::Settings::default()
         };
-        let directory = Directory::new(database, settings, clock.clone());
+        let directory = Directory::new(database.clone(), settings, clock.clone());
         let mut config = Config { hostname: "mail.example.test".into(), ..Config::default() };
         config.smtp.tarpit_delay = ekitei_config::Duration::millis(0);
         change(&mut config);
         let (shutdown, registry) = (Shutdown::new(), Registry::new());
+        let live = Live::new(config);
+        let queue = Queue::new(QueueContext {
+            database: database.clone(),
+            blobs,
+            mailstore: mailstore.clone(),
+            live: live.clone(),
+            clock: clock.clone(),
+        });
+        let signing = Signing::open(ekitei_signing::Parts {
+            database: database.clone(),
+            directory: directory.clone(),
+            live: live.clone(),
+            clock: clock.clone(),
+            resolver: None,
+            key_file: Some(folder.path().join("signing.key")),
+            registry: registry.clone(),
+        })
+        .unwrap();
+        let limits = Limits::new(live.clone(), database.clone(), clock.clone(), &registry);
+        let filter = dns.map_or_else(Filter::none, |dns| {
+            Filter::new(FilterContext {
+                live: live.clone(),
+                dns: dns.resolver(),
+                database: database.clone(),
+                directory: directory.clone(),
+                clock: clock.clone(),
+                greylist: Greylist::new(live.clone(), database.clone(), clock.clone(), &registry),
+                registry: registry.clone(),
+            })
+        });
         let server = Arc::new(Server::new(ServerContext {
-            live: Live::new(config),
+            live,
             tls,
             shutdown: shutdown.clone(),
             directory: directory.clone(),
+            limits: limits.clone(),
             mailstore: mailstore.clone(),
+            queue: queue.clone(),
+            signing: signing.clone(),
+            filter,
             clock: Arc::new(move || clock.now()),
             metrics: Metrics::new(&registry),
         }));
-        let world = Self { _folder: folder, server, directory, mailstore, shutdown, faults, registry };
+        let world = Self {
+            _folder: folder,
+            server,
+            directory,
+            mailstore,
+            queue,
+            signing,
+            limits,
+            shutdown,
+            faults,
+            registry,
+        };
         world.populate().await;
         world
     }

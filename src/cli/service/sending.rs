@@ -1,0 +1,150 @@
+//! The parts that send mail and judge what comes in, built from one configuration.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use ekitei_blob::Blobs;
+use ekitei_config::{Config, Live, Store};
+use ekitei_directory::{Directory, Domain, EmailAddress};
+use ekitei_dns::Resolver;
+use ekitei_filter::{Filter, FilterContext, Greylist, Limits};
+use ekitei_kv::clock::SharedClock;
+use ekitei_kv::lease::{LeaseOptions, Leases};
+use ekitei_kv::{Database, MonotonicClock};
+use ekitei_mailstore::MailStore;
+use ekitei_queue::{LocalOrRelay, Queue, QueueContext, Scheduler, SchedulerContext, Senders};
+use ekitei_relay::{Relay, RelayContext};
+use ekitei_reports::{Ears, Reports};
+use ekitei_signing::Signing;
+use ekitei_telemetry::Registry;
+
+/// What all of them are made of.
+pub(super) struct Base<'a> {
+    pub(super) live: &'a Live,
+    pub(super) database: &'a Database,
+    pub(super) blobs: &'a Blobs,
+    pub(super) directory: &'a Directory,
+    pub(super) mailstore: &'a MailStore,
+    pub(super) clock: &'a SharedClock,
+    pub(super) registry: &'a Registry,
+}
+
+/// The parts.
+#[derive(Clone)]
+pub(super) struct Sending {
+    pub(super) dns: Resolver,
+    pub(super) leases: Leases,
+    pub(super) queue: Queue,
+    pub(super) relay: Relay,
+    pub(super) signing: Signing,
+    pub(super) reports: Reports,
+    pub(super) filter: Filter,
+    pub(super) greylist: Greylist,
+    pub(super) limits: Limits,
+}
+
+impl Sending {
+    /// Builds them; nothing runs yet.
+    ///
+    /// # Errors
+    /// What cannot be read: trust anchors, the key of the signing keys.
+    pub(super) fn build(base: &Base<'_>) -> anyhow::Result<Self> {
+        let config = base.live.load();
+        let dns = Resolver::new(&config.dns).context("dns")?;
+        let options = LeaseOptions { duration: config.queue.lease.get(), clock: MonotonicClock::system() };
+        let queue = Queue::new(QueueContext {
+            database: base.database.clone(),
+            blobs: base.blobs.clone(),
+            mailstore: base.mailstore.clone(),
+            live: base.live.clone(),
+            clock: Arc::clone(base.clock),
+        });
+        let ears = Ears::new(base.live.clone(), Arc::clone(base.clock), base.registry);
+        let relay = Relay::new(RelayContext {
+            live: base.live.clone(),
+            dns: dns.clone(),
+            registry: base.registry.clone(),
+            tls_reporter: ears.tls(),
+        });
+        let signing = Signing::open(ekitei_signing::Parts {
+            database: base.database.clone(),
+            directory: base.directory.clone(),
+            live: base.live.clone(),
+            clock: Arc::clone(base.clock),
+            resolver: Some(dns.clone()),
+            key_file: key_file(&config),
+            registry: base.registry.clone(),
+        })?;
+        let (live, database, clock) = (base.live, base.database, base.clock);
+        let greylist = Greylist::new(live.clone(), database.clone(), Arc::clone(clock), base.registry);
+        let limits = Limits::new(live.clone(), database.clone(), Arc::clone(clock), base.registry);
+        let filter = Filter::new(FilterContext {
+            live: base.live.clone(),
+            dns: dns.clone(),
+            database: base.database.clone(),
+            directory: base.directory.clone(),
+            clock: Arc::clone(base.clock),
+            greylist: greylist.clone(),
+            registry: base.registry.clone(),
+        });
+        let filter = filter.with_reporter(ears.dmarc());
+        let parts = ekitei_reports::Parts {
+            database: base.database.clone(),
+            blobs: base.blobs.clone(),
+            mailstore: base.mailstore.clone(),
+            queue: queue.clone(),
+            signing: signing.clone(),
+            directory: base.directory.clone(),
+            dns: dns.clone(),
+            live: base.live.clone(),
+            clock: Arc::clone(base.clock),
+        };
+        let reports = Reports::new(parts, ears);
+        let leases = Leases::new(base.database.clone(), options);
+        Ok(Self { dns, leases, queue, relay, signing, reports, filter, greylist, limits })
+    }
+
+    /// What sends the mail of the queue.
+    pub(super) fn scheduler(&self, base: &Base<'_>) -> Scheduler {
+        let transport = LocalOrRelay {
+            directory: base.directory.clone(),
+            mailstore: base.mailstore.clone(),
+            queue: self.queue.clone(),
+            relay: self.relay.clone(),
+            senders: Arc::new(Srs(self.signing.clone())),
+            live: base.live.clone(),
+            clock: Arc::clone(base.clock),
+        };
+        Scheduler::new(SchedulerContext {
+            queue: self.queue.clone(),
+            leases: self.leases.clone(),
+            transport: Arc::new(transport),
+            live: base.live.clone(),
+            clock: Arc::clone(base.clock),
+            registry: base.registry.clone(),
+            variation: None,
+        })
+    }
+}
+
+/// Rewritten senders, for the queue.
+struct Srs(Signing);
+
+impl Senders for Srs {
+    fn rewrite(&self, sender: &EmailAddress, domain: &Domain) -> EmailAddress {
+        self.0.srs_forward(sender, domain)
+    }
+
+    fn restore(&self, address: &EmailAddress) -> Option<EmailAddress> {
+        self.0.srs_reverse(address.local())
+    }
+}
+
+/// Where the key of the signing keys is kept, if the configuration has none: beside the embedded store.
+fn key_file(config: &Config) -> Option<PathBuf> {
+    match &config.store {
+        Store::Embedded { path, .. } => Some(path.with_file_name("signing.key")),
+        Store::FoundationDb { .. } => None,
+    }
+}

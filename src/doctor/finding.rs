@@ -1,0 +1,81 @@
+//! What a look found.
+
+use ekitei_dns::Error;
+
+/// What one look found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at: `SPF`, `PTR of 192.0.2.1`.
+    pub name: String,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found, and why it is right or not.
+    pub detail: String,
+    /// What to publish, as lines of a zone file.
+    pub publish: Vec<String>,
+}
+
+/// How a thing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// As it should be.
+    Right,
+    /// Mail goes without it; with it, better.
+    Advice,
+    /// Mail suffers from it.
+    Wrong,
+    /// It cannot be known from here.
+    Unknown,
+}
+
+impl Finding {
+    fn new(name: impl Into<String>, verdict: Verdict, detail: impl Into<String>) -> Self {
+        Self { name: name.into(), verdict, detail: detail.into(), publish: Vec::new() }
+    }
+
+    pub(crate) fn right(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Right, detail)
+    }
+
+    pub(crate) fn advice(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Advice, detail)
+    }
+
+    pub(crate) fn wrong(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Wrong, detail)
+    }
+
+    pub(crate) fn unknown(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Unknown, detail)
+    }
+
+    /// A lookup that failed: what DNSSEC refuses is wrong for everybody who validates; what does not answer now tells nothing.
+    pub(crate) fn failed(name: impl Into<String>, error: &Error) -> Self {
+        match error {
+            Error::Bogus => Self::wrong(
+                name,
+                "its DNSSEC signatures do not verify: whoever validates sees nothing at all",
+            ),
+            error => Self::unknown(name, error.to_string()),
+        }
+    }
+
+    /// With what to publish.
+    #[must_use]
+    pub(crate) fn publish(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.publish.extend(lines);
+        self
+    }
+}
+
+/// A TXT record as a line of a zone file, in strings of at most 255 octets (RFC 1035 §3.3.14).
+pub(crate) fn txt_line(name: &str, text: &str) -> String {
+    let octets = text.as_bytes();
+    let strings: Vec<String> = octets
+        .chunks(255)
+        .map(|part| {
+            format!("\"{}\"", String::from_utf8_lossy(part).replace('\\', "\\\\").replace('"', "\\\""))
+        })
+        .collect();
+    format!("{name}. IN TXT {}", strings.join(" "))
+}

@@ -1,0 +1,274 @@
+//! DMARC (RFC 9989): whether the author's domain stands behind a message, and what its owner asks for if not.
+
+use mail_auth::common::verify::VerifySignature as _;
+use mail_auth::dkim::Signature;
+use mail_auth::dmarc::verify::DmarcParameters;
+use mail_auth::dmarc::{Alignment, Dmarc as Record, Policy, Report};
+use mail_auth::{
+    AuthenticatedMessage, DkimOutput, DmarcOutput, DmarcResult, DnsError, Error, MessageAuthenticator,
+    SpfOutput,
+};
+use tokio::time::Instant;
+
+use super::dkim::Dkim;
+use super::sender::Spf;
+use super::{Outcome, a_labels};
+use crate::PublishedPolicy;
+use crate::spf::SpfResult;
+
+/// Authors' domains of one message that are looked up.
+const MAX_AUTHORS: usize = 4;
+
+/// What the owner of a domain asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Asked {
+    None,
+    Quarantine,
+    Reject,
+}
+
+impl Asked {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Quarantine => "quarantine",
+            Self::Reject => "reject",
+        }
+    }
+}
+
+impl From<Policy> for Asked {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Reject => Self::Reject,
+            Policy::Quarantine => Self::Quarantine,
+            Policy::None | Policy::Unspecified => Self::None,
+        }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dmarc {
+    pub(crate) outcome: Outcome,
+    /// Why, in a few words.
+    pub(crate) reason: &'static str,
+    /// The author's domain; empty if there is none, or more than one.
+    pub(crate) domain: String,
+    /// What the owner asks for; a level less in test mode.
+    pub(crate) asked: Asked,
+    /// Which mechanisms passed with an aligned identifier.
+    pub(crate) dkim_aligned: bool,
+    pub(crate) spf_aligned: bool,
+    /// The record, with `domain` filled in once it is needed.
+    pub(crate) published: Option<PublishedPolicy>,
+    /// From names several domains, and one of them has a policy.
+    pub(crate) several_authors: bool,
+    /// From names nobody, or is not there.
+    pub(crate) no_author: bool,
+}
+
+impl Dmarc {
+    /// Nothing was evaluated.
+    pub(crate) fn none() -> Self {
+        Self {
+            outcome: Outcome::None,
+            reason: "",
+            domain: String::new(),
+            asked: Asked::None,
+            dkim_aligned: false,
+            spf_aligned: false,
+            published: None,
+            several_authors: false,
+            no_author: false,
+        }
+    }
+
+    /// From names nobody.
+    fn without_author() -> Self {
+        Self { outcome: Outcome::PermError, reason: "From names no author", no_author: true, ..Self::none() }
+    }
+}
+
+/// The domains of From, each once, as A-labels.
+pub(crate) fn authors(message: &AuthenticatedMessage<'_>) -> Vec<String> {
+    let mut domains: Vec<String> = Vec::new();
+    for address in message.froms() {
+        let Some((_, domain)) = address.rsplit_once('@') else { continue };
+        let domain = a_labels(domain);
+        if !domains.contains(&domain) {
+            domains.push(domain);
+        }
+        if domains.len() > MAX_AUTHORS {
+            break;
+        }
+    }
+    domains
+}
+
+/// Evaluates the policy of the author's domain. `spf` is the result that counts: that of MAIL, or of EHLO for the null reverse-path.
+pub(crate) async fn evaluate(
+    authenticator: &MessageAuthenticator,
+    message: &mut AuthenticatedMessage<'_>,
+    spf: Option<&Spf>,
+    dkim: &[Dkim],
+    deadline: Instant,
+) -> Dmarc {
+    let authors = authors(message);
+    match authors.as_slice() {
+        [] => Dmarc::without_author(),
+        [domain] => {
+            let evaluation = evaluate_one(authenticator, message, spf, dkim);
+            match tokio::time::timeout_at(deadline, evaluation).await {
+                Ok(output) => read(&output, domain),
+                Err(_) => Dmarc {
+                    outcome: Outcome::TempError,
+                    reason: "no answer in time",
+                    domain: domain.clone(),
+                    ..Dmarc::none()
+                },
+            }
+        }
+        several => {
+            let policies = any_policy(authenticator, message, several);
+            let several_authors = tokio::time::timeout_at(deadline, policies).await.unwrap_or(false);
+            Dmarc {
+                outcome: Outcome::PermError,
+                reason: "From names several domains",
+                several_authors,
+                ..Dmarc::none()
+            }
+        }
+    }
+}
+
+async fn evaluate_one(
+    authenticator: &MessageAuthenticator,
+    message: &AuthenticatedMessage<'_>,
+    spf: Option<&Spf>,
+    dkim: &[Dkim],
+) -> DmarcOutput {
+    let signature =
+        |dkim: &Dkim| Signature { d: dkim.domain.clone(), s: dkim.selector.clone(), ..Signature::default() };
+    let signatures: Vec<(Outcome, Signature)> =
+        dkim.iter().map(|dkim| (dkim.outcome, signature(dkim))).collect();
+    let outputs: Vec<DkimOutput<'_>> = signatures
+        .iter()
+        .filter(|(_, signature)| !signature.domain().is_empty())
+        .filter_map(|(outcome, signature)| match outcome {
+            Outcome::Pass => Some(DkimOutput::pass().with_signature(signature)),
+            Outcome::TempError => Some(DkimOutput::temp_err(temporary()).with_signature(signature)),
+            _ => None,
+        })
+        .collect();
+    let domain = spf.map_or("", |spf| spf.domain.as_str());
+    let result = match spf.map(|spf| spf.result) {
+        Some(SpfResult::Pass) => mail_auth::SpfResult::Pass,
+        Some(SpfResult::TempError) => mail_auth::SpfResult::TempError,
+        _ => mail_auth::SpfResult::None,
+    };
+    let spf_output = SpfOutput::new(domain.to_owned()).with_result(result);
+    authenticator.verify_dmarc(DmarcParameters::new(message, &outputs, domain, &spf_output)).await
+}
+
+fn temporary() -> Error {
+    Error::Dns(DnsError::Resolver(String::new()))
+}
+
+fn read(output: &DmarcOutput, domain: &str) -> Dmarc {
+    let (outcome, reason) = match output.result() {
+        DmarcResult::Pass => (Outcome::Pass, ""),
+        DmarcResult::Fail(_) => (Outcome::Fail, ""),
+        DmarcResult::TempError(_) => (Outcome::TempError, "a lookup failed"),
+        DmarcResult::PermError(_) => (Outcome::PermError, "the record is malformed"),
+        DmarcResult::None => (Outcome::None, ""),
+    };
+    Dmarc {
+        outcome,
+        reason,
+        domain: domain.to_owned(),
+        asked: output.policy().into(),
+        dkim_aligned: *output.dkim_result() == DmarcResult::Pass,
+        spf_aligned: *output.spf_result() == DmarcResult::Pass,
+        published: output.dmarc_record().map(published),
+        ..Dmarc::none()
+    }
+}
+
+fn published(record: &Record) -> PublishedPolicy {
+    PublishedPolicy {
+        domain: String::new(),
+        p: Asked::from(record.p).name(),
+        sp: Asked::from(record.sp).name(),
+        np: Asked::from(record.np).name(),
+        strict_dkim: record.adkim == Alignment::Strict,
+        strict_spf: record.aspf == Alignment::Strict,
+        testing: record.t,
+        failure_options: match record.fo {
+            Report::All => "0",
+            Report::Any => "1",
+            Report::Dkim => "d",
+            Report::Spf => "s",
+            Report::DkimSpf => "d:s",
+        },
+        rua: record
+            .rua
+            .iter()
+            .map(|uri| (uri.uri.clone(), u64::try_from(uri.max_size).unwrap_or(u64::MAX)))
+            .collect(),
+    }
+}
+
+/// Whether one of several authors' domains has a policy that asks for something.
+async fn any_policy(
+    authenticator: &MessageAuthenticator,
+    message: &mut AuthenticatedMessage<'_>,
+    domains: &[String],
+) -> bool {
+    let froms = std::mem::take(&mut message.from);
+    let mut found = false;
+    for domain in domains.iter().take(MAX_AUTHORS) {
+        message.from = vec![format!("x@{domain}")];
+        let output = evaluate_one(authenticator, message, None, &[]).await;
+        if output.dmarc_record().is_some() && Asked::from(output.policy()) != Asked::None {
+            found = true;
+            break;
+        }
+    }
+    message.from = froms;
+    found
+}
+
+/// Where the record of a domain was found: at the domain itself, or the highest name above it that has the same one. What is asked here was
+/// asked a moment ago, so the resolver has it.
+pub(crate) async fn policy_domain(
+    authenticator: &MessageAuthenticator,
+    domain: &str,
+    policy: &PublishedPolicy,
+    deadline: Instant,
+) -> String {
+    let search = async {
+        let mut place = domain.to_owned();
+        let mut name = domain;
+        let mut first = true;
+        loop {
+            let none: Option<&mail_auth::common::cache::NoCache<Box<str>, mail_auth::Txt>> = None;
+            let record = authenticator.txt_lookup::<Record>(format!("_dmarc.{name}."), none).await;
+            if record.is_ok_and(|record| published(&record) == *policy) {
+                name.clone_into(&mut place);
+                if first {
+                    break;
+                }
+            }
+            first = false;
+            // The walk of RFC 9989 §4.10 does not ask between the name itself and its last seven labels.
+            let labels = name.split('.').count();
+            match name.splitn(if labels > 8 { labels - 6 } else { 2 }, '.').last() {
+                Some(parent) if parent != name => name = parent,
+                _ => break,
+            }
+        }
+        place
+    };
+    tokio::time::timeout_at(deadline, search).await.unwrap_or_else(|_| domain.to_owned())
+}

@@ -1,0 +1,209 @@
+//! What a queue of many deferred entries costs: `million [entries] [destinations] [folder]`.
+//!
+//! Fills an embedded store with messages for one recipient each, lets all of them wait for hours, and measures what an operator and the
+//! scheduler do then: a page of a list, the figures, the scan for what is due, and trying all mail of one domain.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use bytes::Bytes;
+use ekitei_blob::{Blobs, DirectoryStore};
+use ekitei_config::{Config, Live};
+use ekitei_directory::EmailAddress;
+use ekitei_kv::clock::{Clock, SystemClock};
+use ekitei_kv::lease::{Lease, LeaseOptions, Leases};
+use ekitei_kv::{Database, EmbeddedOptions, MonotonicClock};
+use ekitei_mailstore::MailStore;
+use ekitei_queue::{
+    Action, Envelope, Fence, Filter, NewMessage, NewRecipient, Next, Origin, Queue, QueueContext,
+    RecipientState, Settlement, Shard,
+};
+
+/// Messages that are put in at a time.
+const WRITERS: usize = 256;
+/// Entries that are loaded and settled at a time.
+const BATCH: usize = 500;
+const MESSAGE: &str = "From: a@here.example\r\nSubject: bench\r\n\r\nA message that waits.\r\n";
+
+struct Bench {
+    database: Database,
+    queue: Queue,
+    leases: Vec<Lease>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |index: usize, default: usize| {
+        arguments.get(index).and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let (entries, destinations) = (number(0, 1_000_000), number(1, 1_000).max(1));
+    let folder = arguments.get(2).map_or_else(|| std::env::temp_dir().join("million"), PathBuf::from);
+    let bench = Bench::open(&folder).await?;
+    report("empty", None, &bench.database);
+    bench.fill(entries, destinations).await?;
+    bench.defer_all().await?;
+    bench.look(destinations).await?;
+    bench.flush("d0.example").await
+}
+
+impl Bench {
+    async fn open(folder: &std::path::Path) -> anyhow::Result<Self> {
+        let database = Database::open_embedded(folder.join("store"), EmbeddedOptions::default())?;
+        let objects = DirectoryStore::open(folder.join("bodies"))?;
+        let clock = Arc::new(SystemClock);
+        let blobs = Blobs::new(database.clone(), objects, ekitei_blob::Settings::default(), clock.clone());
+        let settings = ekitei_mailstore::Settings::default();
+        let mailstore = MailStore::new(database.clone(), blobs.clone(), settings, clock.clone());
+        let mut config = Config::default();
+        config.queue.max_messages = 0;
+        let live = Live::new(config);
+        let queue = Queue::new(QueueContext { database: database.clone(), blobs, mailstore, live, clock });
+        // A long lease: nobody else is there, and nothing renews it here.
+        let options = LeaseOptions { duration: Duration::from_secs(86_400), clock: MonotonicClock::system() };
+        let leases = Leases::new(database.clone(), options);
+        let set = leases.join("queue", Shard::all().map(Shard::lease_name));
+        leases.renew().await?;
+        Ok(Self { database, queue, leases: set.held() })
+    }
+
+    async fn fill(&self, entries: usize, destinations: usize) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let tasks = (0..WRITERS).map(|writer| {
+            let queue = self.queue.clone();
+            tokio::spawn(async move {
+                for n in (writer..entries).step_by(WRITERS) {
+                    queue.enqueue(Bytes::from_static(MESSAGE.as_bytes()), message(n, destinations)?).await?;
+                }
+                anyhow::Ok(())
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.await??;
+        }
+        report(&format!("{entries} messages queued"), Some(began), &self.database);
+        Ok(())
+    }
+
+    /// One failed attempt for every entry.
+    async fn defer_all(&self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        for shard in Shard::all() {
+            loop {
+                let page = self.queue.spool().fresh(shard, None, BATCH).await?;
+                if page.hints.is_empty() {
+                    break;
+                }
+                let due = SystemClock.now() + Duration::from_secs(7_200);
+                self.settle(shard, &page.hints, Next::At(due)).await?;
+            }
+        }
+        report("all deferred", Some(began), &self.database);
+        Ok(())
+    }
+
+    async fn settle(&self, shard: Shard, hints: &[ekitei_queue::Hint], next: Next) -> anyhow::Result<()> {
+        let lease = self.leases.iter().find(|lease| Shard::of_lease(lease.name()) == Some(shard));
+        let fence = Fence { shard, lease: lease.context("the shard's lease")?.clone() };
+        let loaded = self.queue.spool().load(shard, hints).await?;
+        let settlements = loaded.into_iter().flatten().map(|loaded| Settlement {
+            entry: loaded.id,
+            revision: loaded.entry.revision,
+            recipients: vec![RecipientState::Waiting { last: None }; loaded.entry.recipients.len()],
+            next,
+            attempted: true,
+            delay_notified: false,
+            notifications: Vec::new(),
+        });
+        let settled = settlements.map(|settlement| self.queue.spool().settle(&fence, settlement));
+        futures_util::future::try_join_all(settled).await?;
+        Ok(())
+    }
+
+    /// What an operator looks at, and what the scheduler reads when nothing is due.
+    async fn look(&self, destinations: usize) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let first = self.queue.list(&Filter::default(), None, 100).await?;
+        report("first page of 100", Some(began), &self.database);
+        let began = Instant::now();
+        self.queue.list(&Filter::default(), first.next, 100).await?;
+        report("next page of 100", Some(began), &self.database);
+        let of = Filter { destination: Some(format!("d{}.example", destinations / 2)), ..Filter::default() };
+        let began = Instant::now();
+        self.queue.list(&of, None, 100).await?;
+        report("page of 100 of a destination", Some(began), &self.database);
+        let rare = Filter { sender: Some("nobody@nowhere.example".to_owned()), ..Filter::default() };
+        let began = Instant::now();
+        self.queue.list(&rare, None, 100).await?;
+        report("page of what nobody sent (10,000 rows)", Some(began), &self.database);
+        let began = Instant::now();
+        let figures = self.queue.statistics(10).await?;
+        report(&format!("figures of {} destinations", figures.destinations), Some(began), &self.database);
+        let began = Instant::now();
+        let now = SystemClock.now();
+        for shard in Shard::all() {
+            let due = self.queue.spool().due(shard, None, now, BATCH).await?;
+            anyhow::ensure!(due.is_empty(), "nothing is due yet");
+            self.queue.spool().next_due(shard, None).await?;
+        }
+        report("looking for what is due, 64 shards", Some(began), &self.database);
+        Ok(())
+    }
+
+    /// `ekitei queue retry --destination`, and sending all of it.
+    async fn flush(&self, destination: &str) -> anyhow::Result<()> {
+        let filter = Filter { destination: Some(destination.to_owned()), ..Filter::default() };
+        let began = Instant::now();
+        let (mut after, mut changed) = (None, 0);
+        loop {
+            let acted = self.queue.act_where(Action::Retry, &filter, after).await?;
+            changed += acted.changed;
+            after = acted.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        report(&format!("{changed} entries of a domain to be tried now"), Some(began), &self.database);
+        let (shard, began) = (Shard::of(destination), Instant::now());
+        loop {
+            let page = self.queue.spool().fresh(shard, None, BATCH).await?;
+            if page.hints.is_empty() {
+                break;
+            }
+            self.settle(shard, &page.hints, Next::Remove).await?;
+        }
+        report("all of them settled as sent", Some(began), &self.database);
+        Ok(())
+    }
+}
+
+fn message(n: usize, destinations: usize) -> anyhow::Result<NewMessage> {
+    let address = EmailAddress::parse(&format!("user{n}@d{}.example", n % destinations))?;
+    Ok(NewMessage {
+        envelope: Envelope { reverse_path: Some("a@here.example".to_owned()), ..Envelope::default() },
+        recipients: vec![NewRecipient { address, notify: None, original: None }],
+        received: SystemClock.now(),
+        size: MESSAGE.len() as u64,
+        header: Bytes::new(),
+        account: None,
+        origin: Origin::Submission,
+    })
+}
+
+fn report(what: &str, began: Option<Instant>, database: &Database) {
+    let took = began
+        .map_or_else(|| "-".to_owned(), |began| format!("{:.1} ms", began.elapsed().as_secs_f64() * 1e3));
+    let resident = resident_kilobytes() / 1024;
+    println!(
+        "{what:<45} {took:>14}   resident {resident:>5} MiB   commits {:>8}",
+        database.statistics().commits
+    );
+}
+
+fn resident_kilobytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|line| line.split_ascii_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+}

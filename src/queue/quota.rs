@@ -1,0 +1,235 @@
+//! How many recipients a sender may write to in an hour or a day, and how many messages go out on a day of warm-up: counted in rows, so for
+//! the whole cluster.
+//!
+//! | key | value |
+//! |---|---|
+//! | `(QUEUE, 8, end, kind, name)` | count u64, then the operation that counted last (16 octets); void after `end` (seconds since the epoch) |
+//!
+//! Hours and days begin with those of UTC, so a counter never has to be wound back: it is forgotten when its time is over.
+
+use std::fmt;
+use std::time::Duration;
+
+use ekitei_directory::{AccountId, Domain};
+use ekitei_kv::keys::subspace::QUEUE;
+use ekitei_kv::keys::{key, range};
+use ekitei_kv::{Database, Transaction};
+
+use crate::spool::Inner;
+use crate::{Error, Queue, Result};
+
+const HOUR: u64 = 3600;
+const DAY: u64 = 86_400;
+/// Number of these rows in the subspace of the queue.
+const ROWS: u32 = 8;
+
+/// A limit that is reached: `450 4.7.1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaExceeded {
+    /// Whose limit it is.
+    pub of: QuotaOf,
+    /// The limit: so many recipients.
+    pub limit: u64,
+    /// In this time.
+    pub window: Duration,
+    /// When it counts anew.
+    pub retry_in: Duration,
+}
+
+/// Whose limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuotaOf {
+    /// Of one account.
+    Account,
+    /// Of all accounts of a domain.
+    Domain,
+}
+
+impl fmt::Display for QuotaExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = match self.of {
+            QuotaOf::Account => "this account",
+            QuotaOf::Domain => "this domain",
+        };
+        let window = if self.window.as_secs() == HOUR { "an hour" } else { "a day" };
+        write!(f, "{of} may write to {} recipients of other domains in {window}", self.limit)
+    }
+}
+
+/// A counter and its limit.
+struct Counter {
+    key: Vec<u8>,
+    limit: u64,
+}
+
+impl Counter {
+    /// The counter of a window that `now` is in; windows are aligned to the epoch.
+    fn new(kind: &str, name: &str, window: u64, now: Duration, limit: u64) -> Self {
+        let end = (now.as_secs() / window + 1) * window;
+        Self { key: key(&(QUEUE, ROWS, end, kind, name)), limit }
+    }
+}
+
+/// What counts: names itself in the rows, so that a repetition of the transaction does not count twice.
+type Operation = [u8; 16];
+
+/// Adds `n` to all counters, if none would exceed its limit; otherwise says which one would, and nothing is counted.
+async fn count(database: &Database, counters: &[Counter], n: u64) -> Result<Option<usize>> {
+    let operation: &Operation = &rand::random();
+    database
+        .transact(|transaction: Transaction| async move {
+            let mut counts = Vec::with_capacity(counters.len());
+            for (index, counter) in counters.iter().enumerate() {
+                let (count, last) = read(&transaction, &counter.key).await?;
+                if transaction.may_have_committed() && last == *operation {
+                    return Ok(None);
+                }
+                if count.saturating_add(n) > counter.limit {
+                    return Ok(Some(index));
+                }
+                counts.push(count.saturating_add(n));
+            }
+            for (counter, count) in counters.iter().zip(counts).filter(|_| n > 0) {
+                transaction.set(&counter.key, &[&count.to_le_bytes()[..], operation].concat());
+            }
+            Ok(None)
+        })
+        .await
+}
+
+async fn read(transaction: &Transaction, key: &[u8]) -> Result<(u64, Operation)> {
+    let Some(value) = transaction.get(key).await? else { return Ok((0, [0; 16])) };
+    let parts = value.split_first_chunk::<8>();
+    let parts = parts.and_then(|(count, operation)| Some((*count, Operation::try_from(operation).ok()?)));
+    let (count, operation) = parts.ok_or(Error::Corrupt("a count of the queue"))?;
+    Ok((u64::from_le_bytes(count), operation))
+}
+
+/// Takes up to `want` of what a day of a warm-up schedule still allows; 0 when that is used up. `day` counts from the epoch.
+pub(crate) async fn take(inner: &Inner, schedule: &str, day: u64, limit: u64, want: u64) -> Result<u64> {
+    let now = Duration::from_secs(day * DAY);
+    let counter = Counter::new("warm-up", schedule, DAY, now, limit);
+    let (counter, operation): (&Counter, &Operation) = (&counter, &rand::random());
+    inner
+        .database
+        .transact(|transaction: Transaction| async move {
+            let (count, last) = read(&transaction, &counter.key).await?;
+            if transaction.may_have_committed() && last == *operation {
+                // How much it was is not known any more; the count holds the whole.
+                return Ok(want.min(count));
+            }
+            let granted = want.min(counter.limit.saturating_sub(count));
+            if granted > 0 {
+                transaction.set(&counter.key, &[&(count + granted).to_le_bytes()[..], operation].concat());
+            }
+            Ok(granted)
+        })
+        .await
+}
+
+/// Removes counters whose time is over.
+pub(crate) async fn sweep(inner: &Inner) -> Result<()> {
+    let mut over = range(&(QUEUE, ROWS));
+    over.end = key(&(QUEUE, ROWS, inner.now().as_secs()));
+    let over = &over;
+    inner
+        .database
+        .transact(|transaction: Transaction| async move {
+            transaction.clear_range(over.clone());
+            Ok(())
+        })
+        .await
+}
+
+impl Queue {
+    /// Counts `recipients` of other domains that an account of `domain` writes to, if that is within its limits (`queue.quotas`,
+    /// `smtp.submission.recipientsPerAccountPerDay`); otherwise tells which one is reached, and counts nothing. With 0 it only looks.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn check_quota(
+        &self,
+        account: AccountId,
+        domain: &Domain,
+        recipients: u32,
+    ) -> Result<Option<QuotaExceeded>> {
+        let inner = &self.spool().inner;
+        let config = inner.live.load();
+        let (quotas, submission) = (&config.queue.quotas, &config.smtp.submission);
+        let account = account.to_string();
+        let limits = [
+            (QuotaOf::Account, HOUR, quotas.recipients_per_account_per_hour),
+            (QuotaOf::Account, DAY, submission.recipients_per_account_per_day),
+            (QuotaOf::Domain, HOUR, quotas.recipients_per_domain_per_hour),
+            (QuotaOf::Domain, DAY, quotas.recipients_per_domain_per_day),
+        ];
+        let limits: Vec<_> = limits.into_iter().filter(|&(_, _, limit)| limit > 0).collect();
+        let now = inner.now();
+        let counters: Vec<Counter> = limits
+            .iter()
+            .map(|&(of, window, limit)| {
+                let (kind, name) = match of {
+                    QuotaOf::Account => ("account", account.as_str()),
+                    QuotaOf::Domain => ("domain", domain.as_ascii()),
+                };
+                Counter::new(&format!("{kind}/{window}"), name, window, now, u64::from(limit))
+            })
+            .collect();
+        if counters.is_empty() {
+            return Ok(None);
+        }
+        let exceeded = count(&inner.database, &counters, u64::from(recipients)).await?;
+        Ok(exceeded.and_then(|index| limits.get(index)).map(|&(of, window, limit)| QuotaExceeded {
+            of,
+            limit: u64::from(limit),
+            window: Duration::from_secs(window),
+            retry_in: Duration::from_secs(window - now.as_secs() % window),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ekitei_kv::{CommitFault, FaultScript, MemoryOptions};
+    use std::sync::Arc;
+
+    const NOW: Duration = Duration::from_secs(100 * DAY + 1800);
+
+    fn hourly(name: &str, limit: u64) -> Counter {
+        Counter::new("account/3600", name, HOUR, NOW, limit)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_over_a_limit_is_not_counted_and_an_hour_later_it_is_forgotten() {
+        let database = Database::in_memory();
+        let both = [hourly("1", 10), Counter::new("domain/86400", "a.example", DAY, NOW, 12)];
+        assert_eq!(count(&database, &both, 8).await.unwrap(), None);
+        assert_eq!(count(&database, &both, 3).await.unwrap(), Some(0));
+        assert_eq!(count(&database, &both, 2).await.unwrap(), None);
+        assert_eq!(
+            count(&database, &[hourly("1", 10)], 0).await.unwrap(),
+            None,
+            "a look at the limit itself"
+        );
+        let later = NOW + Duration::from_secs(HOUR);
+        let both = [
+            Counter::new("account/3600", "1", HOUR, later, 10),
+            Counter::new("domain/86400", "a.example", DAY, later, 12),
+        ];
+        assert_eq!(count(&database, &both, 3).await.unwrap(), Some(1), "the day goes on");
+        assert_eq!(count(&database, &both, 2).await.unwrap(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_repeated_transaction_counts_once() {
+        let faults = Arc::new(FaultScript::default());
+        let options = MemoryOptions { faults: faults.clone(), ..MemoryOptions::default() };
+        let database = Database::in_memory_with(options).unwrap();
+        faults.commits([Some(CommitFault::UnknownApplied)]);
+        assert_eq!(count(&database, &[hourly("1", 10)], 6).await.unwrap(), None);
+        assert_eq!(count(&database, &[hourly("1", 10)], 4).await.unwrap(), None);
+        assert_eq!(count(&database, &[hourly("1", 10)], 1).await.unwrap(), Some(0));
+    }
+}

@@ -1,0 +1,343 @@
+//! One entry from its loading to its settlement: sent by the transport, or put off since its destination is left alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ekitei_relay::{Failure, FailureKind, Recipient, RecipientOutcome, Shipment};
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::Context;
+use super::backlog::{LOADED_AGE, Name, Waiting};
+use crate::conclude::{self, Attempt, Conclusion, Signal};
+use crate::destination::Block;
+use crate::model::{EntryId, Origin, QueueId, RecipientState, Shard};
+use crate::notify::{self, About};
+use crate::schedule::RetrySchedule;
+use crate::settlement::{Fence, Notification, Settled, Settlement};
+use crate::spool::Loaded;
+use crate::transport::Handled;
+use crate::{Error, Result};
+
+/// The pause before something is tried again that the store refused.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often a notification is tried to be made with what it returns of the message.
+const NOTIFICATION_ATTEMPTS: u32 = 3;
+/// For so long the entries of a destination come back after the first of them, so that one finds out for all.
+const SPREAD: Duration = Duration::from_secs(5);
+
+/// What is needed to work on entries of a destination.
+#[derive(Clone)]
+pub(crate) struct Work {
+    pub(crate) context: Arc<Context>,
+    pub(crate) fence: Fence,
+    pub(crate) name: Name,
+    pub(crate) schedule: Arc<RetrySchedule>,
+}
+
+/// What became of one entry.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) entry: EntryId,
+    pub(crate) fate: Fate,
+}
+
+/// How the work on an entry ended.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// It was not the entry's turn any more.
+    Void,
+    /// It is settled; with what the entry was, should it have to be taken up at once.
+    Settled(Settled, Box<Loaded>),
+    /// Nothing is written, since the shard is another's by now or nothing could be written. If the shard is still ours, it has to be read again.
+    Unsettled,
+}
+
+/// What became of an attempt to send.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) shard: Shard,
+    pub(crate) token: u64,
+    pub(crate) name: Name,
+    pub(crate) began: Instant,
+    pub(crate) signal: Signal,
+    pub(crate) ended: Ended,
+}
+
+/// What became of entries that were put off.
+#[derive(Debug)]
+pub(crate) struct PutOff {
+    pub(crate) shard: Shard,
+    pub(crate) token: u64,
+    pub(crate) name: Name,
+    pub(crate) ended: Vec<Ended>,
+}
+
+impl Work {
+    /// Sends one entry.
+    pub(crate) async fn send(self, waiting: Waiting) -> Sent {
+        let began = Instant::now();
+        let entry = waiting.hint.entry;
+        let (signal, fate) = match self.load(vec![waiting]).await.pop() {
+            Some(Some(loaded)) => self.attempt(Box::new(loaded)).await,
+            Some(None) => (Signal::Nothing, Fate::Void),
+            None => (Signal::Nothing, Fate::Unsettled),
+        };
+        let (shard, token) = (self.fence.shard, self.fence.lease.token());
+        Sent { shard, token, name: self.name, began, signal, ended: Ended { entry, fate } }
+    }
+
+    /// Puts entries off until their destination may be tried again.
+    pub(crate) async fn put_off(self, block: Block, entries: Vec<Waiting>) -> PutOff {
+        let ids: Vec<EntryId> = entries.iter().map(|waiting| waiting.hint.entry).collect();
+        let loaded = self.load(entries).await;
+        let remaining = block.until.saturating_duration_since(Instant::now());
+        let until = self.context.clock.now().saturating_add(remaining);
+        let fates: Vec<Fate> = if loaded.is_empty() {
+            ids.iter().map(|_| Fate::Unsettled).collect()
+        } else {
+            let (this, reason) = (&self, &block.reason);
+            join_all(loaded.into_iter().map(|loaded| async move {
+                match loaded {
+                    Some(loaded) => this.defer(Box::new(loaded), reason, until).await,
+                    None => Fate::Void,
+                }
+            }))
+            .await
+        };
+        let ended = ids.into_iter().zip(fates).map(|(entry, fate)| Ended { entry, fate }).collect();
+        PutOff { shard: self.fence.shard, token: self.fence.lease.token(), name: self.name, ended }
+    }
+
+    /// Reads entries that were not read just now. Empty when that is not possible for as long as the shard is ours.
+    async fn load(&self, entries: Vec<Waiting>) -> Vec<Option<Loaded>> {
+        let now = Instant::now();
+        let is_fresh = |waiting: &Waiting| {
+            waiting.loaded.as_ref().is_some_and(|(at, _)| now.duration_since(*at) < LOADED_AGE)
+        };
+        if entries.iter().all(is_fresh) {
+            return entries.into_iter().map(|waiting| waiting.loaded.map(|(_, loaded)| *loaded)).collect();
+        }
+        let hints: Vec<_> = entries.iter().map(|waiting| waiting.hint).collect();
+        loop {
+            match self.context.spool.load(self.fence.shard, &hints).await {
+                Ok(loaded) => return loaded,
+                Err(error) => tracing::warn!(%error, "an entry of the queue cannot be read"),
+            }
+            if !self.fence.lease.holds() {
+                return Vec::new();
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn attempt(&self, loaded: Box<Loaded>) -> (Signal, Fate) {
+        let now = self.context.clock.now();
+        let (mut handled, left) = foregone(&loaded, &self.schedule, now);
+        let mut signal = Signal::Nothing;
+        if !left.is_empty() {
+            let sent = self.transport(&loaded, &left).await;
+            if sent.iter().all(|(_, handled)| is_fenced(handled)) {
+                return (Signal::Nothing, Fate::Unsettled);
+            }
+            signal = Signal::of(&loaded.message.envelope, &sent);
+            let waited = self.context.clock.now().saturating_sub(loaded.message.received);
+            self.context.metrics.attempt(&sent, waited.as_secs_f64());
+            handled
+                .extend(sent.into_iter().map(|(place, handled)| (place, interrupted_is_deferred(handled))));
+        }
+        log(&loaded, &handled);
+        let attempt = Attempt {
+            loaded: &loaded,
+            handled,
+            tried: true,
+            not_before: Duration::ZERO,
+            now: self.context.clock.now(),
+            variation: (self.context.variation)(),
+        };
+        let conclusion = attempt.conclude(&self.schedule);
+        (signal, self.settle(loaded, conclusion, true).await)
+    }
+
+    /// Puts one entry off.
+    async fn defer(&self, loaded: Box<Loaded>, reason: &Failure, until: Duration) -> Fate {
+        let now = self.context.clock.now();
+        let (mut handled, left) = foregone(&loaded, &self.schedule, now);
+        let deferred = || Handled::relayed(RecipientOutcome::Deferred(reason.clone()));
+        handled.extend(left.into_iter().map(|place| (place, deferred())));
+        let variation = (self.context.variation)();
+        let attempt = Attempt {
+            loaded: &loaded,
+            handled,
+            tried: false,
+            not_before: until.saturating_add(SPREAD.mul_f64(variation)),
+            now,
+            variation,
+        };
+        let conclusion = attempt.conclude(&self.schedule);
+        self.context.metrics.put_off.inc();
+        self.settle(loaded, conclusion, false).await
+    }
+
+    /// Hands the message to the transport; one result for each place.
+    async fn transport(&self, loaded: &Loaded, places: &[usize]) -> Vec<(usize, Handled)> {
+        let message = &loaded.message;
+        let pieces = match self.context.spool.body(message).await {
+            Ok(pieces) => pieces,
+            Err(error) => {
+                tracing::warn!(%error, entry = %loaded.id, "a queued message cannot be read");
+                let trouble = conclude::trouble_here("the message cannot be read from the store now");
+                let deferred = Handled::relayed(RecipientOutcome::Deferred(trouble));
+                return places.iter().map(|&place| (place, deferred.clone())).collect();
+            }
+        };
+        let lease = self.fence.lease.clone();
+        let recipients: Vec<Recipient> =
+            places.iter().map(|&place| loaded.entry.recipients[place].recipient.clone()).collect();
+        let shipment = Shipment {
+            destination: loaded.entry.destination.clone(),
+            sender_domain: sender_domain(loaded),
+            envelope: message.envelope.clone(),
+            recipients,
+            message: pieces,
+            may_finish: Arc::new(move || lease.holds()),
+        };
+        let mut results = self.context.transport.send(shipment).await.into_iter();
+        let unknown = || {
+            let trouble = conclude::trouble_here("the transport said nothing of this recipient");
+            Handled::relayed(RecipientOutcome::Deferred(trouble))
+        };
+        places.iter().map(|&place| (place, results.next().unwrap_or_else(unknown))).collect()
+    }
+
+    /// Writes what follows, with its notifications, for as long as the shard is ours.
+    async fn settle(&self, loaded: Box<Loaded>, conclusion: Conclusion, attempted: bool) -> Fate {
+        let notifications = self.notifications(&loaded, &conclusion).await;
+        let told = conclusion.told.iter().map(|told| told.action).min();
+        let settlement = Settlement {
+            entry: loaded.id,
+            revision: loaded.entry.revision,
+            recipients: conclusion.recipients,
+            next: conclusion.next,
+            attempted,
+            delay_notified: conclusion.delay_notified,
+            notifications,
+        };
+        loop {
+            match self.context.spool.settle(&self.fence, settlement.clone()).await {
+                Ok(settled) => {
+                    if let Some(action) = told.filter(|_| !settlement.notifications.is_empty()) {
+                        self.context.metrics.notification(action);
+                    }
+                    return Fate::Settled(settled, loaded);
+                }
+                Err(Error::Fenced) => break,
+                Err(error) => {
+                    tracing::warn!(%error, entry = %loaded.id, "the result of an attempt cannot be written");
+                }
+            }
+            if self.fence.lease.is_lost() {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.context.metrics.fenced.inc();
+        if settlement.recipients.iter().any(|state| matches!(state, RecipientState::Sent { .. })) {
+            tracing::warn!(entry = %loaded.id, "a message was sent, and that could not be written: it will be sent again");
+        }
+        Fate::Unsettled
+    }
+
+    async fn notifications(&self, loaded: &Loaded, conclusion: &Conclusion) -> Vec<Notification> {
+        let config = self.context.live.load();
+        let about = About { id: QueueId::generate(&*self.context.clock), now: self.context.clock.now() };
+        let make =
+            |bare| notify::notifications(&self.context.spool, &config, loaded, conclusion, about, bare);
+        for attempt in 1..=NOTIFICATION_ATTEMPTS + 1 {
+            let bare = attempt > NOTIFICATION_ATTEMPTS;
+            let made: Result<Vec<Notification>> = make(bare).await;
+            match made {
+                Ok(notifications) => return notifications,
+                Err(error) => {
+                    tracing::warn!(%error, entry = %loaded.id, bare, "a notification cannot be made")
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Vec::new()
+    }
+}
+
+/// Recipients whose fate is known without an attempt, and the places of those that are left.
+fn foregone(loaded: &Loaded, schedule: &RetrySchedule, now: Duration) -> (Vec<(usize, Handled)>, Vec<usize>) {
+    let is_late = schedule.is_too_late(loaded.message.envelope.deliver_by, now);
+    let (mut known, mut left) = (Vec::new(), Vec::new());
+    for (place, row) in loaded.entry.waiting() {
+        let last = match &row.state {
+            RecipientState::Waiting { last } => last.as_ref(),
+            RecipientState::Sent { .. } | RecipientState::Failed { .. } => None,
+        };
+        let suppressed = loaded.suppressed.iter().find(|(of, _)| *of == place);
+        let failure = if loaded.entry.bounce {
+            Some(conclude::returned_by_administrator(last))
+        } else if is_late {
+            Some(conclude::past_deadline(last))
+        } else {
+            suppressed.map(|(_, suppressed)| suppressed.failure())
+        };
+        match failure {
+            Some(failure) => known.push((place, Handled::relayed(RecipientOutcome::Failed(failure)))),
+            None => left.push(place),
+        }
+    }
+    (known, left)
+}
+
+fn failure_of(handled: &Handled) -> Option<&Failure> {
+    match &handled.outcome {
+        RecipientOutcome::Deferred(failure) | RecipientOutcome::Failed(failure) => Some(failure),
+        RecipientOutcome::Sent { .. } => None,
+    }
+}
+
+fn is_fenced(handled: &Handled) -> bool {
+    failure_of(handled).is_some_and(|failure| failure.kind == FailureKind::Fenced)
+}
+
+/// Some recipients have it, for these it was interrupted: they wait.
+fn interrupted_is_deferred(handled: Handled) -> Handled {
+    if is_fenced(&handled) {
+        let trouble = conclude::trouble_here("the attempt was interrupted");
+        return Handled::relayed(RecipientOutcome::Deferred(trouble));
+    }
+    handled
+}
+
+/// The domain that sends: of the reverse-path; a notification has none.
+fn sender_domain(loaded: &Loaded) -> Option<String> {
+    if loaded.message.origin == Origin::Notification {
+        return None;
+    }
+    let (_, domain) = loaded.message.envelope.reverse_path.as_deref()?.rsplit_once('@')?;
+    Some(domain.to_ascii_lowercase())
+}
+
+/// One event for each recipient; who it is stands in the queue.
+fn log(loaded: &Loaded, handled: &[(usize, Handled)]) {
+    let destination = loaded.entry.destination.as_str();
+    for (recipient, handled) in handled {
+        match &handled.outcome {
+            RecipientOutcome::Sent { remote, reply, .. } => {
+                tracing::info!(entry = %loaded.id, recipient, destination, remote, reply, "sent");
+            }
+            RecipientOutcome::Deferred(failure) => {
+                let category = crate::Category::of(failure).as_str();
+                tracing::info!(entry = %loaded.id, recipient, destination, category, status = %failure.status, text = failure.text, "deferred");
+            }
+            RecipientOutcome::Failed(failure) => {
+                let category = crate::Category::of(failure).as_str();
+                tracing::info!(entry = %loaded.id, recipient, destination, category, status = %failure.status, text = failure.text, "failed");
+            }
+        }
+    }
+}

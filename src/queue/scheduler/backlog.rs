@@ -1,0 +1,522 @@
+//! The work that waits in memory, by destination: what may go next, and what has to be found again later because there is no room for it.
+//!
+//! Pure state with one owner, the scheduler. An entry is here once at most, waiting or active. Where a destination has more entries than it may
+//! keep here, the rest is left in the store, and the destination is *hungry*: [`Backlog::next_hungry`] says whose index is to be read when there is
+//! room again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ekitei_config::Queue;
+use tokio::time::Instant;
+
+use crate::destination::{Block, Health, Pace, Rules};
+use crate::model::{EntryId, Hint, Place, Shard};
+use crate::schedule::RetrySchedule;
+use crate::spool::Loaded;
+
+/// Entries of one destination that are kept as they were loaded, since they go at once.
+const KEEP_LOADED: usize = 32;
+/// For so long an entry need not be read again.
+pub(crate) const LOADED_AGE: Duration = Duration::from_secs(1);
+
+/// Hungry destinations that are looked at at a time.
+const HUNGRY: usize = 64;
+
+/// The name of a destination.
+pub(crate) type Name = Arc<str>;
+
+/// In which order entries go: the lower, the sooner. Urgency is the time at which the entry became due, in milliseconds, less what its
+/// priority is worth; so of two entries the same one is first for as long as both wait. Those that are as urgent go as they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    urgency: u64,
+    number: u64,
+}
+
+impl Rank {
+    fn new(hint: &Hint, received: Duration, priority: i8, aging: Duration, number: u64) -> Self {
+        let since = match hint.place {
+            Place::Due(due) => due,
+            Place::Fresh(_) | Place::Held => received,
+        };
+        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let levels = u64::try_from(9 - i64::from(priority.clamp(-9, 9))).unwrap_or(0);
+        Self { urgency: millis(since).saturating_add(levels * millis(aging)), number }
+    }
+}
+
+/// An entry in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) hint: Hint,
+    /// As it was read, and when, if that was just now.
+    pub(crate) loaded: Option<(Instant, Box<Loaded>)>,
+}
+
+/// One destination.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) shard: Shard,
+    pub(crate) rules: Rules,
+    pub(crate) health: Health,
+    pub(crate) pace: Pace,
+    waiting: BTreeMap<Rank, Waiting>,
+    /// Messages on their way.
+    active: usize,
+    /// Not before, for a reason of ours.
+    postponed: Option<Instant>,
+    /// Its entries are being put off.
+    pub(crate) draining: bool,
+    overflow: Option<Overflow>,
+    listed: Listed,
+}
+
+/// Entries of a destination that are in the store only.
+#[derive(Clone, Copy, Debug, Default)]
+struct Overflow {
+    /// How far its index has been read.
+    after: Option<EntryId>,
+    /// More was left out behind the reading.
+    again: bool,
+    /// It is being read.
+    reading: bool,
+    /// It is among the hungry.
+    queued: bool,
+}
+
+/// Where a destination stands in the lists of all destinations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+enum Listed {
+    #[default]
+    Nowhere,
+    Ready(Rank),
+    Wake(Instant),
+    /// It is left alone, and has entries to be put off.
+    Drain,
+}
+
+#[derive(Debug)]
+struct Known {
+    turn: u32,
+    destination: Name,
+    /// Its place while it waits.
+    rank: Option<Rank>,
+}
+
+/// What became of an entry that was offered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// It waits here.
+    Taken,
+    /// It was here already.
+    Known,
+    /// There is no room; its destination is hungry now.
+    NoRoom,
+    /// There is no room for another destination: its shard has to be read again some time.
+    NoDestination,
+}
+
+/// The work in memory.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    destinations: BTreeMap<Name, Destination>,
+    known: HashMap<EntryId, Known>,
+    ready: BTreeSet<(Rank, Name)>,
+    wakes: BTreeSet<(Instant, Name)>,
+    drains: BTreeSet<Name>,
+    hungry: VecDeque<Name>,
+    waiting: usize,
+    active: usize,
+    /// Entries that were taken so far.
+    offered: u64,
+    settings: Arc<Queue>,
+}
+
+impl Backlog {
+    pub(crate) fn new(settings: Arc<Queue>) -> Self {
+        Self {
+            destinations: BTreeMap::new(),
+            known: HashMap::new(),
+            ready: BTreeSet::new(),
+            wakes: BTreeSet::new(),
+            drains: BTreeSet::new(),
+            hungry: VecDeque::new(),
+            waiting: 0,
+            active: 0,
+            offered: 0,
+            settings,
+        }
+    }
+
+    /// Entries that wait here.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Messages on their way.
+    pub(crate) fn active(&self) -> usize {
+        self.active
+    }
+
+    /// The schedule of a destination's retries.
+    pub(crate) fn schedule(&self, name: &Name) -> Option<Arc<RetrySchedule>> {
+        self.destinations.get(name).map(|destination| Arc::clone(&destination.rules.schedule))
+    }
+
+    /// The shard of a destination.
+    pub(crate) fn shard(&self, name: &Name) -> Option<Shard> {
+        self.destinations.get(name).map(|destination| destination.shard)
+    }
+
+    /// Destinations here, and those of them that are left alone.
+    pub(crate) fn destinations(&self, now: Instant) -> (usize, usize) {
+        let blocked = self.destinations.values().filter(|d| d.health.blocked(now).is_some()).count();
+        (self.destinations.len(), blocked)
+    }
+
+    fn capacity(&self) -> usize {
+        usize::try_from(self.settings.backlog).unwrap_or(usize::MAX)
+    }
+
+    /// Takes over another configuration.
+    pub(crate) fn configure(&mut self, settings: Arc<Queue>, now: Instant) {
+        self.settings = settings;
+        for (name, destination) in &mut self.destinations {
+            destination.rules = Rules::of(&self.settings, name);
+        }
+        let names: Vec<Name> = self.destinations.keys().cloned().collect();
+        names.iter().for_each(|name| self.list(name, now));
+    }
+
+    /// Takes an entry, if there is room for it.
+    pub(crate) fn offer(&mut self, hint: Hint, loaded: Box<Loaded>, now: Instant) -> Offered {
+        if let Some(known) = self.known.get(&hint.entry) {
+            let is_news = known.turn < hint.turn && known.rank.is_some();
+            if !is_news {
+                return Offered::Known;
+            }
+            // An administrator gave it another turn while it waited.
+            self.forget_waiting(hint.entry, now);
+        }
+        let capacity = self.capacity();
+        let name: Name = match self.destinations.get_key_value(loaded.entry.destination.as_str()) {
+            Some((name, _)) => Arc::clone(name),
+            None if self.destinations.len() >= capacity => return Offered::NoDestination,
+            None => self.add_destination(&loaded.entry.destination),
+        };
+        let is_full = self.waiting >= capacity;
+        let Some(destination) = self.destinations.get_mut(&name) else { return Offered::NoDestination };
+        if is_full || destination.waiting.len() >= destination.room(capacity) {
+            self.overflow(&name);
+            return Offered::NoRoom;
+        }
+        if matches!(hint.place, Place::Fresh(_)) && hint.turn > 0 {
+            // Released or to be tried again, by an administrator's word.
+            destination.health.probe(now);
+            destination.postponed = None;
+        }
+        let envelope = &loaded.message.envelope;
+        let aging = self.settings.priority_aging.get();
+        self.offered += 1;
+        let rank = Rank::new(&hint, loaded.message.received, envelope.priority, aging, self.offered);
+        let loaded = (destination.waiting.len() < KEEP_LOADED).then_some((now, loaded));
+        destination.waiting.insert(rank, Waiting { hint, loaded });
+        self.waiting += 1;
+        self.known
+            .insert(hint.entry, Known { turn: hint.turn, destination: Arc::clone(&name), rank: Some(rank) });
+        self.list(&name, now);
+        Offered::Taken
+    }
+
+    fn add_destination(&mut self, name: &str) -> Name {
+        let destination = Destination {
+            shard: Shard::of(name),
+            rules: Rules::of(&self.settings, name),
+            health: Health::default(),
+            pace: Pace::default(),
+            waiting: BTreeMap::new(),
+            active: 0,
+            postponed: None,
+            draining: false,
+            overflow: None,
+            listed: Listed::Nowhere,
+        };
+        let name: Name = name.into();
+        self.destinations.insert(Arc::clone(&name), destination);
+        name
+    }
+
+    /// Notes that a destination has more than is here.
+    fn overflow(&mut self, name: &Name) {
+        let Some(destination) = self.destinations.get_mut(name) else { return };
+        let overflow = destination.overflow.get_or_insert_default();
+        overflow.again |= overflow.after.is_some() || overflow.reading;
+        if !overflow.queued && !overflow.reading {
+            overflow.queued = true;
+            self.hungry.push_back(Arc::clone(name));
+        }
+    }
+
+    /// The next destination whose index is to be read: its shard, from where, and how many entries there is room for.
+    pub(crate) fn next_hungry(&mut self) -> Option<(Name, Shard, Option<EntryId>, usize)> {
+        let capacity = self.capacity();
+        for _ in 0..self.hungry.len().min(HUNGRY) {
+            let name = self.hungry.pop_front()?;
+            let Some(destination) = self.destinations.get_mut(&name) else { continue };
+            let room = destination.room(capacity);
+            let free = room.saturating_sub(destination.waiting.len());
+            let Some(overflow) = &mut destination.overflow else { continue };
+            if free * 2 < room || self.waiting + free > capacity {
+                self.hungry.push_back(name);
+                continue;
+            }
+            (overflow.queued, overflow.reading) = (false, true);
+            let after = overflow.after;
+            return Some((name, destination.shard, after, free.max(1)));
+        }
+        None
+    }
+
+    /// A part of a destination's index was read, up to `after`; `None` when that was its end, or it failed (`failed`).
+    pub(crate) fn fed(&mut self, name: &Name, after: Option<EntryId>, failed: bool) {
+        let Some(destination) = self.destinations.get_mut(name) else { return };
+        let Some(overflow) = &mut destination.overflow else { return };
+        overflow.reading = false;
+        if !failed {
+            if after.is_none() && !overflow.again {
+                destination.overflow = None;
+                return;
+            }
+            if after.is_none() {
+                overflow.again = false;
+            }
+            overflow.after = after;
+        }
+        overflow.queued = true;
+        self.hungry.push_back(Arc::clone(name));
+    }
+
+    /// The most urgent entry that may go now. It is active from now on, and counts against its destination's limits.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<(Name, Waiting)> {
+        self.wake(now);
+        let (_, name) = self.ready.first()?.clone();
+        let destination = self.destinations.get_mut(&name)?;
+        let (_, waiting) = destination.waiting.pop_first()?;
+        destination.active += 1;
+        destination.pace.count(&destination.rules, now);
+        self.active += 1;
+        self.waiting -= 1;
+        self.set_active(waiting.hint.entry);
+        self.list(&name, now);
+        Some((name, waiting))
+    }
+
+    /// The destination that [`Backlog::next`] would take an entry of.
+    pub(crate) fn peek(&mut self, now: Instant) -> Option<(Name, &Destination)> {
+        self.wake(now);
+        let name = Arc::clone(&self.ready.first()?.1);
+        let destination = self.destinations.get(&name)?;
+        Some((name, destination))
+    }
+
+    fn wake(&mut self, now: Instant) {
+        while let Some((at, name)) = self.wakes.first().cloned() {
+            if at > now {
+                return;
+            }
+            self.wakes.remove(&(at, Arc::clone(&name)));
+            if let Some(destination) = self.destinations.get_mut(&name) {
+                destination.listed = Listed::Nowhere;
+            }
+            self.list(&name, now);
+        }
+    }
+
+    /// When the next destination may be sent to that may not now.
+    pub(crate) fn next_wake(&self) -> Option<Instant> {
+        self.wakes.first().map(|(at, _)| *at)
+    }
+
+    fn set_active(&mut self, entry: EntryId) {
+        if let Some(known) = self.known.get_mut(&entry) {
+            known.rank = None;
+        }
+    }
+
+    /// Leaves a destination for a while, without a word to anyone.
+    pub(crate) fn postpone(&mut self, name: &Name, until: Option<Instant>, now: Instant) {
+        if let Some(destination) = self.destinations.get_mut(name) {
+            destination.postponed = until;
+            self.list(name, now);
+        }
+    }
+
+    /// Leaves a destination alone: its entries are put off ([`Backlog::drain`]).
+    pub(crate) fn block(&mut self, name: &Name, block: Block, now: Instant) {
+        if let Some(destination) = self.destinations.get_mut(name) {
+            destination.health.block(block);
+            self.list(name, now);
+        }
+    }
+
+    /// A destination that is left alone and has entries to be put off.
+    pub(crate) fn to_drain(&self) -> Option<Name> {
+        self.drains.first().cloned()
+    }
+
+    /// Entries of a destination that is left alone, to be put off, with the reason; they are active, and count against no limit.
+    pub(crate) fn drain(&mut self, name: &Name, limit: usize, now: Instant) -> Option<(Block, Vec<Waiting>)> {
+        let destination = self.destinations.get_mut(name)?;
+        let Some(block) = destination.health.blocked(now).cloned() else {
+            self.list(name, now);
+            return None;
+        };
+        let mut drained = Vec::new();
+        while drained.len() < limit
+            && let Some((_, waiting)) = destination.waiting.pop_first()
+        {
+            drained.push(waiting);
+        }
+        destination.draining = !drained.is_empty();
+        self.waiting -= drained.len();
+        for waiting in &drained {
+            self.set_active(waiting.hint.entry);
+        }
+        self.list(name, now);
+        (!drained.is_empty()).then_some((block, drained))
+    }
+
+    /// An entry that was active is not here any more.
+    pub(crate) fn done(&mut self, entry: EntryId) {
+        self.known.remove(&entry);
+    }
+
+    /// A message is not on its way any more.
+    pub(crate) fn arrived(&mut self, name: &Name) {
+        self.active = self.active.saturating_sub(1);
+        if let Some(destination) = self.destinations.get_mut(name) {
+            destination.active = destination.active.saturating_sub(1);
+        }
+    }
+
+    /// Changes what is known of a destination.
+    pub(crate) fn update(&mut self, name: &Name, now: Instant, change: impl FnOnce(&mut Destination)) {
+        if let Some(destination) = self.destinations.get_mut(name) {
+            change(destination);
+            self.list(name, now);
+        }
+    }
+
+    fn forget_waiting(&mut self, entry: EntryId, now: Instant) {
+        let Some(known) = self.known.remove(&entry) else { return };
+        let Some(destination) = self.destinations.get_mut(&known.destination) else { return };
+        if known.rank.is_some_and(|rank| destination.waiting.remove(&rank).is_some()) {
+            self.waiting -= 1;
+        }
+        self.list(&known.destination, now);
+    }
+
+    /// Forgets everything of a shard that waits; what is active stays until it is done.
+    pub(crate) fn abandon(&mut self, shard: Shard) {
+        let of_shard = |d: &Destination| d.shard == shard;
+        let names: Vec<Name> =
+            self.destinations.iter().filter(|(_, d)| of_shard(d)).map(|(name, _)| Arc::clone(name)).collect();
+        for name in names {
+            self.unlist(&name);
+            if let Some(destination) = self.destinations.remove(&name) {
+                self.waiting -= destination.waiting.len();
+                for waiting in destination.waiting.values() {
+                    self.known.remove(&waiting.hint.entry);
+                }
+            }
+        }
+    }
+
+    /// Forgets destinations that have nothing here, and of which nothing is known that matters.
+    pub(crate) fn sweep(&mut self, now: Instant) {
+        let is_idle = |d: &Destination| {
+            d.waiting.is_empty()
+                && d.active == 0
+                && !d.draining
+                && d.overflow.is_none()
+                && d.health.is_idle(now)
+                && d.pace.is_idle(now)
+        };
+        let names: Vec<Name> =
+            self.destinations.iter().filter(|(_, d)| is_idle(d)).map(|(name, _)| Arc::clone(name)).collect();
+        for name in names {
+            self.unlist(&name);
+            self.destinations.remove(&name);
+        }
+    }
+
+    fn unlist(&mut self, name: &Name) {
+        let Some(destination) = self.destinations.get_mut(name) else { return };
+        match std::mem::take(&mut destination.listed) {
+            Listed::Nowhere => {}
+            Listed::Ready(rank) => {
+                self.ready.remove(&(rank, Arc::clone(name)));
+            }
+            Listed::Wake(at) => {
+                self.wakes.remove(&(at, Arc::clone(name)));
+            }
+            Listed::Drain => {
+                self.drains.remove(name);
+            }
+        }
+    }
+
+    /// Puts a destination where it belongs: ready, to be woken at some time, or nowhere.
+    fn list(&mut self, name: &Name, now: Instant) {
+        let Some(destination) = self.destinations.get(name) else { return };
+        let listed = destination.stands(now);
+        if listed == destination.listed {
+            return;
+        }
+        self.unlist(name);
+        if let Some(destination) = self.destinations.get_mut(name) {
+            destination.listed = listed;
+        }
+        match listed {
+            Listed::Nowhere => {}
+            Listed::Ready(rank) => {
+                self.ready.insert((rank, Arc::clone(name)));
+            }
+            Listed::Wake(at) => {
+                self.wakes.insert((at, Arc::clone(name)));
+            }
+            Listed::Drain => {
+                self.drains.insert(Arc::clone(name));
+            }
+        }
+    }
+}
+
+impl Destination {
+    /// Entries that it may keep here: a share of all, and of a slow one no more than go in some minutes.
+    fn room(&self, capacity: usize) -> usize {
+        let share = (capacity / 50).clamp(20, 1_000);
+        match self.rules.per_minute {
+            0 => share,
+            rate => share.min((2 * usize::try_from(rate).unwrap_or(usize::MAX)).max(20)),
+        }
+    }
+
+    fn stands(&self, now: Instant) -> Listed {
+        let Some((&rank, _)) = self.waiting.first_key_value() else { return Listed::Nowhere };
+        // The end of the draining lists it again, and so does a message that is done.
+        if self.draining {
+            return Listed::Nowhere;
+        }
+        if self.health.blocked(now).is_some() {
+            return Listed::Drain;
+        }
+        if self.active >= self.health.window().min(self.rules.concurrency) {
+            return Listed::Nowhere;
+        }
+        let at = self.postponed.unwrap_or(now).max(self.pace.next(&self.rules, now));
+        if at > now { Listed::Wake(at) } else { Listed::Ready(rank) }
+    }
+}

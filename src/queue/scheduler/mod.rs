@@ -1,0 +1,589 @@
+//! The scheduler: holds leases on shards, keeps what is due in memory by destination, and sends it as fast as the limits allow.
+//!
+//! One task owns all state and never waits for the store or the network: readers bring it entries, and tasks of their own send, put off and
+//! settle. What it knows of a shard ends with the lease; the store knows everything else.
+
+mod attempt;
+mod backlog;
+mod reader;
+mod warm_up;
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ekitei_config::{Config, Live};
+use ekitei_kv::clock::SharedClock;
+use ekitei_kv::lease::{Lease, LeaseSet, Leases};
+use ekitei_telemetry::Registry;
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+
+use crate::Queue;
+use crate::conclude::Signal;
+use crate::metrics::Metrics;
+use crate::model::{EntryId, Hint, Place, Shard};
+use crate::settlement::{Fence, Settled};
+use crate::spool::{Loaded, Spool};
+use crate::transport::Transport;
+use attempt::{Ended, Fate, PutOff, Sent, Work};
+use backlog::{Backlog, Name, Offered};
+use reader::{Batch, Reader, ReaderHandle};
+use warm_up::{Allowances, Granted};
+
+/// The group of the leases.
+const GROUP: &str = "queue";
+/// Batches of readers that wait for the scheduler.
+const EVENTS: usize = 16;
+/// Entries that are put off at a time.
+const DRAIN: usize = 256;
+/// What has no event of its own is looked after this often.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the depth of the queue is sampled.
+const SAMPLE: Duration = Duration::from_secs(15);
+/// How often void rows are removed.
+const SWEEP: Duration = Duration::from_secs(3600);
+
+/// Varies waits: a number from 0 to 1 with each call.
+pub type Variation = Arc<dyn Fn() -> f64 + Send + Sync>;
+
+/// What the scheduler is made of.
+pub struct SchedulerContext {
+    /// The queue.
+    pub queue: Queue,
+    /// The leases of the process, which somebody renews ([`Leases::run`]).
+    pub leases: Leases,
+    /// What carries the messages.
+    pub transport: Arc<dyn Transport>,
+    /// The configuration in force.
+    pub live: Live,
+    /// The time of day.
+    pub clock: SharedClock,
+    /// Metrics.
+    pub registry: Registry,
+    /// Varies waits, so that a simulation can repeat them; `None` for chance.
+    pub variation: Option<Variation>,
+}
+
+/// What all tasks of the scheduler share.
+pub(crate) struct Context {
+    pub(crate) queue: Queue,
+    pub(crate) spool: Spool,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) live: Live,
+    pub(crate) clock: SharedClock,
+    pub(crate) metrics: Metrics,
+    pub(crate) variation: Variation,
+}
+
+/// What readers tell.
+pub(crate) enum Event {
+    /// Entries were read.
+    Read(Batch),
+}
+
+/// A shard that is worked on.
+struct Owned {
+    lease: Lease,
+    /// `None` once it is wanted back: nothing new is begun.
+    reader: Option<ReaderHandle>,
+    /// Tasks that work on it.
+    tasks: usize,
+}
+
+/// What tasks end with.
+enum Outcome {
+    Sent(Box<Sent>),
+    PutOff(PutOff),
+    Fed {
+        name: Name,
+        shard: Shard,
+        token: u64,
+        entries: Vec<(Hint, Box<Loaded>)>,
+        after: Option<EntryId>,
+        failed: bool,
+    },
+    Granted(Granted),
+    Nothing,
+}
+
+/// What a task works on, should it die.
+#[derive(Clone)]
+enum Task {
+    Send(Name, Shard, EntryId),
+    PutOff(Name, Shard, Vec<EntryId>),
+    Feed(Name, Shard),
+    Other,
+}
+
+/// The scheduler of one process.
+pub struct Scheduler {
+    context: Arc<Context>,
+    leases: Leases,
+    config: Arc<Config>,
+    owned: BTreeMap<Shard, Owned>,
+    /// Leases are wanted back of shards that something is on its way for.
+    gives_back: bool,
+    backlog: Backlog,
+    allowances: Allowances,
+    /// Shards of which something was not taken, since there was no room for another destination.
+    unread: BTreeSet<Shard>,
+    /// Destinations whose entries could not be put off when they should have been.
+    stalled: Vec<Name>,
+    tasks: JoinSet<Outcome>,
+    running: HashMap<Id, Task>,
+    events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+    sampled: Option<Instant>,
+    swept: Option<Instant>,
+}
+
+impl Scheduler {
+    /// A scheduler that owns nothing yet.
+    pub fn new(context: SchedulerContext) -> Self {
+        let SchedulerContext { queue, leases, transport, live, clock, registry, variation } = context;
+        let spool = queue.spool().clone();
+        let metrics = Metrics::new(&registry);
+        let variation = variation.unwrap_or_else(|| Arc::new(rand::random::<f64>));
+        let config = live.load();
+        let backlog = Backlog::new(Arc::new(config.queue.clone()));
+        Self {
+            context: Arc::new(Context { queue, spool, transport, live, clock, metrics, variation }),
+            leases,
+            config,
+            owned: BTreeMap::new(),
+            gives_back: false,
+            backlog,
+            allowances: Allowances::default(),
+            unread: BTreeSet::new(),
+            stalled: Vec::new(),
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            events: mpsc::channel(EVENTS),
+            sampled: None,
+            swept: None,
+        }
+    }
+
+    /// Sends mail until `stop`; then begins nothing new, lets what is on its way arrive within the grace of the configuration
+    /// (`shutdown.grace`), and gives the leases back.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut leases = self.leases.join(GROUP, Shard::all().map(Shard::lease_name));
+        let mut stop = pin!(stop);
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            self.work();
+            let wake = self.backlog.next_wake();
+            // Biased, so that a simulation repeats itself; nothing here can keep the others waiting for long.
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                () = leases.changed() => self.own(&leases),
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                Some(Event::Read(batch)) = self.events.1.recv() => self.read(batch),
+                _ = tick.tick() => {
+                    if self.gives_back {
+                        self.own(&leases);
+                    }
+                    self.tick();
+                }
+                () = sleep_until(wake) => {}
+            }
+        }
+        self.finish(&leases).await;
+    }
+
+    /// Takes up shards whose leases came, and lets go of those whose leases went or are wanted back.
+    fn own(&mut self, leases: &LeaseSet) {
+        let held: BTreeMap<Shard, Lease> = leases
+            .held()
+            .into_iter()
+            .filter_map(|lease| Some((Shard::of_lease(lease.name())?, lease)))
+            .collect();
+        let is_gone = |(shard, owned): (&Shard, &Owned)| {
+            let is_same = held.get(shard).is_some_and(|lease| lease.token() == owned.lease.token());
+            (!is_same).then_some(*shard)
+        };
+        let gone: Vec<Shard> = self.owned.iter().filter_map(is_gone).collect();
+        for shard in gone {
+            self.owned.remove(&shard);
+            self.unread.remove(&shard);
+            self.backlog.abandon(shard);
+        }
+        self.gives_back = false;
+        for (shard, lease) in held {
+            if lease.is_wanted_back() {
+                self.gives_back = true;
+                self.give_back(shard, &lease);
+                continue;
+            }
+            let read = |lease: &Lease| {
+                Some(Reader::start(&self.context, shard, lease.token(), self.events.0.clone()))
+            };
+            match self.owned.entry(shard) {
+                Entry::Vacant(vacant) => {
+                    let reader = read(&lease);
+                    vacant.insert(Owned { lease, reader, tasks: 0 });
+                }
+                Entry::Occupied(mut owned) if owned.get().reader.is_none() => {
+                    // It was wanted back, and is not any more.
+                    owned.get_mut().reader = read(&lease);
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+        self.context.metrics.shards.set(i64::try_from(self.owned.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Begins nothing new in a shard, and gives its lease back when what is on its way has arrived.
+    fn give_back(&mut self, shard: Shard, lease: &Lease) {
+        let tasks = match self.owned.get_mut(&shard) {
+            Some(owned) => {
+                owned.reader = None;
+                owned.tasks
+            }
+            None => 0,
+        };
+        self.backlog.abandon(shard);
+        if tasks == 0 {
+            self.owned.remove(&shard);
+            let (leases, lease) = (self.leases.clone(), lease.clone());
+            self.spawn(Task::Other, async move {
+                if let Err(error) = leases.release(&lease).await {
+                    tracing::warn!(%error, "a part of the queue cannot be given back");
+                }
+                Outcome::Nothing
+            });
+        }
+    }
+
+    fn spawn(&mut self, task: Task, work: impl Future<Output = Outcome> + Send + 'static) {
+        if let Some(owned) = task.shard().and_then(|shard| self.owned.get_mut(&shard)) {
+            owned.tasks += 1;
+        }
+        let handle = self.tasks.spawn(work);
+        self.running.insert(handle.id(), task);
+    }
+
+    /// Begins everything that may begin now.
+    fn work(&mut self) {
+        let now = Instant::now();
+        while let Some(name) = self.backlog.to_drain() {
+            self.drain(&name, now);
+        }
+        let max_active = usize::try_from(self.config.queue.max_active).unwrap_or(usize::MAX);
+        while self.backlog.active() < max_active && self.send_next(now) {}
+        while let Some((name, shard, after, limit)) = self.backlog.next_hungry() {
+            self.feed(name, shard, after, limit);
+        }
+        let metrics = &self.context.metrics;
+        metrics.active.set(i64::try_from(self.backlog.active()).unwrap_or(i64::MAX));
+        metrics.backlog.set(i64::try_from(self.backlog.waiting()).unwrap_or(i64::MAX));
+    }
+
+    /// What is needed to work on a destination; `None` while its shard cannot be worked on.
+    fn work_on(&self, name: &Name, shard: Shard) -> Option<Work> {
+        let owned = self.owned.get(&shard).filter(|owned| owned.lease.holds() && owned.reader.is_some())?;
+        let schedule = self.backlog.schedule(name)?;
+        let fence = Fence { shard, lease: owned.lease.clone() };
+        Some(Work { context: Arc::clone(&self.context), fence, name: Arc::clone(name), schedule })
+    }
+
+    /// Sends the most urgent entry; false when there is none that may go.
+    fn send_next(&mut self, now: Instant) -> bool {
+        let Some((name, destination)) = self.backlog.peek(now) else { return false };
+        let (shard, warm_up) = (destination.shard, destination.rules.warm_up.clone());
+        let Some(work) = self.work_on(&name, shard) else {
+            // A renewal is late. If the lease is lost, the shard is dropped soon.
+            self.backlog.postpone(&name, Some(now + TICK), now);
+            return true;
+        };
+        if let Some(schedule) = warm_up
+            && !self.may_warm_up(&schedule, &name, now)
+        {
+            return true;
+        }
+        let Some((_, waiting)) = self.backlog.next(now) else { return false };
+        let task = Task::Send(Arc::clone(&name), shard, waiting.hint.entry);
+        self.spawn(task, async move { Outcome::Sent(Box::new(work.send(waiting).await)) });
+        true
+    }
+
+    /// Whether a warm-up schedule lets another message go; otherwise the destination waits for the answer, or for the next day.
+    fn may_warm_up(&mut self, schedule: &str, name: &Name, now: Instant) -> bool {
+        let wall = self.context.clock.now();
+        match self.allowances.take(&self.config.queue, schedule, wall) {
+            warm_up::Taken::Yes => true,
+            warm_up::Taken::Exhausted(block) => {
+                self.backlog.block(name, block.at(now, wall), now);
+                false
+            }
+            warm_up::Taken::Ask(question) => {
+                self.backlog.postpone(name, Some(now + TICK), now);
+                if let Some(question) = question {
+                    let spool = self.context.spool.clone();
+                    self.spawn(Task::Other, async move { Outcome::Granted(question.ask(&spool).await) });
+                }
+                false
+            }
+        }
+    }
+
+    /// Puts off entries of a destination that is left alone.
+    fn drain(&mut self, name: &Name, now: Instant) {
+        let Some(shard) = self.backlog.shard(name) else { return };
+        let Some(work) = self.work_on(name, shard) else {
+            // Nothing can be written now: they stay, and are looked at again with the next tick.
+            self.backlog.update(name, now, |destination| destination.draining = true);
+            self.stalled.push(Arc::clone(name));
+            return;
+        };
+        let Some((block, entries)) = self.backlog.drain(name, DRAIN, now) else { return };
+        let ids = entries.iter().map(|waiting| waiting.hint.entry).collect();
+        let task = Task::PutOff(Arc::clone(name), shard, ids);
+        self.spawn(task, async move { Outcome::PutOff(work.put_off(block, entries).await) });
+    }
+
+    /// Reads more of a destination that has more than was kept.
+    fn feed(&mut self, name: Name, shard: Shard, after: Option<EntryId>, limit: usize) {
+        let Some(owned) = self.owned.get(&shard) else { return };
+        let (context, token) = (Arc::clone(&self.context), owned.lease.token());
+        self.spawn(Task::Feed(Arc::clone(&name), shard), async move {
+            match find(&context, &name, shard, after, limit).await {
+                Ok((entries, after)) => Outcome::Fed { name, shard, token, entries, after, failed: false },
+                Err(error) => {
+                    tracing::warn!(%error, "the entries of a destination cannot be read");
+                    tokio::time::sleep(TICK).await;
+                    Outcome::Fed { name, shard, token, entries: Vec::new(), after: None, failed: true }
+                }
+            }
+        });
+    }
+
+    /// Whether what was done under this token is for now.
+    fn is_current(&self, shard: Shard, token: u64) -> bool {
+        self.owned.get(&shard).is_some_and(|owned| owned.lease.token() == token && owned.reader.is_some())
+    }
+
+    fn read(&mut self, batch: Batch) {
+        if self.is_current(batch.shard, batch.token) {
+            batch.entries.into_iter().for_each(|(hint, loaded)| self.offer(hint, loaded));
+        }
+    }
+
+    fn offer(&mut self, hint: Hint, loaded: Box<Loaded>) {
+        let shard = Shard::of(&loaded.entry.destination);
+        if self.backlog.offer(hint, loaded, Instant::now()) == Offered::NoDestination {
+            self.unread.insert(shard);
+        }
+    }
+
+    /// Takes what a task ended with.
+    fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok((id, outcome)) => (id, Some(outcome)),
+            Err(error) => {
+                tracing::error!(%error, "a task of the queue died");
+                (error.id(), None)
+            }
+        };
+        let task = self.running.remove(&id).unwrap_or(Task::Other);
+        if let Some(owned) = task.shard().and_then(|shard| self.owned.get_mut(&shard)) {
+            owned.tasks = owned.tasks.saturating_sub(1);
+        }
+        match outcome {
+            Some(Outcome::Sent(sent)) => self.sent(*sent),
+            Some(Outcome::PutOff(put_off)) => self.put_off(put_off),
+            Some(Outcome::Fed { name, shard, token, entries, after, failed }) => {
+                if self.is_current(shard, token) {
+                    entries.into_iter().for_each(|(hint, loaded)| self.offer(hint, loaded));
+                    self.backlog.fed(&name, after, failed);
+                }
+            }
+            Some(Outcome::Granted(granted)) => self.allowances.granted(granted),
+            Some(Outcome::Nothing) => {}
+            None => self.died(task),
+        }
+    }
+
+    fn sent(&mut self, sent: Sent) {
+        let now = Instant::now();
+        self.backlog.arrived(&sent.name);
+        let backoff: Vec<Duration> = self.config.queue.backoff.iter().map(|wait| wait.get()).collect();
+        self.backlog.update(&sent.name, now, |destination| match &sent.signal {
+            Signal::Answered => {
+                destination.health.answered(sent.began, destination.rules.concurrency);
+            }
+            Signal::Unreachable(failure) => destination.health.failed(sent.began, now, failure, &backoff),
+            Signal::Nothing => {}
+        });
+        self.entry_ended(sent.shard, sent.token, sent.ended);
+    }
+
+    fn put_off(&mut self, put_off: PutOff) {
+        for ended in put_off.ended {
+            self.entry_ended(put_off.shard, put_off.token, ended);
+        }
+        self.backlog.update(&put_off.name, Instant::now(), |destination| destination.draining = false);
+    }
+
+    /// Work on an entry ended: it is forgotten, unless it has to go on at once.
+    fn entry_ended(&mut self, shard: Shard, token: u64, ended: Ended) {
+        self.backlog.done(ended.entry);
+        let Some(owned) = self.owned.get(&shard) else { return };
+        let Some(reader) = &owned.reader else { return };
+        match ended.fate {
+            Fate::Settled(Settled::Waits(hint), loaded) if owned.lease.token() == token => match hint.place {
+                Place::Due(due) => reader.deferred(due),
+                // An administrator gave it another turn while it was on its way; its hint was read already.
+                Place::Fresh(_) => self.offer(hint, loaded),
+                Place::Held => {}
+            },
+            Fate::Settled(..) | Fate::Void => {}
+            Fate::Unsettled => reader.again(),
+        }
+    }
+
+    /// A task died in the middle; what it worked on is read again.
+    fn died(&mut self, task: Task) {
+        let now = Instant::now();
+        let entries = match &task {
+            Task::Send(name, _, entry) => {
+                self.backlog.arrived(name);
+                vec![*entry]
+            }
+            Task::PutOff(name, _, entries) => {
+                self.backlog.update(name, now, |destination| destination.draining = false);
+                entries.clone()
+            }
+            Task::Feed(name, _) => {
+                self.backlog.fed(name, None, true);
+                Vec::new()
+            }
+            Task::Other => Vec::new(),
+        };
+        entries.into_iter().for_each(|entry| self.backlog.done(entry));
+        let owned = task.shard().and_then(|shard| self.owned.get(&shard));
+        if let Some(reader) = owned.and_then(|owned| owned.reader.as_ref()) {
+            reader.again();
+        }
+    }
+
+    /// What has no event of its own.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let config = self.context.live.load();
+        if !Arc::ptr_eq(&config, &self.config) {
+            self.backlog.configure(Arc::new(config.queue.clone()), now);
+            self.config = config;
+        }
+        for name in std::mem::take(&mut self.stalled) {
+            self.backlog.update(&name, now, |destination| destination.draining = false);
+        }
+        self.backlog.sweep(now);
+        let capacity = usize::try_from(self.config.queue.backlog).unwrap_or(usize::MAX);
+        if self.backlog.destinations(now).0 <= capacity / 2 {
+            for shard in std::mem::take(&mut self.unread) {
+                if let Some(reader) = self.owned.get(&shard).and_then(|owned| owned.reader.as_ref()) {
+                    reader.again();
+                }
+            }
+        }
+        if self.sampled.is_none_or(|at| now.duration_since(at) >= SAMPLE) {
+            self.sampled = Some(now);
+            self.sample(now);
+        }
+        if self.swept.is_none_or(|at| now.duration_since(at) >= SWEEP) {
+            self.swept = Some(now);
+            let queue = self.context.queue.clone();
+            self.spawn(Task::Other, async move {
+                if let Err(error) = queue.sweep().await {
+                    tracing::warn!(%error, "void rows of the queue are left for the next time");
+                }
+                Outcome::Nothing
+            });
+        }
+    }
+
+    fn sample(&mut self, now: Instant) {
+        let (all, blocked) = self.backlog.destinations(now);
+        let metrics = self.context.metrics.clone();
+        metrics.destinations.with(&["all"]).set(i64::try_from(all).unwrap_or(i64::MAX));
+        metrics.destinations.with(&["left-alone"]).set(i64::try_from(blocked).unwrap_or(i64::MAX));
+        let queue = self.context.queue.clone();
+        self.spawn(Task::Other, async move {
+            match queue.totals().await {
+                Ok((messages, octets)) => {
+                    metrics.depth.with(&["messages"]).set(i64::try_from(messages).unwrap_or(i64::MAX));
+                    metrics.depth.with(&["octets"]).set(i64::try_from(octets).unwrap_or(i64::MAX));
+                }
+                Err(error) => tracing::warn!(%error, "the depth of the queue cannot be read"),
+            }
+            Outcome::Nothing
+        });
+    }
+
+    /// Ends: what is on its way may arrive within the grace, and what does not is interrupted and tried again by others.
+    async fn finish(mut self, leases: &LeaseSet) {
+        for owned in self.owned.values_mut() {
+            owned.reader = None;
+        }
+        let grace = self.config.shutdown.grace.get();
+        let arrived = tokio::time::timeout(grace, async {
+            while let Some(ended) = self.tasks.join_next_with_id().await {
+                self.ended(ended);
+            }
+        });
+        if arrived.await.is_err() {
+            tracing::warn!(messages = self.backlog.active(), "the queue stops with messages on their way");
+        }
+        self.tasks.shutdown().await;
+        for lease in leases.held() {
+            if let Err(error) = self.leases.release(&lease).await {
+                tracing::warn!(%error, "a part of the queue cannot be given back");
+                return;
+            }
+        }
+    }
+}
+
+impl Task {
+    fn shard(&self) -> Option<Shard> {
+        match self {
+            Self::Send(_, shard, _) | Self::PutOff(_, shard, _) | Self::Feed(_, shard) => Some(*shard),
+            Self::Other => None,
+        }
+    }
+}
+
+/// Entries of a destination that wait for nothing but their turn, from its index; where to go on, unless that was the end.
+async fn find(
+    context: &Context,
+    name: &Name,
+    shard: Shard,
+    after: Option<EntryId>,
+    limit: usize,
+) -> crate::Result<(Vec<(Hint, Box<Loaded>)>, Option<EntryId>)> {
+    let found = context.spool.by_destination(name, after, limit).await?;
+    let now = context.clock.now();
+    let after = (found.len() == limit).then(|| found.last().map(|hint| hint.entry)).flatten();
+    let is_due = |hint: &Hint| match hint.place {
+        Place::Fresh(_) => true,
+        Place::Due(due) => due <= now,
+        Place::Held => false,
+    };
+    let hints: Vec<Hint> = found.into_iter().filter(is_due).collect();
+    let loaded = context.spool.load(shard, &hints).await?;
+    let entries = hints.into_iter().zip(loaded).filter_map(|(hint, loaded)| Some((hint, Box::new(loaded?))));
+    Ok((entries.collect(), after))
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

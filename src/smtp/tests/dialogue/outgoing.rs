@@ -1,0 +1,139 @@
+//! Mail for other hosts: who may send it, and what is in the queue after the reply.
+
+use ekitei_config::Protocol;
+use ekitei_directory::{Domain, EmailAddress};
+use ekitei_queue::{Loaded, Origin, Shard};
+use ekitei_signing::NewKey;
+
+use crate::support::{STRANGER, World, address};
+
+const MESSAGE: &str = "From: alice@example.test\r\nSubject: Hello\r\n\r\nText\r\n";
+
+/// What waits for a destination.
+async fn queued(world: &World, destination: &str) -> Vec<Loaded> {
+    let spool = world.queue.spool();
+    let hints = spool.by_destination(destination, None, 100).await.unwrap();
+    let loaded = spool.load(Shard::of(destination), &hints).await.unwrap();
+    loaded.into_iter().flatten().collect()
+}
+
+fn recipients(entry: &Loaded) -> Vec<&str> {
+    entry.entry.recipients.iter().map(|row| row.recipient.address.as_str()).collect()
+}
+
+async fn octets(world: &World, entry: &Loaded) -> String {
+    let pieces = world.queue.spool().body(&entry.message).await.unwrap();
+    pieces.iter().map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_users_mail_for_other_hosts_is_in_the_queue_when_the_reply_is_said() {
+    let world = World::new().await;
+    let mut client = world.user("alice").await;
+    client.ask("MAIL FROM:<alice@example.test> RET=HDRS ENVID=e1 BY=60;R MT-PRIORITY=3", "250 ").await;
+    client.ask("RCPT TO:<a@remote.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;A@remote.test", "250 ").await;
+    client.ask("RCPT TO:<b@remote.test>", "250 ").await;
+    client.ask("RCPT TO:<c@Other.test>", "250 ").await;
+    client.ask("RCPT TO:<bob@example.test>", "250 ").await;
+    assert!(client.data(MESSAGE).await.starts_with("250 "));
+    assert_eq!(world.inbox("bob").await.len(), 1, "who is here has it already");
+
+    let entries = queued(&world, "remote.test").await;
+    let [entry] = entries.as_slice() else { panic!("one entry for a destination: {entries:?}") };
+    assert_eq!(recipients(entry), ["a@remote.test", "b@remote.test"]);
+    let first = &entry.entry.recipients[0].recipient;
+    assert!(first.notify.is_some_and(|notify| notify.success && !notify.delay));
+    assert_eq!(first.original.as_ref().unwrap().address, "A@remote.test");
+    let envelope = &entry.message.envelope;
+    assert_eq!(envelope.reverse_path.as_deref(), Some("alice@example.test"));
+    assert_eq!((envelope.envelope_id.as_deref(), envelope.priority), (Some("e1"), 3));
+    assert!(envelope.deliver_by.is_some_and(|by| by.or_return));
+    assert_eq!(entry.message.account, Some(world.account("alice").await));
+    assert_eq!(entry.message.origin, Origin::Submission);
+    assert!(octets(&world, entry).await.contains("\r\n\r\nText\r\n"));
+    assert_eq!(recipients(&queued(&world, "other.test").await[0]), ["c@other.test"]);
+}
+
+#[tokio::test]
+async fn what_a_user_sends_is_signed_with_every_key_of_the_domain() {
+    let world = World::new().await;
+    let now = NewKey { now: true, ..NewKey::default() };
+    world.signing.create(&Domain::parse("example.test").unwrap(), now).await.unwrap();
+    let mut client = world.user("alice").await;
+    client.envelope("alice@example.test", &["a@remote.test"]).await;
+    assert!(client.data(MESSAGE).await.starts_with("250 "));
+    let text = octets(&world, &queued(&world, "remote.test").await[0]).await;
+    assert!(text.contains("a=rsa-sha256;") && text.contains("a=ed25519-sha256;"), "{text}");
+    assert!(text.find("DKIM-Signature:").unwrap() < text.find("Received:").unwrap(), "in front: {text}");
+}
+
+#[tokio::test]
+async fn nobody_gets_a_message_that_one_recipient_here_cannot_hold() {
+    let world = World::new().await;
+    let mut client = world.user("alice").await;
+    client.envelope("alice@example.test", &["carol@example.test", "a@remote.test"]).await;
+    let large = format!("From: alice@example.test\r\n\r\n{}", "x".repeat(70).repeat(40));
+    let reply = client.data(&large).await;
+    assert!(reply.starts_with("552 5.2.2 ") || reply.starts_with("452 4.2.2 "), "{reply}");
+    assert!(queued(&world, "remote.test").await.is_empty());
+}
+
+#[tokio::test]
+async fn only_a_trusted_network_relays_without_a_login() {
+    let trust = |config: &mut ekitei_config::Config| {
+        config.smtp.trusted_networks = vec!["203.0.113.0/24".parse().unwrap()];
+    };
+    let world = World::with(trust).await;
+    let mut trusted = world.hello(Protocol::Smtp, STRANGER).await;
+    trusted.envelope("app@example.test", &["a@remote.test"]).await;
+    assert!(trusted.data(MESSAGE).await.starts_with("250 "));
+    let entries = queued(&world, "remote.test").await;
+    assert_eq!((entries[0].message.origin, entries[0].message.account), (Origin::Relay, None));
+
+    let mut stranger = world.hello(Protocol::Smtp, "198.51.100.1:1").await;
+    stranger.ask("MAIL FROM:<a@b.test>", "250 ").await;
+    stranger.ask("RCPT TO:<a@remote.test>", "550 5.7.1 ").await;
+    let mut lmtp = World::with(trust).await.hello(Protocol::Lmtp, STRANGER).await;
+    lmtp.ask("MAIL FROM:<a@b.test>", "250 ").await;
+    lmtp.ask("RCPT TO:<a@remote.test>", "550 5.7.1 ").await;
+}
+
+#[tokio::test]
+async fn an_alias_forwards_in_a_name_of_ours_and_takes_notifications_back() {
+    let world = World::new().await;
+    let targets = ["dora@remote.test", "bob@example.test"].map(address).into();
+    world.directory.create_alias(&address("away@example.test"), targets).await.unwrap();
+    let mut client = world.mx().await;
+    client.envelope("eve@third.test", &["away@example.test"]).await;
+    assert!(client.data(MESSAGE).await.starts_with("250 "));
+    assert_eq!(world.inbox("bob").await.len(), 1);
+    let entries = queued(&world, "remote.test").await;
+    assert_eq!(
+        (recipients(&entries[0]), entries[0].message.origin),
+        (vec!["dora@remote.test"], Origin::Forward)
+    );
+    let sender = EmailAddress::parse(entries[0].message.envelope.reverse_path.as_deref().unwrap()).unwrap();
+    assert_eq!(sender.domain().as_ascii(), "example.test", "the next host asks SPF about us");
+
+    client.envelope("", &[&sender.to_wire()]).await;
+    assert!(client.data("Subject: Undelivered\r\n\r\n").await.starts_with("250 "));
+    assert_eq!(recipients(&queued(&world, "third.test").await[0]), ["eve@third.test"]);
+    // Nobody else may use that way.
+    client.ask("MAIL FROM:<x@spam.test>", "250 ").await;
+    client.ask(&format!("RCPT TO:<{}>", sender.to_wire()), "550 5.1.1 ").await;
+}
+
+#[tokio::test]
+async fn urgency_of_strangers_does_not_count() {
+    let world = World::new().await;
+    world
+        .directory
+        .create_alias(&address("away@example.test"), [address("d@remote.test")].into())
+        .await
+        .unwrap();
+    let mut client = world.mx().await;
+    client.ask("MAIL FROM:<a@b.test> MT-PRIORITY=9", "250 ").await;
+    client.ask("RCPT TO:<away@example.test>", "250 ").await;
+    assert!(client.data(MESSAGE).await.starts_with("250 "));
+    assert_eq!(queued(&world, "remote.test").await[0].message.envelope.priority, 0);
+}
