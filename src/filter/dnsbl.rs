@@ -370,6 +370,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn answers_are_kept_for_their_ttl() {
+        let dns = TestDns::start(
+            "7.2.0.192.bl.test 300 A 127.0.0.2\n7.2.0.192.bl.test 300 TXT \"why\"\n. 300 SOA ns.test hostmaster.test 1 3600 600 86400 300",
+        );
+        let resolver = Resolver::new(&ekitei_config::Dns { cache_entries: 1000, ..dns.settings() }).unwrap();
+        let mut config = Config::default();
+        config.filter.dns_lists.lists = vec![list("bl.test", 6)];
+        let lists = DnsLists::new(Live::new(config), &resolver, &Registry::new());
+        for _ in 0..5 {
+            assert_eq!(about(&lists, "192.0.2.7").await, [("bl.test".to_owned(), 6)]);
+            assert_eq!(about(&lists, "192.0.2.8").await, []);
+        }
+        assert_eq!(dns.queries().len(), 3, "an address, its words, and an absence");
+    }
+
+    #[tokio::test]
     async fn a_list_that_does_not_serve_us_is_left_alone() {
         let dns = TestDns::start(ZONE);
         let (lists, registry) = lists(&dns, vec![list("deaf.test", 100)]);
