@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 use ekitei_config::{Clamd as Config, Endpoint, Objection};
-use ekitei_telemetry::Timer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::scan::{Peer, ScanError, ScanMetrics, on_failure};
 use crate::socket::{self, Socket};
@@ -82,9 +81,12 @@ impl Clamd {
         if config.servers.is_empty() || peer.client.authenticated && !config.submissions {
             return Disposition::Accept;
         }
-        let timer = Timer::start();
+        let start = Instant::now();
         let too_large = message.len() as u64 > config.max_message_size.get();
         let reply = if too_large { Ok(Reply::TooLarge) } else { self.ask_all(message).await };
+        if !too_large {
+            self.metrics.cost(NAME, start.elapsed());
+        }
         let (verdict, disposition) = match reply {
             Ok(Reply::Clean) => ("clean", Disposition::Accept),
             Ok(Reply::TooLarge) => ("limit", on_failure(config.on_limit)),
@@ -99,7 +101,7 @@ impl Clamd {
             Ok(Reply::Error(reason)) => return self.failed(&ScanError::Refused(reason)),
             Err(error) => return self.failed(&error),
         };
-        self.metrics.verdict(NAME, verdict, timer);
+        self.metrics.verdict(NAME, verdict);
         disposition
     }
 

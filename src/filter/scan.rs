@@ -5,10 +5,11 @@
 //! `onFailure` says whether the message goes on, or is refused for now or for good.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ekitei_config::{Config, Live, ScannerFailure};
-use ekitei_telemetry::{CounterFamily, HistogramFamily, Registry, SECONDS, Timer};
+use ekitei_telemetry::{CounterFamily, HistogramFamily, Registry, SECONDS};
 
 use crate::clamd::Clamd;
 use crate::learn::Learner;
@@ -150,7 +151,7 @@ impl ScanMetrics {
             ),
             seconds: registry.histograms(
                 "filter_scan_seconds",
-                "Time that a scanner took for a message.",
+                "Time that a scanner took for a message, answers and failures alike.",
                 &["scanner"],
                 SECONDS,
             ),
@@ -162,10 +163,14 @@ impl ScanMetrics {
         }
     }
 
-    /// Counts what a scanner said, and how long it took.
-    pub(crate) fn verdict(&self, scanner: &str, verdict: &str, timer: Timer) {
+    /// Counts what a scanner said.
+    pub(crate) fn verdict(&self, scanner: &str, verdict: &str) {
         self.verdicts.with(&[scanner, verdict]).inc();
-        timer.observe(&self.seconds.with(&[scanner]));
+    }
+
+    /// Counts how long a scanner took for a message.
+    pub(crate) fn cost(&self, scanner: &str, time: Duration) {
+        self.seconds.with(&[scanner]).observe(time.as_secs_f64());
     }
 
     /// Counts and logs that a scanner gave no answer.

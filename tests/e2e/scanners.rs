@@ -8,7 +8,7 @@ use crate::support::opendkim::OpenDkim;
 use crate::support::scanners::{Clamd, PASSWORD, Rspamd, VIRUS, VIRUS_NAME};
 use crate::support::server::free_port;
 use crate::support::smtp::Reply;
-use crate::support::{ALICE, Program, STRANGER, Server, require, wait_until};
+use crate::support::{ALICE, BOB, Program, STRANGER, Server, require, wait_until};
 
 /// How long a lesson may take from the command to the statistics.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -109,6 +109,9 @@ fn clamd_finds_a_virus_however_it_is_wrapped() {
         assert_eq!(refused.code, 550, "{refused:?}");
         assert!(refused.text.contains("5.7.1") && refused.text.contains(VIRUS_NAME), "{refused:?}");
     }
+    let submitted = message_from(ALICE, "submitted", VIRUS);
+    let refused = server.submission(ALICE).deliver(ALICE, &[BOB, STRANGER], &submitted).unwrap();
+    assert_eq!(refused.code, 550, "nor does it go out: {refused:?}");
     assert_eq!(deliver(&server, &message("clean", "No virus.")).code, 250);
     assert_eq!(mailbox(&server, "INBOX").len(), 1);
 }

@@ -1,9 +1,9 @@
 //! One milter during one connection: what it is told, what it thinks, and what happens when it is not there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ekitei_config::Milter;
-use ekitei_telemetry::Timer;
 use tokio::time::Instant;
 
 use super::codec::{Answer, Change, Command, Reply, Stage, steps};
@@ -13,6 +13,9 @@ use super::macros::Facts;
 use crate::Refusal;
 use crate::edit::Message;
 use crate::scan::{Peer, ScanError, ScanMetrics, refusal_on_failure};
+
+/// How long it may take to say goodbye.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a milter thinks of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,8 @@ enum State {
     Open(Box<Connection>),
     /// It wants to hear no more of this connection.
     Content,
+    /// It refused the connection: whatever the client says, this is the answer.
+    Refused(Refusal),
 }
 
 /// What the milter knows of the current message.
@@ -58,6 +63,8 @@ pub(super) struct Session {
     metrics: ScanMetrics,
     state: State,
     told: Told,
+    /// What its answers since the last message have cost.
+    spent: Duration,
 }
 
 /// The client's commands.
@@ -74,7 +81,7 @@ impl Session {
         let address = config.address.as_ref().map(ToString::to_string).unwrap_or_default();
         let name = if config.name.is_empty() { &address } else { &config.name };
         let label = format!("milter:{name}");
-        Self { config, label, metrics, state: State::Away, told: Told::Nothing }
+        Self { config, label, metrics, state: State::Away, told: Told::Nothing, spent: Duration::ZERO }
     }
 
     /// Tells it of the connection. A milter that is not there is asked again when a message begins, and only then missed.
@@ -111,16 +118,19 @@ impl Session {
 
     async fn begin(&mut self, facts: &Facts<'_>, parameters: &[String]) -> Result<Opinion, ScanError> {
         if matches!(self.state, State::Away) {
-            for opinion in [self.open(facts.peer).await?, self.say_hello(facts.peer).await?] {
-                if opinion != Opinion::Continue {
-                    return Ok(opinion);
-                }
+            let mut opinion = self.open(facts.peer).await?;
+            if opinion == Opinion::Continue {
+                opinion = self.say_hello(facts.peer).await?;
+            }
+            if opinion != Opinion::Continue {
+                return Ok(opinion);
             }
         }
-        if matches!(self.state, State::Content) {
-            return Ok(Opinion::Continue);
+        match &self.state {
+            State::Open(_) => self.told = Told::Asked,
+            State::Refused(refusal) => return Ok(Opinion::Refuse(refusal.clone())),
+            State::Away | State::Content => return Ok(Opinion::Continue),
         }
-        self.told = Told::Asked;
         let path = format!("<{}>", facts.address);
         let command = Command::Mail(&path, parameters);
         self.say(
@@ -165,18 +175,19 @@ impl Session {
         if self.told != Told::Asked {
             return (self.unasked(), Vec::new());
         }
-        let timer = Timer::start();
+        let start = Instant::now();
         let mut changes = Changes::new(Arc::clone(&self.config));
         let result = self.exchange(facts, message, &mut changes).await;
-        let changes = changes.into_list();
-        let opinion = match result {
+        self.spent += start.elapsed();
+        self.metrics.cost(&self.label, std::mem::take(&mut self.spent));
+        match result {
             Ok(opinion) => {
-                self.metrics.verdict(&self.label, verdict(&opinion, &changes), timer);
-                opinion
+                let changes = changes.into_list();
+                self.metrics.verdict(&self.label, verdict(&opinion, &changes));
+                (opinion, changes)
             }
-            Err(error) => return (self.miss(&error), Vec::new()),
-        };
-        (opinion, changes)
+            Err(error) => (self.miss(&error), Vec::new()),
+        }
     }
 
     async fn exchange(
@@ -214,7 +225,7 @@ impl Session {
         if let State::Open(mut connection) = std::mem::replace(&mut self.state, State::Content) {
             connection.queue(&Command::Quit);
             // It learns the same from the end of the connection.
-            let _ = connection.flush(Instant::now() + self.config.timeout.get()).await;
+            let _ = connection.flush(Instant::now() + FAREWELL).await;
         }
     }
 
@@ -229,10 +240,17 @@ impl Session {
         let command = Command::Connect { name, address: peer.client.address, port: peer.port };
         let facts = Facts { peer, id: "", address: "" };
         let (left_out, unanswered) = (steps::NO_CONNECT, steps::NO_REPLY_CONNECT);
-        self.say(&facts, Step { stage: Stage::Connect, command, left_out, unanswered }).await
+        let opinion = self.say(&facts, Step { stage: Stage::Connect, command, left_out, unanswered }).await?;
+        if let Opinion::Refuse(refusal) = &opinion {
+            self.state = State::Refused(refusal.clone());
+        }
+        Ok(opinion)
     }
 
     async fn say_hello(&mut self, peer: &Peer) -> Result<Opinion, ScanError> {
+        if let State::Refused(refusal) = &self.state {
+            return Ok(Opinion::Refuse(refusal.clone()));
+        }
         if peer.hello.is_empty() {
             return Ok(Opinion::Continue);
         }
@@ -255,8 +273,10 @@ impl Session {
             connection.flush_if_full(deadline).await?;
             return Ok(Opinion::Continue);
         }
-        let answer = connection.verdict(deadline).await?;
-        self.understand(step.stage, answer)
+        let start = Instant::now();
+        let answer = connection.verdict(deadline).await;
+        self.spent += start.elapsed();
+        self.understand(step.stage, answer?)
     }
 
     /// What an answer means.
@@ -300,7 +320,7 @@ impl Session {
     /// Counts an opinion that ends something before the message.
     fn counted(&self, opinion: Opinion) -> Opinion {
         if opinion != Opinion::Continue {
-            self.metrics.verdict(&self.label, verdict(&opinion, &[]), Timer::start());
+            self.metrics.verdict(&self.label, verdict(&opinion, &[]));
         }
         opinion
     }

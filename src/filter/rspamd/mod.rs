@@ -4,11 +4,10 @@ pub mod answer;
 
 use bytes::Bytes;
 use ekitei_config::{GreylistAction, Objection, Rspamd as Config};
-use ekitei_telemetry::Timer;
 use http_body_util::Full;
 use hyper::http::request::Builder;
 use hyper::{Request, StatusCode};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::edit::{self, Message};
 use crate::http::{Bounds, HttpClient};
@@ -38,13 +37,15 @@ impl Rspamd {
             return Scanned::accept();
         }
         if message.len() as u64 > config.max_message_size.get() {
-            self.metrics.verdict(NAME, "not scanned", Timer::start());
+            self.metrics.verdict(NAME, "not scanned");
             return Scanned::accept();
         }
-        let timer = Timer::start();
-        match self.ask_all(peer, envelope, message).await {
+        let start = Instant::now();
+        let answer = self.ask_all(peer, envelope, message).await;
+        self.metrics.cost(NAME, start.elapsed());
+        match answer {
             Ok(answer) => {
-                self.metrics.verdict(NAME, answer.action.label(), timer);
+                self.metrics.verdict(NAME, answer.action.label());
                 let (action, score) = (answer.action.label(), answer.score);
                 tracing::info!(transaction = envelope.id, action, score, "rspamd");
                 self.obey(&answer, message)

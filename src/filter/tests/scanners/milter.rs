@@ -324,6 +324,16 @@ async fn what_one_milter_refuses_the_next_does_not_hear() {
 }
 
 #[tokio::test]
+async fn a_connection_that_a_milter_refused_stays_refused() {
+    let fake = Fake::start(all(), |letter, _| (letter == b'C').then(|| answer(b'r', b""))).await;
+    let mut chain = chain(&[(fake.address, "")]);
+    assert!(matches!(chain.connect(&peer()).await, Verdict::Refuse(_)));
+    assert!(matches!(chain.hello(&peer()).await, Verdict::Refuse(_)));
+    assert!(matches!(chain.sender(&peer(), "t1", "", &[]).await, Verdict::Refuse(_)));
+    assert_eq!(fake.letters(), "OC");
+}
+
+#[tokio::test]
 async fn one_connection_carries_several_messages() {
     let fake = Fake::start(all(), |_, _| None).await;
     let mut chain = chain(&[(fake.address, "")]);
