@@ -17,7 +17,7 @@ use ekitei_kv::lease::{Lease, LeaseOptions, Leases};
 use ekitei_kv::{Database, EmbeddedOptions, MonotonicClock};
 use ekitei_mailstore::MailStore;
 use ekitei_queue::{
-    Action, Envelope, Fence, Filter, NewMessage, NewRecipient, Next, Origin, Queue, QueueContext,
+    Action, DueCursor, Envelope, Fence, Filter, NewMessage, NewRecipient, Next, Origin, Queue, QueueContext,
     RecipientState, Settlement, Shard,
 };
 
@@ -46,7 +46,8 @@ async fn main() -> anyhow::Result<()> {
     bench.fill(entries, destinations).await?;
     bench.defer_all().await?;
     bench.look(destinations).await?;
-    bench.flush("d0.example").await
+    bench.flush("d0.example").await?;
+    bench.send_all().await
 }
 
 impl Bench {
@@ -175,6 +176,31 @@ impl Bench {
             self.settle(shard, &page.hints, Next::Remove).await?;
         }
         report("all of them settled as sent", Some(began), &self.database);
+        Ok(())
+    }
+
+    /// Sends the rest, and looks at the empty queue: what was removed must not be in the way.
+    async fn send_all(&self) -> anyhow::Result<()> {
+        let (began, later) = (Instant::now(), SystemClock.now() + Duration::from_secs(86_400));
+        for shard in Shard::all() {
+            let mut after = None;
+            loop {
+                let due = self.queue.spool().due(shard, after, later, BATCH).await?;
+                let Some(last) = due.last() else { break };
+                after = DueCursor::of(last);
+                self.settle(shard, &due, Next::Remove).await?;
+            }
+        }
+        report("the rest settled as sent", Some(began), &self.database);
+        let began = Instant::now();
+        anyhow::ensure!(
+            self.queue.list(&Filter::default(), None, 100).await?.items.is_empty(),
+            "all is sent"
+        );
+        report("page of the empty queue", Some(began), &self.database);
+        let began = Instant::now();
+        self.queue.sweep().await?;
+        report("sweep", Some(began), &self.database);
         Ok(())
     }
 }
