@@ -34,7 +34,9 @@ pub fn normalize(name: &str) -> Result<String> {
 /// The name for a question: absolute, so that no search list is applied.
 pub(crate) fn absolute(name: &str) -> Result<Name> {
     let text = normalize(name)?;
-    let mut name = Name::from_ascii(&text).map_err(|_| Error::BadName(text))?;
+    // Label by label, since names may have any octets (RFC 2181 §11): those that SPF makes of local parts have.
+    let labels = text.split('.').map(str::as_bytes);
+    let mut name = Name::from_labels(labels).map_err(|_| Error::BadName(text.clone()))?;
     name.set_fqdn(true);
     Ok(name)
 }

@@ -34,8 +34,7 @@ impl Names for Resolver {
     }
 
     async fn ipv4(&self, name: &str) -> Result<Vec<Ipv4Addr>, Absence> {
-        let found = self.authenticator().ipv4_lookup_raw(&absolute(name)).await;
-        found.map(|found| found.entry.to_vec()).map_err(|error| unresolved(&error))
+        Self::ipv4(self, name).await.map(|answer| answer.value).map_err(|error| absence(&error))
     }
 
     async fn ipv6(&self, name: &str) -> Result<Vec<Ipv6Addr>, Absence> {

@@ -9,8 +9,6 @@ pub(crate) mod dmarc;
 pub(crate) mod hello;
 pub(crate) mod iprev;
 pub(crate) mod sender;
-#[cfg(test)]
-mod tests;
 
 /// What a check came to, in the words of RFC 8601 §2.7. SPF has words of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

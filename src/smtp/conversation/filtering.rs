@@ -122,10 +122,13 @@ impl Conversation {
         let octets = message.take_octets();
         let content = octets.slice(message.start()..);
         let judgement = match self.session.account() {
+            // Nobody holds on to the content when the octets are put back, so that they need not be copied.
             Some(account) => {
                 let peer = self.submitting_peer(account.address.to_wire());
                 let filter = &self.server.context.filter;
-                filter.submitted(&peer, &envelope(transaction), &content).await
+                let judgement = filter.submitted(&peer, &envelope(transaction), &content).await;
+                drop(content);
+                judgement
             }
             None => self.filter.message(content).await,
         };

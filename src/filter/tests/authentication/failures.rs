@@ -28,9 +28,15 @@ async fn the_client_comes_again() {
     let mut session = world.session();
     session.hello("mail.sender.test").await;
     let verdict = session.sender("a@sender.test", SenderParameters::default()).await;
-    assert!(matches!(&verdict, Verdict::Refuse(refusal) if (refusal.code, refusal.enhanced.as_str()) == (451, "4.7.0")));
+    assert!(
+        matches!(&verdict, Verdict::Refuse(refusal) if (refusal.code, refusal.enhanced.as_str()) == (451, "4.7.0"))
+    );
+    session.recipient("bob@here.test", true, &[]).await;
     let judgement = session.message(message("a@author.test").into()).await;
-    assert!(matches!(&judgement.disposition, Disposition::Refuse(refusal) if refusal.code == 451), "{judgement:?}");
+    assert!(
+        matches!(&judgement.disposition, Disposition::Refuse(refusal) if refusal.code == 451),
+        "{judgement:?}"
+    );
 }
 
 #[tokio::test]
@@ -41,8 +47,10 @@ async fn or_the_message_is_taken_without_what_others_wrote_in_our_name() {
     let mut session = world.session();
     session.hello("mail.sender.test").await;
     assert_eq!(session.sender("a@sender.test", SenderParameters::default()).await, Verdict::Continue);
+    session.recipient("bob@here.test", true, &[]).await;
     let plain = message("a@author.test");
     let written = [b"Authentication-Results: mx.here.test; dmarc=pass\r\n".as_slice(), &plain].concat();
     let judgement = session.message(written.into()).await;
     assert_eq!((judgement.disposition, judgement.message), (Disposition::Accept, Some(plain.into())));
+    assert_eq!(judgement.results, "", "nothing is told that was not found out");
 }

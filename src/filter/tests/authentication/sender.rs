@@ -108,3 +108,12 @@ async fn clients_that_are_trusted_are_not_judged() {
     }
     assert_eq!(world.dns.queries(), [], "and nothing is looked up for them");
 }
+
+#[tokio::test]
+async fn a_local_part_may_be_anything_in_a_name() {
+    let world = World::new("macro.test TXT \"v=spf1 exists:%{l}._spf.%{d} -all\"\n");
+    let judgement = world.judge("a+b=c@macro.test", message("a@nowhere.test")).await;
+    assert_eq!(results(&judgement, "spf"), ["fail", "pass"]);
+    let asked = world.dns.queries();
+    assert!(asked.iter().any(|(name, kind)| name.ends_with("._spf.macro.test") && kind == "A"), "{asked:?}");
+}

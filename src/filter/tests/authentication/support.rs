@@ -8,8 +8,8 @@ use ekitei_config::{Config, Live};
 use ekitei_directory::Directory;
 use ekitei_dns::testing::TestDns;
 use ekitei_filter::{
-    Client, Disposition, DmarcOutcome, DmarcReporter, Filter, FilterContext, Greylist, Judgement, SenderParameters,
-    Session, Verdict,
+    Client, Disposition, DmarcOutcome, DmarcReporter, Filter, FilterContext, Greylist, Judgement,
+    SenderParameters, Session, Verdict,
 };
 use ekitei_kv::Database;
 use ekitei_kv::clock::{ManualClock, SharedClock};
