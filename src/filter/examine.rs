@@ -55,7 +55,12 @@ pub(crate) async fn examine(
     metrics: &Metrics,
 ) -> Findings {
     let mut findings = Findings::none();
-    let Some(mut parsed) = parse(message) else { return findings };
+    let Some(mut parsed) = parse(message) else {
+        if settings.dmarc {
+            findings.dmarc = Dmarc::without_author();
+        }
+        return findings;
+    };
     let authors = dmarc::authors(&parsed);
     findings.author = match authors.as_slice() {
         [only] => Some(only.clone()),

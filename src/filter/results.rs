@@ -181,7 +181,7 @@ fn claims(value: &str, authserv_id: &str) -> bool {
     let Some(id) = parts.first().and_then(|part| part.first()) else { return true };
     // A version may stand behind the id, with or without a blank.
     let id = id.split('/').next().unwrap_or_default().trim_end_matches('.');
-    id.is_empty() || super::auth::a_labels(&id.to_lowercase()).eq_ignore_ascii_case(authserv_id)
+    id.is_empty() || crate::auth::a_labels(&id.to_lowercase()).eq_ignore_ascii_case(authserv_id)
 }
 
 /// The message without the fields that only we may write: Authentication-Results with our id, and [`NOTES`]. `None` if there are none.

@@ -85,7 +85,7 @@ impl Dmarc {
     }
 
     /// From names nobody.
-    fn without_author() -> Self {
+    pub(crate) fn without_author() -> Self {
         Self { outcome: Outcome::PermError, reason: "From names no author", no_author: true, ..Self::none() }
     }
 }

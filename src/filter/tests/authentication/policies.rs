@@ -65,7 +65,7 @@ async fn what_cannot_be_known_now_is_put_off_where_so_configured() {
 async fn a_message_without_author_is_what_the_policy_says() {
     for (action, expected) in [(FilterAction::Tag, "accept"), (FilterAction::Reject, "5.6.0")] {
         let world = World::with("", |config| config.filter.policy.no_author = action);
-        for header in ["Subject: x\r\n", "From: nobody\r\n", "From: <>\r\n"] {
+        for header in ["", "Subject: x\r\n", "From: nobody\r\n", "From: <>\r\n"] {
             let judgement = world.judge("b@sender.test", format!("{header}\r\nhello\r\n")).await;
             assert_eq!(outcome(&judgement), expected, "{header}");
             assert!(String::from_utf8(judgement.header).unwrap().contains("no-author"));
