@@ -39,6 +39,7 @@ const LIVE: &[&str] = &[
 /// Parts of [`LIVE`] that are fixed when the service starts: sizes of pools, and the format of lines that are being
 /// written.
 const FIXED: &[&str] = &[
+    "filter.greylist.cacheEntries",
     "limits.tlsHandshakeTimeout",
     "log.format",
     "smtp.maxBodiesInFlight",

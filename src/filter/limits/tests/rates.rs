@@ -2,6 +2,8 @@
 
 use ekitei_directory::AccountId;
 use ekitei_kv::CommitFault;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
 
@@ -134,4 +136,44 @@ async fn what_is_over_leaves_no_rows() {
     world.clock.advance(DAY * 3);
     limits.maintain().await.unwrap();
     assert_eq!(world.rows().await, 0);
+}
+
+/// Three processes count at random and share now and then, with commits that fail in every way. Each lets through what is within the limit by
+/// what it counted itself and what the store had when it asked last, which is the error bound, and the store knows of each event once.
+#[tokio::test(start_paused = true)]
+async fn the_error_bound_holds_whatever_happens() {
+    const LIMIT: usize = 40;
+    const FAULTS: [CommitFault; 3] =
+        [CommitFault::Conflict, CommitFault::UnknownApplied, CommitFault::UnknownNotApplied];
+    for seed in 0..60 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let world = World::with(|config| config.smtp.submission.recipients_per_account_per_day = 40);
+        let processes = [world.process().await, world.process().await, world.process().await];
+        let (mut stored, mut known, mut unshared) = (0, [None; 3], [0; 3]);
+        for step in 0..random.random_range(20..300) {
+            let one = random.random_range(0..3);
+            if random.random_ratio(3, 4) {
+                // A process asks the store before its first event.
+                let known = *known[one].get_or_insert(stored);
+                let within = recipients(&processes[one], 1).await;
+                assert_eq!(within == 1, known + unshared[one] < LIMIT, "seed {seed}, step {step}");
+                unshared[one] += within;
+            } else {
+                let faults = (0..random.random_range(0..3)).map(|_| Some(FAULTS[random.random_range(0..3)]));
+                world.faults.commits(faults.collect::<Vec<_>>());
+                processes[one].sync().await.unwrap();
+                // Who has nothing to say hears nothing.
+                if unshared[one] > 0 {
+                    stored += std::mem::take(&mut unshared[one]);
+                    known[one] = Some(stored);
+                }
+            }
+        }
+        for process in &processes {
+            process.sync().await.unwrap();
+        }
+        let total = stored + unshared.iter().sum::<usize>();
+        let left = recipients(&world.process().await, 100).await;
+        assert_eq!(left, LIMIT.saturating_sub(total), "seed {seed}");
+    }
 }
