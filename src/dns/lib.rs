@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod failure;
+mod metrics;
 mod name;
 mod resolver;
 #[cfg(any(test, feature = "testing"))]

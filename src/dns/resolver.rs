@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use ekitei_config::Dns;
+use ekitei_telemetry::Registry;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
@@ -14,6 +15,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use mail_auth::MessageAuthenticator;
 
+use crate::metrics::Metrics;
 use crate::validation::{Anchors, Validating};
 use crate::{Answer, Caa, Error, Host, Mx, Result, Security, Tlsa, failure, name};
 
@@ -39,6 +41,8 @@ struct Inner {
     max_records: usize,
     /// For one question with everything that it takes: other servers, other attempts, TCP, the chain of DNSSEC.
     deadline: Duration,
+    /// Nothing is counted before there is a registry.
+    metrics: Arc<OnceLock<Metrics>>,
 }
 
 /// The records of an answer that belong to the question.
@@ -86,7 +90,16 @@ impl Resolver {
         let deadline =
             settings.timeout.get().saturating_mul(settings.attempts.saturating_add(1)).saturating_mul(2);
         let max_records = usize::try_from(settings.max_records).unwrap_or(usize::MAX);
-        Ok(Self { inner: Arc::new(Inner { plain, validating, max_records, deadline }) })
+        Ok(Self {
+            inner: Arc::new(Inner { plain, validating, max_records, deadline, metrics: Arc::default() }),
+        })
+    }
+
+    /// The same resolver, whose lookups are counted from now on; those of `mail-auth` are not.
+    #[must_use]
+    pub fn with_metrics(self, registry: &Registry) -> Self {
+        self.inner.metrics.get_or_init(|| Metrics::new(registry));
+        self
     }
 
     /// The same servers for `mail-auth`, with a cache of their own: give it no caches in its parameters.
@@ -101,9 +114,10 @@ impl Resolver {
     /// rests on, such as those of DNS lists.
     #[must_use]
     pub fn without_validation(&self) -> Self {
-        let Inner { plain, validating: _, max_records, deadline } = &*self.inner;
+        let Inner { plain, validating: _, max_records, deadline, metrics } = &*self.inner;
         let (max_records, deadline) = (*max_records, *deadline);
-        Self { inner: Arc::new(Inner { plain: plain.clone(), validating: None, max_records, deadline }) }
+        let (plain, metrics) = (plain.clone(), Arc::clone(metrics));
+        Self { inner: Arc::new(Inner { plain, validating: None, max_records, deadline, metrics }) }
     }
 
     /// Whether answers can be validated at all: DNSSEC is on, and the servers hand on its records.
@@ -261,8 +275,18 @@ impl Resolver {
         Ok(Answer { value, security: found.security })
     }
 
-    /// Asks, and takes from the answer what belongs to the question.
+    /// Asks, and counts.
     async fn find(&self, text: &str, record_type: RecordType) -> Result<Found> {
+        let begun = Instant::now();
+        let found = self.look(text, record_type).await;
+        if let Some(metrics) = self.inner.metrics.get() {
+            metrics.count(record_type, begun, found.as_ref().map(|found| found.security));
+        }
+        found
+    }
+
+    /// Asks, and takes from the answer what belongs to the question.
+    async fn look(&self, text: &str, record_type: RecordType) -> Result<Found> {
         let question = name::absolute(text)?;
         let answer = tokio::time::timeout(self.inner.deadline, self.ask(&question, record_type)).await;
         let (resolver, lookup) = answer.map_err(|_| Error::Temporary("no answer in time".to_owned()))?;

@@ -241,3 +241,19 @@ async fn mail_auth_does_not_ask_twice_for_what_is_absent() {
     }
     assert_eq!(dns.queries().len(), 1);
 }
+
+#[tokio::test]
+async fn lookups_are_counted_by_what_came_of_them() {
+    let dns = TestDns::signed("example.org A 192.0.2.1");
+    dns.behave("bad.example", Behaviour::ServFail);
+    let registry = ekitei_telemetry::Registry::new();
+    let resolver = dns.resolver().with_metrics(&registry);
+    resolver.ipv4("example.org").await.unwrap();
+    resolver.mx("nowhere.example").await.unwrap_err();
+    resolver.txt("bad.example").await.unwrap_err();
+    let text = registry.render();
+    for (kind, result) in [("A", "secure"), ("MX", "absent"), ("TXT", "failed")] {
+        let line = format!("ekitei_dns_lookups_total{{result=\"{result}\",type=\"{kind}\"}} 1");
+        assert!(text.contains(&line), "{line}\n{text}");
+    }
+}

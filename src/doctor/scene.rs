@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ekitei_config::Config;
 use ekitei_dns::{Answer, Error, Host, Mx, Resolver, Tlsa};
 use ekitei_relay::inspect::{Chain, Inspector};
+use ekitei_relay::mx::gateway;
 use futures_util::future::join_all;
 
 use crate::addresses::is_public;
@@ -64,7 +65,7 @@ impl Scene {
         names.truncate(HOSTS);
         let (hosts, egress) = tokio::join!(
             join_all(names.into_iter().map(|name| MxHost::look(name, &config, &dns, &inspector))),
-            Egress::look(&config, &dns),
+            Egress::look(&config, &dns, &subject.domain),
         );
         Self { config, dns, inspector, subject, mx, hosts, egress }
     }
@@ -121,9 +122,9 @@ impl MxHost {
 }
 
 impl Egress {
-    async fn look(config: &Config, dns: &Resolver) -> Self {
-        if let Some(smart_host) = config.relay.smart_host.as_ref().filter(|host| !host.host.is_empty()) {
-            return Self::SmartHost(smart_host.host.clone());
+    async fn look(config: &Config, dns: &Resolver, domain: &str) -> Self {
+        if let Some(smart_host) = gateway(config, domain) {
+            return Self::SmartHost(smart_host.host);
         }
         let sources = &config.relay.source_addresses;
         if !sources.is_empty() {

@@ -30,6 +30,8 @@ pub mod subspace {
     pub const REPORTS: u32 = 10;
     /// Signing keys, encrypted. Every row: `src/signing/rows.rs`.
     pub const SIGNING: u32 = 11;
+    /// MTA-STS policies of other domains. Every row: `src/cli/service/policies.rs`.
+    pub const RELAY: u32 = 12;
 }
 
 /// Packs a tuple into a key.

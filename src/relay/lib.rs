@@ -36,6 +36,7 @@ use client::{Client, Trail};
 use host::Target;
 use mx::Router;
 use tls::TlsPolicies;
+use tls::sts::PolicyStore;
 use work::Work;
 
 pub use envelope::{BodyType, DeliverBy, Envelope, Notify, OriginalRecipient, Recipient, Return};
@@ -52,6 +53,8 @@ pub struct RelayContext {
     pub registry: Registry,
     /// Who hears of TLS with other servers, for reports (RFC 8460).
     pub tls_reporter: Arc<dyn TlsReporter>,
+    /// Where MTA-STS policies are remembered.
+    pub policies: Arc<dyn PolicyStore>,
 }
 
 /// The sending client: cheap to clone.
@@ -86,10 +89,10 @@ pub struct Shipment {
 impl Relay {
     /// A client for the whole process. Call [`Relay::maintain`] in a task of its own.
     pub fn new(context: RelayContext) -> Self {
-        let RelayContext { live, dns, registry, tls_reporter } = context;
+        let RelayContext { live, dns, registry, tls_reporter, policies } = context;
         let inner = Inner {
             router: Router::new(live.clone(), dns.clone()),
-            policies: TlsPolicies::new(live.clone(), dns, tls_reporter),
+            policies: TlsPolicies::new(live.clone(), dns, tls_reporter, policies, &registry),
             client: Arc::new(Client::new(live.clone(), Box::new(connect::Tcp), &registry)),
             live,
         };

@@ -22,6 +22,8 @@ pub(super) fn start(service: &Service) {
     spawn(&shutdown, async move { signing.maintain_forever(&leases).await });
     let relay = service.sending.relay.clone();
     spawn(&shutdown, async move { relay.maintain().await });
+    let policies = service.sending.policies.clone();
+    spawn(&shutdown, async move { policies.sweep_forever().await });
     // Not with the others: work that ends within the grace needs its leases until then.
     let leases = service.sending.leases.clone();
     tokio::spawn(async move { leases.run().await });

@@ -2,6 +2,7 @@
 
 mod background;
 mod metrics;
+mod policies;
 mod reload;
 mod sending;
 pub mod settings;

@@ -19,6 +19,8 @@ use ekitei_reports::{Ears, Reports};
 use ekitei_signing::Signing;
 use ekitei_telemetry::Registry;
 
+use super::policies::StoredPolicies;
+
 /// What all of them are made of.
 pub(super) struct Base<'a> {
     pub(super) live: &'a Live,
@@ -37,6 +39,7 @@ pub(super) struct Sending {
     pub(super) leases: Leases,
     pub(super) queue: Queue,
     pub(super) relay: Relay,
+    pub(super) policies: StoredPolicies,
     pub(super) signing: Signing,
     pub(super) reports: Reports,
     pub(super) filter: Filter,
@@ -51,7 +54,7 @@ impl Sending {
     /// What cannot be read: trust anchors, the key of the signing keys.
     pub(super) fn build(base: &Base<'_>) -> anyhow::Result<Self> {
         let config = base.live.load();
-        let dns = Resolver::new(&config.dns).context("dns")?;
+        let dns = Resolver::new(&config.dns).context("dns")?.with_metrics(base.registry);
         let options = LeaseOptions { duration: config.queue.lease.get(), clock: MonotonicClock::system() };
         let queue = Queue::new(QueueContext {
             database: base.database.clone(),
@@ -61,10 +64,12 @@ impl Sending {
             clock: Arc::clone(base.clock),
         });
         let ears = Ears::new(base.live.clone(), Arc::clone(base.clock), base.registry);
+        let policies = StoredPolicies::new(base.database.clone());
         let relay = Relay::new(RelayContext {
             live: base.live.clone(),
             dns: dns.clone(),
             registry: base.registry.clone(),
+            policies: Arc::new(policies.clone()),
             tls_reporter: ears.tls(),
         });
         let signing = Signing::open(ekitei_signing::Parts {
@@ -102,7 +107,7 @@ impl Sending {
         };
         let reports = Reports::new(parts, ears);
         let leases = Leases::new(base.database.clone(), options);
-        Ok(Self { dns, leases, queue, relay, signing, reports, filter, greylist, limits })
+        Ok(Self { dns, leases, queue, relay, policies, signing, reports, filter, greylist, limits })
     }
 
     /// What sends the mail of the queue.

@@ -22,7 +22,7 @@ section! {
         /// Validate DNSSEC, which DANE needs (RFC 7672 §2.1). If the resolvers asked do not hand on DNSSEC records, a warning says so, and
         /// nothing counts as secure. The way to the resolvers must be safe: best is one on the same machine.
         dnssec: bool = true,
-        /// Trust anchors as DNSKEY records in a zone file, in place of the root's that are built in.
+        /// Trust anchors as DNSKEY records in a zone file, in place of the root's that are built in; of another zone than the root, all keys that it has.
         trust_anchors: Option<PathBuf> = None,
     }
 }

@@ -35,7 +35,7 @@ impl Ourselves {
     pub(super) fn is_host(&self, host: &Host) -> bool {
         self.is_name(&host.name)
             || self.is_name(&host.canonical)
-            || host.addresses.iter().any(|address| self.addresses.contains(&address.ip()))
+            || host.addresses.iter().any(|address| self.addresses.contains(&address.ip().to_canonical()))
     }
 
     /// Only the hosts that are preferred to the best one that is us: mail must not go to its own level or further away again (RFC 5321 §5.1).

@@ -7,7 +7,7 @@ mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 
-use ekitei_config::{Config, Live, SmartHost, TlsRule};
+use ekitei_config::{Cidr, Config, Live, SmartHost, TlsRule};
 use ekitei_dns::{Answer, Error, Mx, Resolver, Security};
 use futures_util::future::join_all;
 
@@ -168,11 +168,9 @@ impl Router {
         for (mx, answer) in exchangers.into_iter().zip(answers) {
             match answer {
                 Ok(answer) => {
-                    let ignored = |address: &IpAddr| {
-                        config.relay.ignore_addresses.iter().any(|network| network.contains(*address))
-                    };
-                    let usable: Vec<IpAddr> =
-                        answer.value.addresses.into_iter().filter(|address| !ignored(address)).collect();
+                    let ignored = &config.relay.ignore_addresses;
+                    let mut usable = answer.value.addresses;
+                    usable.retain(|address| !is_ignored(ignored, *address));
                     if usable.is_empty() {
                         lookups.ignored = Some(mx.exchange);
                         continue;
@@ -200,6 +198,19 @@ impl Router {
     }
 }
 
+/// Whether an address is of one of the networks.
+pub(crate) fn is_ignored(networks: &[Cidr], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(address))
+}
+
+/// The smart host that mail from a domain to the world at large goes to, if there is one.
+pub fn gateway(config: &Config, sender_domain: &str) -> Option<SmartHost> {
+    match rules::matching(&config.relay.routes, "", Some(sender_domain)) {
+        Some(rule) => rules::smart_host(rule),
+        None => config.relay.smart_host.clone().filter(|host| !host.host.is_empty()),
+    }
+}
+
 /// The host of an address literal (RFC 5321 §4.1.3).
 fn literal(config: &Config, destination: &str) -> Result<Host, Failure> {
     let inner = destination.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or_default();
@@ -214,7 +225,7 @@ fn literal(config: &Config, destination: &str) -> Result<Host, Failure> {
     if Ourselves::new(config).is_host(&host) {
         return Err(loops(destination));
     }
-    if config.relay.ignore_addresses.iter().any(|network| network.contains(address)) {
+    if is_ignored(&config.relay.ignore_addresses, address) {
         return Err(dns_failure(&format!("no mail is sent to {address}"), Status(5, 1, 2)));
     }
     Ok(host)

@@ -103,10 +103,12 @@ other.alias.example A 198.51.100.9
 #[tokio::test]
 async fn a_domain_cannot_have_its_mail_sent_to_this_machine() {
     let dns = TestDns::start(
-        "evil.example MX 10 mx.evil.example\nmx.evil.example A 127.0.0.1\nmx.evil.example AAAA ::1",
+        "evil.example MX 10 mx.evil.example\nmx.evil.example A 127.0.0.1\nmx.evil.example AAAA ::1\nmx.evil.example AAAA ::ffff:127.0.0.1",
     );
     assert_eq!(hosts(&dns, config(), "evil.example").await, Err(Status(5, 4, 4)));
-    assert_eq!(hosts(&dns, config(), "[127.0.0.1]").await, Err(Status(5, 1, 2)));
+    for literal in ["[127.0.0.1]", "[IPv6:::1]", "[IPv6:::ffff:127.0.0.1]", "[IPv6:fe80::1]", "[0.0.0.0]"] {
+        assert_eq!(hosts(&dns, config(), literal).await, Err(Status(5, 1, 2)), "{literal}");
+    }
     let mut lenient = config();
     lenient.relay.ignore_addresses = Vec::new();
     assert_eq!(hosts(&dns, lenient, "evil.example").await.unwrap().len(), 1);

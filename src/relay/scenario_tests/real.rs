@@ -11,6 +11,7 @@ use tokio::io::BufReader;
 use tokio::net::TcpListener;
 
 use super::support::*;
+use crate::tls::sts::InProcess;
 use crate::{FailureKind, Relay, RelayContext, TlsReporter, TlsSession};
 
 struct Nobody;
@@ -33,6 +34,7 @@ fn relay(smart_host: SocketAddr) -> Relay {
         dns,
         registry: Registry::new(),
         tls_reporter: Arc::new(Nobody),
+        policies: Arc::new(InProcess),
     };
     Relay::new(context)
 }

@@ -23,6 +23,7 @@ use crate::client::{Client, Trail};
 use crate::connect::Dialer;
 use crate::host::{Login, Target};
 use crate::mx::{Host, Route};
+use crate::tls::sts::InProcess;
 use crate::tls::{HostTls, TlsPolicies};
 use crate::work::Work;
 use crate::{Envelope, Failure, Recipient, RecipientOutcome, Shipment, Status, TlsReporter, TlsSession};
@@ -158,7 +159,7 @@ pub async fn policy(
     config.relay.ca_file = authorities.map(Path::to_owned);
     let live = Live::new(config);
     let dns = Resolver::new(&live.load().dns).unwrap();
-    let policies = TlsPolicies::new(live, dns, Arc::new(Nobody));
+    let policies = TlsPolicies::new(live, dns, Arc::new(Nobody), Arc::new(InProcess), &Registry::new());
     let route =
         Route { destination: "to.example".into(), smart_host: None, tls: Some(rule), hosts: hosts.to_vec() };
     let destination = policies.destination(&route, require_tls).await;

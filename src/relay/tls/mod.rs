@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use ekitei_config::{Live, TlsRule};
 use ekitei_dns::{Answer, Error, Resolver, Security, Tlsa};
+use ekitei_telemetry::Registry;
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 
@@ -27,8 +28,9 @@ use crate::proto::status::Status;
 pub use attempt::{HostTls, TlsAttempt};
 use attempt::{Level, Reporting};
 use dane::Dane;
+use report::Counting;
 use sts::policy::{Mode, Policy};
-use sts::{Fetch, Https, InProcess, PolicyStore, Sts};
+use sts::{Fetch, Https, PolicyStore, Sts};
 use verify::Check;
 
 /// How often policies are looked through for those that are to be fetched anew.
@@ -64,17 +66,13 @@ enum Published {
 }
 
 impl TlsPolicies {
-    /// Policies of the configuration in force. Authorities are read now.
-    pub fn new(live: Live, dns: Resolver, reporter: Arc<dyn TlsReporter>) -> Self {
-        Self::with_store(live, dns, reporter, Arc::new(InProcess))
-    }
-
-    /// The same, with MTA-STS policies remembered in `store`.
-    pub fn with_store(
+    /// Policies of the configuration in force, those of MTA-STS remembered in `store`. Authorities are read now.
+    pub fn new(
         live: Live,
         dns: Resolver,
         reporter: Arc<dyn TlsReporter>,
         store: Arc<dyn PolicyStore>,
+        registry: &Registry,
     ) -> Self {
         let relay = live.load().relay.clone();
         let authorities = authorities::load(relay.ca_file.as_deref());
@@ -85,6 +83,7 @@ impl TlsPolicies {
             relay.timeouts.policy.get(),
             HTTPS,
         );
+        let reporter = Arc::new(Counting::new(reporter, registry));
         Self::assemble(live, dns, reporter, authorities, Arc::new(https), store)
     }
 

@@ -2,10 +2,13 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
+use ekitei_telemetry::{CounterFamily, Registry};
 use rustls::CertificateError;
 
 use super::sts::FetchError;
+use crate::outcome::{TlsReporter, TlsResult, TlsSession};
 
 /// The server does not offer STARTTLS.
 pub(crate) const STARTTLS_NOT_SUPPORTED: &str = "starttls-not-supported";
@@ -15,6 +18,34 @@ pub(crate) const VALIDATION_FAILURE: &str = "validation-failure";
 pub(crate) const TLSA_INVALID: &str = "tlsa-invalid";
 /// DNSSEC validation failed.
 pub(crate) const DNSSEC_INVALID: &str = "dnssec-invalid";
+
+/// Counts sessions on their way to whoever reports them.
+pub(crate) struct Counting {
+    next: Arc<dyn TlsReporter>,
+    sessions: CounterFamily,
+}
+
+impl Counting {
+    pub(crate) fn new(next: Arc<dyn TlsReporter>, registry: &Registry) -> Self {
+        let sessions = registry.counters(
+            "relay_tls_sessions_total",
+            "TLS with MX hosts by the policy in force (sts, tlsa, no-policy-found) and the result, in the words of RFC 8460.",
+            &["policy", "result"],
+        );
+        Self { next, sessions }
+    }
+}
+
+impl TlsReporter for Counting {
+    fn session(&self, session: TlsSession) {
+        let result = match session.result {
+            TlsResult::Success => "success",
+            TlsResult::Failure { result_type, .. } => result_type,
+        };
+        self.sessions.with(&[session.policy_type, result]).inc();
+        self.next.session(session);
+    }
+}
 
 /// The result type of a failed handshake or a refused certificate (RFC 8460 §4.3.1).
 pub(crate) fn certificate_result(error: &rustls::Error) -> &'static str {

@@ -13,7 +13,7 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::sts::FetchError;
+use super::sts::{FetchError, InProcess};
 use super::*;
 use crate::mx::Router;
 

@@ -12,6 +12,7 @@ use reqwest::header::CONTENT_TYPE;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::policy::PolicyError;
+use crate::mx::is_ignored;
 use crate::tls::report;
 use crate::tls::verify::provider;
 
@@ -135,7 +136,7 @@ impl Resolve for Names {
             let addresses = dns.addresses(name.as_str()).await?.value;
             let usable: Vec<SocketAddr> = addresses
                 .into_iter()
-                .filter(|address| !ignored.iter().any(|network| network.contains(*address)))
+                .filter(|address| !is_ignored(&ignored, *address))
                 .map(|address| SocketAddr::new(address, 0))
                 .collect();
             Ok(Box::new(usable.into_iter()) as Addrs)
