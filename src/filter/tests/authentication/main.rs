@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod dkimpy;
 mod failures;
 mod hostile;
 mod policies;
