@@ -1,6 +1,7 @@
 //! What is queued, and what is stored of it.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,9 +16,17 @@ use serde::{Deserialize, Serialize};
 pub struct QueueId(pub(crate) [u8; 16]);
 
 impl QueueId {
-    /// A new id, never given before: 48 bits of milliseconds since the epoch, then 80 random bits.
+    /// A new id, never given before: 48 bits of milliseconds since the epoch, then 80 random bits. Those that a process gives in the same
+    /// millisecond ascend, too.
     pub fn generate(clock: &dyn Clock) -> Self {
-        Self(*BodyId::generate(clock).as_bytes())
+        static LAST: Mutex<[u8; 16]> = Mutex::new([0; 16]);
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut id = *BodyId::generate(clock).as_bytes();
+        if id[..6] == last[..6] && id <= *last {
+            id = u128::from_be_bytes(*last).wrapping_add(1).to_be_bytes();
+        }
+        *last = id;
+        Self(id)
     }
 
     /// The id that [`fmt::Display`] printed as `text`.
@@ -292,3 +301,38 @@ pub enum Place {
 
 /// The versionstamp of a fresh hint.
 pub type Stamp = [u8; 10];
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_keeps_its_shard_and_shards_have_about_as_many() {
+        // Stored rows depend on these: a change needs an upgrade of the store.
+        let known =
+            ["example.com", "EXAMPLE.com", "a.example", "[192.0.2.1]", ""].map(|d| Shard::of(d).number());
+        assert_eq!(known, [37, 37, 57, 37, 1]);
+        let mut shards = [0; Shard::COUNT as usize];
+        for n in 0..6_400 {
+            shards[usize::from(Shard::of(&format!("d{n}.example")).number())] += 1;
+        }
+        assert!(shards.iter().all(|count| (60..150).contains(count)), "{shards:?}");
+        assert!(Shard::all().all(|shard| Shard::of_lease(&shard.lease_name()) == Some(shard)));
+        assert_eq!((Shard::of_lease("64"), Shard::of_lease("x")), (None, None));
+    }
+
+    #[test]
+    fn ids_are_read_back_as_they_were_printed() {
+        let id = EntryId { message: QueueId::generate(&ekitei_kv::clock::SystemClock), number: 7 };
+        assert_eq!(EntryId::parse(&id.to_string()), Some(id));
+        assert_eq!(QueueId::parse(&id.message.to_string()), Some(id.message));
+        for nonsense in ["", "-", "00-1", &format!("{}-x", id.message)] {
+            assert_eq!(EntryId::parse(nonsense), None, "{nonsense}");
+        }
+        assert_eq!(QueueId::first_of(id.message.time()).time(), id.message.time());
+        assert!(
+            QueueId::first_of(id.message.time()) <= id.message && id.message < id.message.after_millisecond()
+        );
+    }
+}
