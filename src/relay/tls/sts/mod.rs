@@ -30,6 +30,8 @@ const PAUSE: Duration = Duration::from_secs(300);
 const FAILED: usize = 10_000;
 /// A policy is looked at again when a day has passed, or half its life (RFC 8461 §10.2 advises to refresh daily).
 const FRESH: u64 = 86_400;
+/// How long it is believed that the store has no policy of a domain, which most have not.
+const UNKNOWN: Duration = Duration::from_secs(600);
 /// Domains that share a turn to fetch.
 const TURNS: usize = 64;
 
@@ -48,6 +50,8 @@ pub(crate) struct Sts {
     store: Arc<dyn PolicyStore>,
     clock: fn() -> SystemTime,
     known: Cache<String, Arc<Known>, Octets>,
+    /// Domains whose policy is not in the store either: until when that is believed.
+    unknown: Cache<String, Instant>,
     /// By domain and id: until when, and why.
     failed: Cache<(String, String), (Instant, FetchError)>,
     /// Many messages to one domain fetch its policy once.
@@ -99,6 +103,7 @@ impl Sts {
             store,
             clock,
             known: Cache::with_weighter(KNOWN, KNOWN_OCTETS, Octets),
+            unknown: Cache::new(KNOWN),
             failed: Cache::new(FAILED),
             turns: (0..TURNS).map(|_| Mutex::new(())).collect(),
         }
@@ -128,13 +133,21 @@ impl Sts {
     async fn known(&self, domain: &str) -> Option<Arc<Known>> {
         let known = match self.known.get(domain) {
             Some(known) => known,
-            None => {
-                let known = Arc::new(Known::read(self.store.load(domain).await?).ok()?);
-                self.known.insert(domain.to_owned(), Arc::clone(&known));
-                known
-            }
+            None if self.unknown.get(domain).is_some_and(|until| Instant::now() < until) => return None,
+            None => self.recall(domain).await?,
         };
         known.is_valid(self.now()).then_some(known)
+    }
+
+    /// The policy in the store.
+    async fn recall(&self, domain: &str) -> Option<Arc<Known>> {
+        let Some(known) = self.store.load(domain).await.and_then(|stored| Known::read(stored).ok()) else {
+            self.unknown.insert(domain.to_owned(), Instant::now() + UNKNOWN);
+            return None;
+        };
+        let known = Arc::new(known);
+        self.known.insert(domain.to_owned(), Arc::clone(&known));
+        Some(known)
     }
 
     /// Fetches the policy of this id, unless that failed a moment ago or somebody else just did.
