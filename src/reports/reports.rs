@@ -26,12 +26,10 @@ use crate::send::post::{Https, Post};
 const ROUND: Duration = Duration::from_secs(600);
 /// How long to wait after a failure of the store.
 const RETRY: Duration = Duration::from_secs(5);
-/// The group of the leases.
-const LEASES: &str = "reports";
-/// The lease of those who send.
-const SENDING: &str = "send";
-/// The lease of those who read what came.
-const READING: &str = "read";
+/// The group of the lease of who sends; its only name.
+const SENDING: &str = "reports, sending";
+/// The group of the lease of who reads what came; its only name.
+const READING: &str = "reports, reading";
 
 /// What reports are made of.
 pub struct Parts {
@@ -102,7 +100,7 @@ impl Ears {
 }
 
 impl Reports {
-    /// The reports of a process. Spawn [`Reports::run`], and call [`Reports::flush`] before the process ends.
+    /// The reports of a process. Spawn [`Reports::run`], and call [`Reports::finish`] before the process ends.
     pub fn new(parts: Parts, ears: Ears) -> Self {
         let post = Box::new(Https::new(parts.dns.clone()));
         Self::with_post(parts, ears, post)
@@ -135,8 +133,12 @@ impl Reports {
 
     /// Writes what was collected, sends what is due and reads what came, the last two in one process of the cluster at a time; runs until it is dropped.
     pub async fn run(&self, leases: &Leases) {
-        let join = || leases.join(LEASES, [SENDING.to_owned(), READING.to_owned()]);
-        tokio::join!(self.flush_forever(), self.send_forever(join()), self.read_forever(join()));
+        let join = |group| leases.join(group, [String::from(group)]);
+        tokio::join!(
+            self.flush_forever(),
+            self.send_forever(join(SENDING)),
+            self.read_forever(join(READING))
+        );
     }
 
     async fn flush_forever(&self) {
@@ -150,7 +152,7 @@ impl Reports {
 
     async fn send_forever(&self, mut leases: LeaseSet) {
         loop {
-            let lease = held(&mut leases, SENDING).await;
+            let lease = held(&mut leases).await;
             if let Err(error) = self.send_due(&|| lease.holds()).await {
                 tracing::warn!(%error, "reports cannot be sent; the next round tries again");
             }
@@ -163,7 +165,7 @@ impl Reports {
 
     async fn read_forever(&self, mut leases: LeaseSet) {
         loop {
-            let lease = held(&mut leases, READING).await;
+            let lease = held(&mut leases).await;
             let round = async {
                 let watch = self.watch_pending().await?;
                 self.read_pending(&|| lease.holds()).await?;
@@ -191,12 +193,21 @@ impl Reports {
         let rows = self.without_unwanted(rows).await;
         self.inner.collector.write(&self.inner.database, rows).await
     }
+
+    /// Writes what was collected, at the end of the process: nothing is looked up any more.
+    ///
+    /// # Errors
+    /// When the store fails; then it is lost.
+    pub async fn finish(&self) -> Result<()> {
+        let rows = self.inner.collector.take()?;
+        self.inner.collector.write(&self.inner.database, rows).await
+    }
 }
 
-/// Waits until this process has a lease.
-async fn held(leases: &mut LeaseSet, name: &str) -> Lease {
+/// Waits until this process has the lease of a group.
+async fn held(leases: &mut LeaseSet) -> Lease {
     loop {
-        if let Some(lease) = leases.held().into_iter().find(|lease| lease.name() == name && lease.holds()) {
+        if let Some(lease) = leases.held().into_iter().find(Lease::holds) {
             return lease;
         }
         leases.changed().await;

@@ -57,7 +57,9 @@ impl Server {
         {
             return Ok(vec![Err(refusal); verdicts.len()]);
         }
-        let strict = self.enforces_quota(transaction, role);
+        let report = self.report(transaction, &message, &verdicts);
+        // What is read as a report is not refused after all.
+        let strict = report.is_none() && self.enforces_quota(transaction, role);
         let mut targets: Vec<Target> = Vec::new();
         let mut never_fits = HashMap::new();
         for (recipient, verdict) in transaction.recipients.iter().zip(&mut verdicts) {
@@ -75,7 +77,7 @@ impl Server {
             }
         }
         let companions = match self.companions(transaction, &message, submitter, &verdicts).await {
-            Ok(companions) => companions,
+            Ok(companions) => companions.into_iter().chain(report).collect::<Vec<_>>(),
             Err(refusal) => return Ok(vec![Err(refusal); verdicts.len()]),
         };
         if targets.is_empty() && companions.is_empty() {
@@ -139,12 +141,8 @@ impl Server {
         timeout: Duration,
     ) -> Result<HashMap<AccountId, Result<(), Reply>>, OutcomeUnknown> {
         let accounts: Vec<AccountId> = targets.iter().map(|target| target.account).collect();
-        let delivery = Delivery {
-            message: message.into_bytes(),
-            received: (self.context.clock)(),
-            targets,
-            companions,
-        };
+        let delivery =
+            Delivery { message: message.into_bytes(), received: (self.context.clock)(), targets, companions };
         let outcome = tokio::time::timeout(timeout, self.context.mailstore.deliver(delivery)).await;
         match outcome {
             Ok(Ok(outcomes)) if outcomes.len() == accounts.len() => {

@@ -69,6 +69,26 @@ impl Server {
         Ok(companions)
     }
 
+    /// What lets a message be read as a report of another service, if it came to an address for these.
+    pub(crate) fn report(
+        &self,
+        transaction: &Transaction,
+        message: &Message,
+        verdicts: &Verdicts,
+    ) -> Option<Arc<dyn Companion>> {
+        let reports = self.context.reports.as_ref()?;
+        let recipients = transaction.recipients.iter().zip(verdicts);
+        let ours =
+            recipients.filter(|(recipient, verdict)| verdict.is_ok() && !recipient.accounts.is_empty());
+        ours.map(|(recipient, _)| &recipient.path).find_map(|path| match path {
+            ForwardPath::Mailbox(mailbox) => {
+                let address = EmailAddress::parse(mailbox.as_str()).ok()?;
+                reports.received(&address, message.as_received())
+            }
+            ForwardPath::Postmaster => None,
+        })
+    }
+
     /// A message that an alias or group leads elsewhere: its sender is rewritten, so that SPF passes at the next host and failures come
     /// back here (SRS), and its checks are sealed (RFC 8617).
     async fn forwarded(

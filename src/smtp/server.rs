@@ -11,6 +11,7 @@ use ekitei_filter::Limits;
 use ekitei_mailstore::MailStore;
 use ekitei_net::{ByteBudget, Connection, Handler, Refusal, Shutdown, Tls};
 use ekitei_queue::Queue;
+use ekitei_reports::Reports;
 use ekitei_signing::Signing;
 use ekitei_telemetry::GaugeGuard;
 
@@ -41,6 +42,8 @@ pub struct ServerContext {
     pub queue: Queue,
     /// Signs mail of our users.
     pub signing: Signing,
+    /// Reads what other services report; `None` where nobody does.
+    pub reports: Option<Reports>,
     /// Judges mail that comes from other hosts.
     pub filter: Filter,
     /// Dates trace fields, counts days.

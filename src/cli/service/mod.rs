@@ -128,6 +128,7 @@ impl Service {
     async fn run_to_the_end(self, path: Option<&Path>, logs: LogControl) -> anyhow::Result<()> {
         let shutdown = self.net.shutdown().clone();
         let (leases, limits) = (self.sending.leases.clone(), self.sending.limits.clone());
+        let reports = self.sending.reports.clone();
         background::start(&self);
         if self.net.live().load().queue.enabled {
             let (scheduler, until) = (self.scheduler, shutdown.clone());
@@ -154,6 +155,9 @@ impl Service {
             tracing::warn!(left, "the grace is over; connections were cut off");
         }
         limits.finish().await;
+        if let Err(error) = reports.finish().await {
+            tracing::warn!(%error, "what was collected for reports since it was written last is lost");
+        }
         if let Err(error) = leases.stop().await {
             tracing::warn!(%error, "leases could not be given back; others take them when they end");
         }
@@ -176,6 +180,7 @@ impl Servers {
             mailstore: mailstore.clone(),
             queue: sending.queue.clone(),
             signing: sending.signing.clone(),
+            reports: Some(sending.reports.clone()),
             filter: sending.filter.clone(),
             clock: Arc::new(move || time.now()),
             metrics: ekitei_smtp::Metrics::new(registry),

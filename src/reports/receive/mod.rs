@@ -34,7 +34,7 @@ pub(crate) struct PendingRow {
     recipient: String,
     /// Seconds since the epoch.
     received: u64,
-    size: u64,
+    /// With the fields that were put in front of the message when it came.
     body: BodyId,
 }
 
@@ -44,7 +44,6 @@ struct Pending {
     id: ReportId,
     recipient: String,
     received: u64,
-    size: u64,
 }
 
 impl Companion for Pending {
@@ -53,8 +52,8 @@ impl Companion for Pending {
     }
 
     fn write(&self, transaction: &Transaction, body: BodyId) {
-        let Self { id, recipient, received, size } = self;
-        let row = PendingRow { recipient: recipient.clone(), received: *received, size: *size, body };
+        let Self { id, recipient, received } = self;
+        let row = PendingRow { recipient: recipient.clone(), received: *received, body };
         // A row of texts and numbers can always be written.
         if let Ok(value) = rows::encode(&row) {
             transaction.set(&rows::pending(*id), &value);
@@ -78,7 +77,6 @@ impl Reports {
             id: ReportId::generate(&*self.inner.clock),
             recipient: recipient.to_wire(),
             received: self.now(),
-            size: message.len() as u64,
         }))
     }
 
@@ -115,7 +113,7 @@ impl Reports {
 
     async fn read_one(&self, row: &KeyValue) -> Result<()> {
         let (id, pending) = (rows::report_of(&row.key)?, rows::decode::<PendingRow>(&row.value)?);
-        let parsed = match self.inner.blobs.read(pending.body, 0..pending.size).await {
+        let parsed = match self.inner.blobs.read(pending.body, 0..u64::MAX).await {
             Ok(message) => {
                 let limits = self.limits();
                 let parsed = tokio::task::spawn_blocking(move || parse(&message, limits)).await;

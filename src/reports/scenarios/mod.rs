@@ -149,6 +149,13 @@ impl World {
         self.clock.advance(time);
     }
 
+    /// The keys of everything that is kept about reports.
+    async fn rows_of_reports(&self) -> Vec<Bytes> {
+        let all = ekitei_kv::keys::range(&(ekitei_kv::keys::subspace::REPORTS,));
+        let rows = self.database.begin().get_range(all, ekitei_kv::RangeOptions::default()).await.unwrap();
+        rows.into_iter().map(|row| row.key).collect()
+    }
+
     /// All messages in the queue, with their recipients.
     async fn queued(&self) -> Vec<(MessageRow, Vec<String>, Bytes)> {
         let page = self.queue.list(&ekitei_queue::Filter::default(), None, 100).await.unwrap();

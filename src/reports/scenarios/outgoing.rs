@@ -199,6 +199,7 @@ async fn tls_reports_go_by_mail_and_https_to_who_asks_for_them() {
     *world.taker.refuses.lock().unwrap() = false;
     assert_eq!(other.reports.send_due(GO_ON).await.unwrap(), sent(1, 0, 0));
     assert_eq!(other.reports.send_due(GO_ON).await.unwrap(), sent(0, 0, 0));
+    assert!(world.rows_of_reports().await.is_empty(), "nothing is left of it");
 
     let queued = world.queued().await;
     let [(row, recipients, message)] = &queued[..] else { panic!("{} messages", queued.len()) };

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rand::{RngExt as _, SeedableRng as _};
+
 use crate::{Kind, Limits, parse};
 
 const LIMITS: Limits = Limits { unpacked: 16 << 20, records: 1_000 };
@@ -27,6 +29,28 @@ fn all_are(folder: &str, kind: Kind) {
         }
     }
     assert!(count > 0);
+}
+
+/// Damage anywhere is no harm: seeded, so that a failure repeats.
+#[test]
+fn damaged_reports_are_read_or_not_and_nothing_else() {
+    let mut random = rand::rngs::StdRng::seed_from_u64(4);
+    for folder in ["dmarc-feedback", "tlsrpt", "arf"] {
+        let Some(folder) = vectors(folder) else { return };
+        for file in std::fs::read_dir(folder).unwrap().flatten() {
+            let whole = std::fs::read(file.path()).unwrap();
+            for _ in 0..20 {
+                let mut damaged = whole.clone();
+                for _ in 0..random.random_range(1..20) {
+                    let place = random.random_range(0..damaged.len());
+                    damaged[place] = random.random();
+                }
+                damaged.truncate(random.random_range(0..=damaged.len()));
+                let parsed = parse(&damaged, LIMITS);
+                assert_eq!(parsed.head.kind == Kind::Unreadable, parsed.head.problem.is_some());
+            }
+        }
+    }
 }
 
 #[test]

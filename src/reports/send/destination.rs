@@ -15,6 +15,20 @@ pub(crate) enum TlsDestination {
     Https(String),
 }
 
+impl TlsDestination {
+    /// The addresses and the URLs among them.
+    pub(super) fn divided(destinations: Vec<Self>) -> (Vec<EmailAddress>, Vec<String>) {
+        let (mut addresses, mut urls) = (Vec::new(), Vec::new());
+        for destination in destinations {
+            match destination {
+                Self::Mail(address) => addresses.push(address),
+                Self::Https(url) => urls.push(url),
+            }
+        }
+        (addresses, urls)
+    }
+}
+
 impl Reports {
     /// The addresses of `rua` that take reports about `domain`, each with the largest report that it takes (0 for any). An address of another organisation counts only
     /// if that agreed (RFC 9990 §4): otherwise reports could be used to flood a victim.

@@ -56,8 +56,7 @@ impl Reports {
         }
         let to: Vec<_> = to.into_iter().map(|(address, _)| address).collect();
         let message = compose(&to.iter().map(|address| address.to_wire()).collect::<Vec<_>>())?;
-        let done = Done { clear: group.keys(), set: None };
-        let is_ours = self.hand_over(message, &from, to, done, go_on).await?;
+        let is_ours = self.hand_over(message, &from, to, Done::with(group), go_on).await?;
         Ok(if is_ours { Outcome::HandedOver } else { Outcome::Deferred })
     }
 

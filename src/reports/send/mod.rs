@@ -9,6 +9,7 @@ mod dmarc;
 pub(crate) mod post;
 mod tls;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 pub(crate) use compose::digest;
@@ -58,21 +59,44 @@ enum Outcome {
     Deferred,
 }
 
-/// Removes the batches of a report in the transaction that queues it, or notes that one of its destinations has it.
-#[derive(Debug)]
+/// What is written in the transaction that queues a report.
+#[derive(Debug, Default)]
 struct Done {
+    /// The batches that the report is made of.
     clear: Vec<Vec<u8>>,
-    set: Option<Vec<u8>>,
+    /// What was noted of its destinations.
+    forget: Option<Range<Vec<u8>>>,
+    /// That one of its destinations has it.
+    note: Option<Vec<u8>>,
+}
+
+impl Done {
+    /// The report is sent to everyone.
+    fn with(group: &Group) -> Self {
+        let forget = Some(rows::all_handed_over(group.day, &group.domain));
+        Self { clear: group.keys(), forget: forget.filter(|_| group.kind == Collected::Tls), note: None }
+    }
+
+    /// The report is sent to some.
+    fn noting(key: Vec<u8>) -> Self {
+        Self { note: Some(key), ..Self::default() }
+    }
+
+    fn write(&self, transaction: &Transaction) {
+        self.clear.iter().for_each(|key| transaction.clear(key));
+        self.forget.iter().for_each(|range| transaction.clear_range(range.clone()));
+        self.note.iter().for_each(|key| transaction.set(key, b""));
+    }
 }
 
 impl Companion for Done {
     fn row_size(&self) -> usize {
-        self.clear.iter().chain(&self.set).map(|key| 3 * key.len() + 100).sum()
+        let forget = self.forget.iter().flat_map(|range| [&range.start, &range.end]);
+        self.clear.iter().chain(forget).chain(&self.note).map(|key| 3 * key.len() + 100).sum()
     }
 
     fn write(&self, transaction: &Transaction, _: BodyId) {
-        self.clear.iter().for_each(|key| transaction.clear(key));
-        self.set.iter().for_each(|key| transaction.set(key, b""));
+        self.write(transaction);
     }
 }
 
@@ -122,7 +146,7 @@ impl Reports {
     }
 
     /// The first day and domain of a range of batches.
-    async fn first_group(&self, range: &std::ops::Range<Vec<u8>>) -> Result<Option<(u64, String)>> {
+    async fn first_group(&self, range: &Range<Vec<u8>>) -> Result<Option<(u64, String)>> {
         let options = RangeOptions { limit: 1, snapshot: true, ..RangeOptions::default() };
         let read =
             |tx: Transaction| async move { Ok::<_, Error>(tx.get_range(range.clone(), options).await?) };
@@ -196,15 +220,12 @@ impl Reports {
 
     /// Forgets what was collected.
     async fn drop_group(&self, group: &Group) -> Result<()> {
-        let (keys, handed_over) = (&group.keys(), &rows::all_handed_over(group.day, &group.domain));
-        self.inner
-            .database
-            .transact(|tx| async move {
-                keys.iter().for_each(|key| tx.clear(key));
-                tx.clear_range(handed_over.clone());
-                Ok(())
-            })
-            .await
+        let done = &Done::with(group);
+        let forget = |tx: Transaction| async move {
+            done.write(&tx);
+            Ok(())
+        };
+        self.inner.database.transact(forget).await
     }
 
     /// Queues a report in the transaction that does what `done` says. False if it is somebody else's work by now.

@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ekitei_dns::Resolver;
@@ -29,21 +29,30 @@ pub(crate) trait Post: Send + Sync {
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
 }
 
-/// Over the network.
+/// Over the network. TLS needs a default `rustls` provider.
 pub(crate) struct Https {
-    client: Result<reqwest::Client, Refusal>,
+    dns: Resolver,
+    /// Made when it is needed first: most services never post.
+    client: OnceLock<Result<reqwest::Client, Refusal>>,
 }
 
 impl Https {
     pub(crate) fn new(dns: Resolver) -> Self {
-        let client = reqwest::Client::builder()
-            .https_only(true)
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .timeout(TIMEOUT)
-            .dns_resolver(Arc::new(PublicOnly(dns)))
-            .build();
-        Self { client: client.map_err(|error| error.to_string()) }
+        Self { dns, client: OnceLock::new() }
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, Refusal> {
+        let make = || {
+            reqwest::Client::builder()
+                .https_only(true)
+                .no_proxy()
+                .redirect(redirect::Policy::none())
+                .timeout(TIMEOUT)
+                .dns_resolver(Arc::new(PublicOnly(self.dns.clone())))
+                .build()
+                .map_err(|error| error.to_string())
+        };
+        self.client.get_or_init(make).as_ref().map_err(Clone::clone)
     }
 }
 
@@ -58,8 +67,8 @@ impl Post for Https {
             if url.domain().is_none() {
                 return Err("an address is no name".to_owned());
             }
-            let client = self.client.as_ref().map_err(Clone::clone)?;
-            let request = client.post(url).header(CONTENT_TYPE, "application/tlsrpt+gzip").body(packed);
+            let request =
+                self.client()?.post(url).header(CONTENT_TYPE, "application/tlsrpt+gzip").body(packed);
             // The answer's body is nobody's concern, and is not read.
             let response = request.send().await.map_err(|error| error.without_url().to_string())?;
             match response.status() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ekitei_directory::EmailAddress;
 use mail_auth::report::tlsrpt::{
     DateRange, FailureDetails, Policy, PolicyDetails, PolicyType, ResultType, Summary, TlsReport,
 };
@@ -33,62 +34,34 @@ impl Reports {
             return Ok(Outcome::Dropped);
         }
         let from = self.sender().await?;
-        let submitter = from.domain().as_ascii().to_owned();
         let report = self.tls_report(group, batches, &from.to_wire());
         let packed = pack(&report)?;
         if packed.len() as u64 > self.inner.live.load().reports.max_report_size.get() {
             tracing::info!(domain = group.domain, size = packed.len(), "a TLS report is too large");
             return Ok(Outcome::Dropped);
         }
-        let (mut addresses, mut urls) = (Vec::new(), Vec::new());
-        for destination in destinations {
-            match destination {
-                TlsDestination::Mail(address) => addresses.push(address),
-                TlsDestination::Https(url) => urls.push(url),
-            }
-        }
+        let (addresses, urls) = TlsDestination::divided(destinations);
         let mut missing = 0;
         for url in urls {
             missing += usize::from(!self.post_tls(group, &url, &packed).await?);
         }
         let is_complete = missing == 0 || is_late;
-        if addresses.is_empty() {
+        if addresses.is_empty() || self.is_handed_over(group, MAIL).await? {
             // What was posted is noted; the batches go when there is nothing left to wait for.
-            return Ok(match (missing, is_late) {
-                (0, _) => {
-                    self.drop_group(group).await?;
-                    Outcome::HandedOver
-                }
-                (_, true) => Outcome::Dropped,
-                (_, false) => Outcome::Deferred,
-            });
-        }
-        if self.is_handed_over(group, MAIL).await? {
-            if is_complete {
-                self.drop_group(group).await?;
-                return Ok(Outcome::HandedOver);
+            if !is_complete {
+                return Ok(Outcome::Deferred);
             }
-            return Ok(Outcome::Deferred);
+            if missing > 0 && addresses.is_empty() {
+                return Ok(Outcome::Dropped);
+            }
+            self.drop_group(group).await?;
+            return Ok(Outcome::HandedOver);
         }
-        let to: Vec<String> = addresses.iter().map(|address| address.to_wire()).collect();
-        let mut message = Vec::new();
-        report
-            .write_rfc5322_from_bytes(
-                &group.domain,
-                &submitter,
-                from.to_wire(),
-                to.iter().map(String::as_str),
-                &packed,
-                &mut message,
-            )
-            .map_err(|error| Error::Compose(error.to_string()))?;
-        let message = String::from_utf8(message).map_err(|error| Error::Compose(error.to_string()))?;
-        // RFC 8460 §3: a report has to arrive even where TLS, which it is about, fails (RFC 8689 §5).
-        let message = format!("TLS-Required: No\r\n{message}");
+        let message = message(&group.domain, &report, &packed, &from, &addresses)?;
         let done = if is_complete {
-            Done { clear: group.keys(), set: None }
+            Done::with(group)
         } else {
-            Done { clear: Vec::new(), set: Some(rows::handed_over(group.day, &group.domain, MAIL)) }
+            Done::noting(rows::handed_over(group.day, &group.domain, MAIL))
         };
         let is_ours = self.hand_over(message, &from, addresses, done, go_on).await?;
         Ok(if is_ours && is_complete { Outcome::HandedOver } else { Outcome::Deferred })
@@ -215,6 +188,31 @@ fn result_type(word: &str) -> ResultType {
         "sts-webpki-invalid" => ResultType::StsWebpkiInvalid,
         _ => ResultType::ValidationFailure,
     }
+}
+
+/// The mail that brings a report (RFC 8460 §5.3).
+fn message(
+    domain: &str,
+    report: &TlsReport,
+    packed: &[u8],
+    from: &EmailAddress,
+    to: &[EmailAddress],
+) -> Result<String> {
+    let to: Vec<String> = to.iter().map(EmailAddress::to_wire).collect();
+    let mut message = Vec::new();
+    report
+        .write_rfc5322_from_bytes(
+            domain,
+            from.domain().as_ascii(),
+            from.to_wire(),
+            to.iter().map(String::as_str),
+            packed,
+            &mut message,
+        )
+        .map_err(|error| Error::Compose(error.to_string()))?;
+    let message = String::from_utf8(message).map_err(|error| Error::Compose(error.to_string()))?;
+    // RFC 8460 §3: a report has to arrive even where TLS, which it is about, fails (RFC 8689 §5).
+    Ok(format!("TLS-Required: No\r\n{message}"))
 }
 
 /// The report as JSON in gzip. Members without a value are left out: RFC 8460 §4.4 knows no `null`.

@@ -182,7 +182,9 @@ impl Conversation {
         if self.io.input.is_empty() {
             self.io.input = bytes::BytesMut::new();
         }
-        let Some(mut transaction) = self.session.finish() else { return self.answer(reply::MAIL_FIRST).await };
+        let Some(mut transaction) = self.session.finish() else {
+            return self.answer(reply::MAIL_FIRST).await;
+        };
         let timer = Timer::start();
         let received = incoming.body.as_ref().map_or(0, Body::received);
         let verdicts = match self.prepare(incoming, &shape, &transaction).await {

@@ -8,6 +8,7 @@ mod limits;
 mod lmtp;
 mod mx;
 mod outgoing;
+mod reports;
 mod submission;
 mod support;
 mod tls;

@@ -10,6 +10,7 @@ use ekitei_config::{Config, ListenerConfig, Live, Protocol};
 use ekitei_directory::{
     AccountChange, Argon2Cost, Directory, Domain, EmailAddress, NewAccount, NewDomain, NewPassword,
 };
+use ekitei_dns::Resolver;
 use ekitei_dns::testing::TestDns;
 use ekitei_filter::{Filter, FilterContext, Greylist, Limits};
 use ekitei_kv::clock::{Clock, ManualClock};
@@ -17,6 +18,7 @@ use ekitei_kv::{Database, FaultScript, MemoryOptions};
 use ekitei_mailstore::{AccountId, MailStore, MailboxName};
 use ekitei_net::{Connection, Handler, Shutdown, Tls, TlsInfo};
 use ekitei_queue::{Queue, QueueContext};
+use ekitei_reports::{Ears, Reports};
 use ekitei_signing::Signing;
 use ekitei_smtp::{Metrics, Server, ServerContext};
 use ekitei_telemetry::Registry;
@@ -35,6 +37,7 @@ pub struct World {
     pub mailstore: MailStore,
     pub queue: Queue,
     pub signing: Signing,
+    pub reports: Reports,
     pub limits: Limits,
     pub shutdown: Shutdown,
     pub faults: Arc<FaultScript>,
@@ -92,7 +95,7 @@ impl World {
         let live = Live::new(config);
         let queue = Queue::new(QueueContext {
             database: database.clone(),
-            blobs,
+            blobs: blobs.clone(),
             mailstore: mailstore.clone(),
             live: live.clone(),
             clock: clock.clone(),
@@ -119,6 +122,18 @@ impl World {
                 registry: registry.clone(),
             })
         });
+        let parts = ekitei_reports::Parts {
+            database: database.clone(),
+            blobs,
+            mailstore: mailstore.clone(),
+            queue: queue.clone(),
+            signing: signing.clone(),
+            directory: directory.clone(),
+            dns: Resolver::new(&live.load().dns).unwrap(),
+            live: live.clone(),
+            clock: clock.clone(),
+        };
+        let reports = Reports::new(parts, Ears::new(live.clone(), clock.clone(), &registry));
         let server = Arc::new(Server::new(ServerContext {
             live,
             tls,
@@ -128,6 +143,7 @@ impl World {
             mailstore: mailstore.clone(),
             queue: queue.clone(),
             signing: signing.clone(),
+            reports: Some(reports.clone()),
             filter,
             clock: Arc::new(move || clock.now()),
             metrics: Metrics::new(&registry),
@@ -139,6 +155,7 @@ impl World {
             mailstore,
             queue,
             signing,
+            reports,
             limits,
             shutdown,
             faults,
