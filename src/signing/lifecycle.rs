@@ -235,24 +235,34 @@ impl KeyRow {
     }
 }
 
-/// Lets those `chosen` sign, and retires the others of the same algorithm.
+/// Lets those `chosen` sign. Of the same algorithm, the others that sign retire, and so do older ones that wait: their turn does not come any more.
 pub(crate) fn activate(
     tx: &Transaction,
     present: &mut [NamedRow],
     now: u64,
     chosen: impl Fn(&NamedRow) -> bool,
 ) -> Result<()> {
-    let algorithms: Vec<Algorithm> =
-        present.iter().filter(|named| chosen(named)).map(|named| named.row.algorithm).collect();
+    let signing: Vec<(Algorithm, u64)> = present
+        .iter()
+        .filter(|named| chosen(named))
+        .map(|named| (named.row.algorithm, named.row.created))
+        .collect();
     for named in present {
-        match named.row.stage {
-            Stage::Published if chosen(named) => {
-                named.row.stage = Stage::Signing;
-                named.row.activated = Some(now);
+        let is_chosen = chosen(named);
+        let row = &mut named.row;
+        let successor = signing.iter().find(|(algorithm, _)| *algorithm == row.algorithm);
+        match row.stage {
+            Stage::Published if is_chosen => {
+                row.stage = Stage::Signing;
+                row.activated = Some(now);
             }
-            Stage::Signing if !chosen(named) && algorithms.contains(&named.row.algorithm) => {
-                named.row.stage = Stage::Retired;
-                named.row.retired = Some(now);
+            Stage::Published if successor.is_some_and(|(_, created)| row.created <= *created) => {
+                row.stage = Stage::Retired;
+                row.retired = Some(now);
+            }
+            Stage::Signing if !is_chosen && successor.is_some() => {
+                row.stage = Stage::Retired;
+                row.retired = Some(now);
             }
             _ => continue,
         }

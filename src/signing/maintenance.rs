@@ -80,9 +80,11 @@ impl Signing {
     async fn maintain_domain(
         &self,
         domain: &Domain,
-        keys: Vec<NamedRow>,
+        mut keys: Vec<NamedRow>,
         done: &mut Maintained,
     ) -> Result<()> {
+        // The latest first, so that an older one that is due as well does not sign in between.
+        keys.sort_by_key(|named| std::cmp::Reverse(named.row.created));
         done.created += self.rotate_if_due(domain, &keys).await?.len();
         for named in &keys {
             if self.inner.vault.is_outdated(&named.row.private) {

@@ -50,6 +50,35 @@ async fn keys_are_published_then_sign_then_retire_then_go() {
 }
 
 #[tokio::test]
+async fn an_older_key_never_follows_a_newer_one() {
+    let service = service(configured()).await;
+    let signing = &service.signing;
+    let forgotten = signing.create(&domain(), NewKey::default()).await.unwrap();
+    let current = service.create().await;
+    service.pass(DAY);
+    assert_eq!(signing.maintain().await.unwrap(), Maintained { removed: 2, ..Maintained::default() });
+    let left: Vec<String> = all(signing).await.into_iter().map(|key| key.selector).collect();
+    assert!(current.iter().all(|key| left.contains(&key.selector)) && left.len() == 2, "{left:?}");
+    assert!(forgotten.iter().all(|key| !left.contains(&key.selector)), "it never signed, and goes at once");
+}
+
+#[tokio::test]
+async fn of_several_new_keys_the_latest_signs() {
+    let service = service(configured()).await;
+    let signing = &service.signing;
+    for _ in 0..2 {
+        signing
+            .create(&domain(), NewKey { algorithm: Some(Algorithm::Ed25519), ..NewKey::default() })
+            .await
+            .unwrap();
+        service.pass(Duration::from_secs(60));
+    }
+    service.pass(DAY);
+    assert_eq!(signing.maintain().await.unwrap().activated, 1);
+    assert_eq!(stages(signing).await, [0, 1, 1]);
+}
+
+#[tokio::test]
 async fn new_keys_are_made_by_schedule_once() {
     let mut config = configured();
     config.signing.rotation = ekitei_config::Duration::days(90);
