@@ -1,13 +1,11 @@
 //! DKIM signatures: others verify them, and nothing that they cover can be changed.
 
-use std::path::{Path, PathBuf};
-
 use ekitei_kv::keys::{self, subspace};
 use ekitei_signing::{Algorithm, Error, NewKey};
 use mail_auth::DkimResult;
 use proptest::prelude::*;
 
-use crate::support::{MESSAGE, Records, configured, domain, reopened, service, verify_dkim};
+use crate::support::{MESSAGE, Records, configured, domain, reopened, service, vectors, verify_dkim};
 
 #[tokio::test]
 async fn both_signatures_of_a_message_verify() {
@@ -100,16 +98,6 @@ async fn signatures_can_be_made_to_end() {
     let signed = [&signatures, MESSAGE.as_bytes()].concat();
     let results = verify_dkim(&signed, &Records::default().publish(&keys)).await;
     assert_eq!(results, [DkimResult::Pass, DkimResult::Pass]);
-}
-
-/// Where `mail-auth` keeps its vectors, if its sources are there.
-fn vectors(folder: &str) -> Option<PathBuf> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cargo")))?;
-    let registries = std::fs::read_dir(home.join("registry/src")).ok()?;
-    let found =
-        registries.flatten().map(|registry| registry.path().join("mail-auth-0.13.3/resources").join(folder));
-    found.into_iter().find(|path| path.is_dir())
 }
 
 /// Messages of many senders, with their own signatures, signed once more: real headers in all their forms.
