@@ -32,6 +32,10 @@ clients: ## Install the mail programs that the end-to-end tests use (Debian, as 
 bench: ## Compare with Postfix, Dovecot and OpenDKIM on this machine; rewrites docs/benchmarks*.md
 	scripts/bench
 
+.PHONY: simulate
+simulate: ## Run the seeded simulation of several queue nodes over many seeds (EKITEI_SIMULATION_SEED=n for one)
+	EKITEI_LONG=1 cargo test -p ekitei-queue --test simulation -- --nocapture
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZ_SECONDS each
 	scripts/fuzz $(FUZZ_SECONDS)

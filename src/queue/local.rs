@@ -37,14 +37,20 @@ pub struct LocalOrRelay {
     pub mailstore: MailStore,
     /// For what addresses here lead on to.
     pub queue: Queue,
-    /// For everything else.
-    pub relay: Relay,
+    /// For everything else: a [`Relay`].
+    pub elsewhere: Arc<dyn Transport>,
     /// Rewritten senders.
     pub senders: Arc<dyn Senders>,
     /// The configuration in force.
     pub live: Live,
     /// The time of day.
     pub clock: SharedClock,
+}
+
+impl Transport for Relay {
+    fn send(&self, shipment: Shipment) -> TransportFuture<'_> {
+        Box::pin(async move { Self::send(self, shipment).await.into_iter().map(Handled::relayed).collect() })
+    }
 }
 
 impl Transport for LocalOrRelay {
@@ -56,7 +62,7 @@ impl Transport for LocalOrRelay {
             };
             match is_local {
                 Ok(true) => self.deliver(shipment).await,
-                Ok(false) => self.relay.send(shipment).await.into_iter().map(Handled::relayed).collect(),
+                Ok(false) => self.elsewhere.send(shipment).await,
                 Err(error) => {
                     tracing::warn!(%error, "a destination cannot be looked up");
                     let trouble = trouble_here("the directory cannot be asked now");

@@ -105,9 +105,13 @@ fn addressee<'a>(
     (!is_own).then_some((postmaster, &conclusion.failed))
 }
 
-/// Whether the whole message comes back: with a failure, where it is wanted, and if it is not too large.
+/// Whether the whole message comes back: with a failure, where it is wanted, if it is not too large, and unless it must not travel without TLS
+/// (RFC 8689 §5).
 fn returns_full(message: &MessageRow, told: &[Told], limit: u64) -> bool {
     let size = message.size.saturating_add(message.header.len() as u64);
     let has_failure = told.iter().any(|told| told.action == Action::Failed);
-    message.envelope.ret == Some(Return::Full) && has_failure && size <= limit
+    message.envelope.ret == Some(Return::Full)
+        && has_failure
+        && size <= limit
+        && !message.envelope.require_tls
 }

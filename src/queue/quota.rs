@@ -142,8 +142,7 @@ pub(crate) async fn sweep(inner: &Inner) -> Result<()> {
 }
 
 impl Queue {
-    /// Counts `recipients` of other domains that an account of `domain` writes to, if that is within its limits (`queue.quotas`,
-    /// `smtp.submission.recipientsPerAccountPerDay`); otherwise tells which one is reached, and counts nothing. With 0 it only looks.
+    /// Counts `recipients` of other domains that an account of `domain` writes to, if that is within its limits (`queue.quotas`); otherwise tells which one is reached, and counts nothing. With 0 it only looks.
     ///
     /// # Errors
     /// When the store fails.
@@ -155,11 +154,10 @@ impl Queue {
     ) -> Result<Option<QuotaExceeded>> {
         let inner = &self.spool().inner;
         let config = inner.live.load();
-        let (quotas, submission) = (&config.queue.quotas, &config.smtp.submission);
+        let quotas = &config.queue.quotas;
         let account = account.to_string();
         let limits = [
             (QuotaOf::Account, HOUR, quotas.recipients_per_account_per_hour),
-            (QuotaOf::Account, DAY, submission.recipients_per_account_per_day),
             (QuotaOf::Domain, HOUR, quotas.recipients_per_domain_per_hour),
             (QuotaOf::Domain, DAY, quotas.recipients_per_domain_per_day),
         ];

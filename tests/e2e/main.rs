@@ -6,16 +6,22 @@
 
 mod support;
 
+mod arriving;
 mod bans;
 mod command_line;
 mod concurrent_clients;
 mod crash;
 mod demo;
+mod dkimpy;
 mod imap_clients;
+mod load;
 mod mime_fixtures;
+mod mta_sts;
+mod notifications;
 mod pop3_clients;
 mod published_records;
 mod relay;
+mod reports;
 mod scanners;
 mod sending;
 mod shutdown;

@@ -18,7 +18,8 @@ fn sending(knot: &Knot, postfix: &Postfix) -> Server {
         .set("relay", "port", &postfix.port.to_string())
         .set("relay", "ignoreAddresses", "[]")
         .set("relay", "mtaSts", "false")
-        .set("queue", "retrySchedule", "[1s]");
+        .set("queue", "retrySchedule", "[1s]")
+        .set("queue", "backoff", "[1s]");
     knot.resolves_for(builder).start()
 }
 
@@ -151,7 +152,7 @@ fn our_signatures_are_found_good_by_others() {
     let server = Server::builder().set("relay", "smartHost", &smart_host).start();
     let created = server.command("dkim create example.test --now --output json").run().success().stdout;
     let keys: Vec<serde_json::Value> = serde_json::from_str(&created).unwrap();
-    let records: Vec<&str> = keys.iter().map(|key| key["recordLine"].as_str().unwrap()).collect();
+    let records: Vec<&str> = keys.iter().map(|key| key["record_line"].as_str().unwrap()).collect();
     assert_eq!(records.len(), 2, "RSA and Ed25519");
     let knot = Knot::start(&records.join("\n"), "");
     let verifier = OpenDkim::verifying(&knot);

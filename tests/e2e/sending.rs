@@ -15,6 +15,7 @@ fn sending_to(postfix: &Postfix) -> Server {
     Server::builder()
         .set("relay", "smartHost", &format!("{{host: 127.0.0.1, port: {}}}", postfix.port))
         .set("queue", "retrySchedule", "[1s, 1s, 2s]")
+        .set("queue", "backoff", "[1s]")
         .start()
 }
 
@@ -71,7 +72,10 @@ fn a_refusal_comes_back_to_the_sender_in_words_and_in_fields() {
     }
     let refuse = "check_recipient_access static:{550 5.1.1 nobody of that name}, reject_unauth_destination";
     let postfix = Postfix::start(&[("smtpd_recipient_restrictions", refuse)]);
-    let server = sending_to(&postfix);
+    let server = Server::builder()
+        .set("relay", "smartHost", &format!("{{host: 127.0.0.1, port: {}}}", postfix.port))
+        .set("queue", "suppression", "{bounces: 1}")
+        .start();
     submit(&server, &[STRANGER], &message_from(ALICE, "lost", "x"));
     wait_until("the notification", PATIENCE, || server.inbox(ALICE).len() == 1);
     let notification = text(&server.inbox(ALICE)[0]);
@@ -86,6 +90,9 @@ fn a_refusal_comes_back_to_the_sender_in_words_and_in_fields() {
     ] {
         assert!(notification.contains(part), "{part} in {notification}");
     }
+    // Having said so often enough, the server is not asked again, and the user hears it at once.
+    let again = server.submission(ALICE).deliver(ALICE, &[STRANGER], &message_from(ALICE, "again", "x")).unwrap();
+    assert_eq!((again.code, &again.text[..6]), (550, "5.1.1 "), "{again:?}");
 }
 
 #[test]

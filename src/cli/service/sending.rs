@@ -55,7 +55,11 @@ impl Sending {
     pub(super) fn build(base: &Base<'_>) -> anyhow::Result<Self> {
         let config = base.live.load();
         let dns = Resolver::new(&config.dns).context("dns")?.with_metrics(base.registry);
-        let options = LeaseOptions { duration: config.queue.lease.get(), clock: MonotonicClock::system() };
+        let options = LeaseOptions {
+            duration: config.queue.lease.get(),
+            clock: MonotonicClock::system(),
+            alone: matches!(config.store, Store::Embedded { .. }),
+        };
         let queue = Queue::new(QueueContext {
             database: base.database.clone(),
             blobs: base.blobs.clone(),
@@ -116,7 +120,7 @@ impl Sending {
             directory: base.directory.clone(),
             mailstore: base.mailstore.clone(),
             queue: self.queue.clone(),
-            relay: self.relay.clone(),
+            elsewhere: Arc::new(self.relay.clone()),
             senders: Arc::new(Srs(self.signing.clone())),
             live: base.live.clone(),
             clock: Arc::clone(base.clock),

@@ -37,8 +37,8 @@ section! {
 }
 
 section! {
-    /// What senders may send to other domains, counted over the whole cluster; `450 4.7.1` above it. The limit of an account for a day is
-    /// `smtp.submission.recipientsPerAccountPerDay`.
+    /// What senders may send to other domains, counted over the whole cluster; `450 4.7.1` above it. The limit of an account for a day, which
+    /// counts recipients here too, is `smtp.submission.recipientsPerAccountPerDay`.
     pub struct QueueQuotas {
         /// The most recipients an hour of one account. `0` is no limit.
         recipients_per_account_per_hour: u32 = 0,

@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::keys::range;
 use crate::keys::subspace::CLUSTER;
@@ -55,6 +55,8 @@ pub struct LeaseOptions {
     pub duration: Duration,
     /// The clock that durations are measured with.
     pub clock: MonotonicClock,
+    /// No other process can have the store (the embedded one has a lock): what an earlier process held is taken up at once.
+    pub alone: bool,
 }
 
 /// The leases of one process: cheap to clone. Call [`Leases::run`] in a task of its own, and [`Leases::stop`] before the process ends.
@@ -92,6 +94,8 @@ struct Inner {
     database: Database,
     options: LeaseOptions,
     member: MemberId,
+    /// Something was joined, or a group got more names.
+    joined: Notify,
     /// Rounds run one at a time: each applies what it found to `state`.
     round: tokio::sync::Mutex<()>,
     /// Held briefly, and never across an await.
@@ -183,11 +187,11 @@ impl Leases {
     /// The leases of a process, which takes part in nothing yet.
     pub fn new(database: Database, options: LeaseOptions) -> Self {
         let state = Mutex::default();
-        let round = tokio::sync::Mutex::default();
-        Self { inner: Arc::new(Inner { database, options, member: random_member(), round, state }) }
+        let (round, joined) = (tokio::sync::Mutex::default(), Notify::new());
+        Self { inner: Arc::new(Inner { database, options, member: random_member(), joined, round, state }) }
     }
 
-    /// Takes part in the work of a group from the next renewal on. Every process must give the same names, or less.
+    /// Takes part in the work of a group, at once if [`Leases::run`] runs. Every process must give the same names, or less.
     pub fn join(&self, group: &'static str, names: impl IntoIterator<Item = String>) -> LeaseSet {
         let mut state = self.inner.lock();
         let joined = state.groups.entry(group).or_insert_with(|| Group {
@@ -196,6 +200,7 @@ impl Leases {
             changes: watch::Sender::new(0),
         });
         joined.names.extend(names);
+        self.inner.joined.notify_one();
         LeaseSet { inner: Arc::clone(&self.inner), group, changes: joined.changes.subscribe() }
     }
 
@@ -206,7 +211,10 @@ impl Leases {
             if let Err(error) = self.renew().await {
                 tracing::warn!(%error, "leases could not be renewed");
             }
-            tokio::time::sleep(self.inner.options.duration / RENEWALS).await;
+            tokio::select! {
+                () = tokio::time::sleep(self.inner.options.duration / RENEWALS) => {}
+                () = self.inner.joined.notified() => {}
+            }
         }
     }
 
@@ -306,6 +314,7 @@ impl Inner {
         Some(Round {
             member: self.member,
             beat: state.beat,
+            alone: self.options.alone,
             silent: silent.map(|(member, seen)| (*member, seen.beat)).collect(),
             groups: state.groups.iter().map(|(group, joined)| (*group, joined.names.clone())).collect(),
         })

@@ -15,6 +15,8 @@ use crate::{Error, RangeOptions, Result, Transaction};
 pub(super) struct Round {
     pub(super) member: MemberId,
     pub(super) beat: u64,
+    /// There can be no other process.
+    pub(super) alone: bool,
     /// Processes whose beat has not changed for the duration of a lease, and that beat.
     pub(super) silent: HashMap<MemberId, u64>,
     pub(super) groups: BTreeMap<&'static str, BTreeSet<String>>,
@@ -68,7 +70,7 @@ impl Round {
     fn bury(&self, transaction: &Transaction, rows: HashMap<MemberId, Member>) -> Members {
         let mut members = Members::default();
         for (id, member) in rows {
-            if self.silent.get(&id) == Some(&member.beat) {
+            if self.alone || self.silent.get(&id) == Some(&member.beat) {
                 // It may be alive after all, and renewing just now: then one of the two transactions has to begin again.
                 transaction.add_read_conflict(one_key(member_key(&id)));
                 transaction.clear_range(member_rows(&id));

@@ -17,7 +17,7 @@ impl Node {
     fn new(database: &Database, started: Duration) -> Self {
         let (clock, hand) = MonotonicClock::manual();
         hand.advance(started);
-        let leases = Leases::new(database.clone(), LeaseOptions { duration: DURATION, clock });
+        let leases = Leases::new(database.clone(), LeaseOptions { duration: DURATION, clock, alone: false });
         let set = leases.join("queue", (0..SHARDS).map(|n| format!("{n:02}")));
         Self { leases, set, hand }
     }
@@ -244,4 +244,17 @@ async fn the_watchers_of_a_group_hear_of_changes() {
     assert!(!set.held()[0].holds(), "not renewed in time");
     node.renew().await;
     assert!(set.held()[0].holds(), "nobody took it meanwhile");
+}
+
+#[tokio::test]
+async fn where_only_one_process_can_be_it_takes_up_the_work_at_once() {
+    let database = Database::in_memory();
+    let dead = Node::new(&database, Duration::ZERO);
+    dead.renew().await;
+    let options = LeaseOptions { duration: DURATION, clock: MonotonicClock::system(), alone: true };
+    let heir = Leases::new(database.clone(), options);
+    let set = heir.join("queue", (0..SHARDS).map(|n| format!("{n:02}")));
+    heir.renew().await.unwrap();
+    assert_eq!(set.held().len(), SHARDS);
+    assert!(check(&database, &dead.held()[0]).await.is_err(), "should the dead come back, it is fenced");
 }

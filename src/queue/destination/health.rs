@@ -125,6 +125,7 @@ mod tests {
             tokio::time::advance(Duration::from_secs(wait)).await;
         }
         health.answered(Instant::now(), 4);
+        tokio::time::advance(Duration::from_secs(1)).await;
         let now = Instant::now();
         health.failed(now, now, &refused(FailureKind::Connection), &BACKOFF);
         assert_eq!(health.blocked(now).map(|block| block.until - now), Some(BACKOFF[0]), "success forgives");

@@ -80,7 +80,8 @@ fn unembed(text: &str) -> String {
         let decoded = after.split_once('}').and_then(|(digits, tail)| {
             let valid = (2..=6).contains(&digits.len()) && digits.chars().all(|c| c.is_ascii_hexdigit());
             let code = u32::from_str_radix(digits, 16).ok().filter(|_| valid)?;
-            Some((char::from_u32(code)?, tail))
+            // Nothing that a terminal would obey.
+            Some((char::from_u32(code).filter(|c| !c.is_control())?, tail))
         });
         match decoded {
             Some((c, tail)) => {

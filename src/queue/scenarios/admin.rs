@@ -1,3 +1,5 @@
+//! What administrators do with the queue.
+
 use super::*;
 use crate::{Action, Filter, Settled, State};
 

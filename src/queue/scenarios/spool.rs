@@ -1,3 +1,5 @@
+//! What the spool keeps and finds.
+
 use super::*;
 use crate::{DueCursor, Settled};
 

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ekitei_kv::AsKvError as _;
 use ekitei_relay::{Failure, FailureKind, Recipient, RecipientOutcome, Shipment};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::Context;
-use super::backlog::{LOADED_AGE, Name, Waiting};
+use super::backlog::{LOADED_AGE, Name};
+use super::lane::Waiting;
 use crate::conclude::{self, Attempt, Conclusion, Signal};
 use crate::destination::Block;
-use crate::model::{EntryId, Origin, QueueId, RecipientState, Shard};
+use crate::model::{EntryId, Hint, Origin, QueueId, RecipientState, Shard};
 use crate::notify::{self, About};
 use crate::schedule::RetrySchedule;
 use crate::settlement::{Fence, Notification, Settled, Settlement};
@@ -120,8 +122,12 @@ impl Work {
         }
         let hints: Vec<_> = entries.iter().map(|waiting| waiting.hint).collect();
         loop {
-            match self.context.spool.load(self.fence.shard, &hints).await {
-                Ok(loaded) => return loaded,
+            match super::reader::load(&self.context.spool, self.fence.shard, &hints).await {
+                Ok(loaded) => {
+                    let mut loaded = loaded.into_iter().peekable();
+                    let of = |hint: &Hint| Some(*loaded.next_if(|(found, _)| found == hint)?.1);
+                    return hints.iter().map(of).collect();
+                }
                 Err(error) => tracing::warn!(%error, "an entry of the queue cannot be read"),
             }
             if !self.fence.lease.holds() {
@@ -223,6 +229,7 @@ impl Work {
             delay_notified: conclusion.delay_notified,
             notifications,
         };
+        let mut settlement = settlement;
         loop {
             match self.context.spool.settle(&self.fence, settlement.clone()).await {
                 Ok(settled) => {
@@ -232,6 +239,13 @@ impl Work {
                     return Fate::Settled(settled, loaded);
                 }
                 Err(Error::Fenced) => break,
+                Err(error) if is_lasting(&error) => {
+                    tracing::error!(%error, entry = %loaded.id, "the result of an attempt can never be written like this");
+                    if settlement.notifications.is_empty() {
+                        return Fate::Void;
+                    }
+                    settlement.notifications.clear();
+                }
                 Err(error) => {
                     tracing::warn!(%error, entry = %loaded.id, "the result of an attempt cannot be written");
                 }
@@ -265,6 +279,15 @@ impl Work {
             tokio::time::sleep(PAUSE).await;
         }
         Vec::new()
+    }
+}
+
+/// Whether writing the same again would fail again.
+fn is_lasting(error: &Error) -> bool {
+    use ekitei_kv::Error as Store;
+    match error.as_kv_error() {
+        Some(error) => !error.is_retryable() && !matches!(error, Store::Unavailable(_)),
+        None => matches!(error, Error::Corrupt(_) | Error::TooLarge | Error::NoRecipients),
     }
 }
 

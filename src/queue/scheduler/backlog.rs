@@ -11,7 +11,8 @@ use std::time::Duration;
 use ekitei_config::Queue;
 use tokio::time::Instant;
 
-use crate::destination::{Block, Health, Pace, Rules};
+use super::lane::{Destination, Listed, Rank, Waiting};
+use crate::destination::{Block, Rules};
 use crate::model::{EntryId, Hint, Place, Shard};
 use crate::schedule::RetrySchedule;
 use crate::spool::Loaded;
@@ -26,76 +27,6 @@ const HUNGRY: usize = 64;
 
 /// The name of a destination.
 pub(crate) type Name = Arc<str>;
-
-/// In which order entries go: the lower, the sooner. Urgency is the time at which the entry became due, in milliseconds, less what its
-/// priority is worth; so of two entries the same one is first for as long as both wait. Those that are as urgent go as they came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    urgency: u64,
-    number: u64,
-}
-
-impl Rank {
-    fn new(hint: &Hint, received: Duration, priority: i8, aging: Duration, number: u64) -> Self {
-        let since = match hint.place {
-            Place::Due(due) => due,
-            Place::Fresh(_) | Place::Held => received,
-        };
-        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        let levels = u64::try_from(9 - i64::from(priority.clamp(-9, 9))).unwrap_or(0);
-        Self { urgency: millis(since).saturating_add(levels * millis(aging)), number }
-    }
-}
-
-/// An entry in memory.
-#[derive(Clone, Debug)]
-pub(crate) struct Waiting {
-    pub(crate) hint: Hint,
-    /// As it was read, and when, if that was just now.
-    pub(crate) loaded: Option<(Instant, Box<Loaded>)>,
-}
-
-/// One destination.
-#[derive(Debug)]
-pub(crate) struct Destination {
-    pub(crate) shard: Shard,
-    pub(crate) rules: Rules,
-    pub(crate) health: Health,
-    pub(crate) pace: Pace,
-    waiting: BTreeMap<Rank, Waiting>,
-    /// Messages on their way.
-    active: usize,
-    /// Not before, for a reason of ours.
-    postponed: Option<Instant>,
-    /// Its entries are being put off.
-    pub(crate) draining: bool,
-    overflow: Option<Overflow>,
-    listed: Listed,
-}
-
-/// Entries of a destination that are in the store only.
-#[derive(Clone, Copy, Debug, Default)]
-struct Overflow {
-    /// How far its index has been read.
-    after: Option<EntryId>,
-    /// More was left out behind the reading.
-    again: bool,
-    /// It is being read.
-    reading: bool,
-    /// It is among the hungry.
-    queued: bool,
-}
-
-/// Where a destination stands in the lists of all destinations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-enum Listed {
-    #[default]
-    Nowhere,
-    Ready(Rank),
-    Wake(Instant),
-    /// It is left alone, and has entries to be put off.
-    Drain,
-}
 
 #[derive(Debug)]
 struct Known {
@@ -231,18 +162,7 @@ impl Backlog {
     }
 
     fn add_destination(&mut self, name: &str) -> Name {
-        let destination = Destination {
-            shard: Shard::of(name),
-            rules: Rules::of(&self.settings, name),
-            health: Health::default(),
-            pace: Pace::default(),
-            waiting: BTreeMap::new(),
-            active: 0,
-            postponed: None,
-            draining: false,
-            overflow: None,
-            listed: Listed::Nowhere,
-        };
+        let destination = Destination::new(name, &self.settings);
         let name: Name = name.into();
         self.destinations.insert(Arc::clone(&name), destination);
         name
@@ -491,32 +411,5 @@ impl Backlog {
                 self.drains.insert(Arc::clone(name));
             }
         }
-    }
-}
-
-impl Destination {
-    /// Entries that it may keep here: a share of all, and of a slow one no more than go in some minutes.
-    fn room(&self, capacity: usize) -> usize {
-        let share = (capacity / 50).clamp(20, 1_000);
-        match self.rules.per_minute {
-            0 => share,
-            rate => share.min((2 * usize::try_from(rate).unwrap_or(usize::MAX)).max(20)),
-        }
-    }
-
-    fn stands(&self, now: Instant) -> Listed {
-        let Some((&rank, _)) = self.waiting.first_key_value() else { return Listed::Nowhere };
-        // The end of the draining lists it again, and so does a message that is done.
-        if self.draining {
-            return Listed::Nowhere;
-        }
-        if self.health.blocked(now).is_some() {
-            return Listed::Drain;
-        }
-        if self.active >= self.health.window().min(self.rules.concurrency) {
-            return Listed::Nowhere;
-        }
-        let at = self.postponed.unwrap_or(now).max(self.pace.next(&self.rules, now));
-        if at > now { Listed::Wake(at) } else { Listed::Ready(rank) }
     }
 }

@@ -5,8 +5,14 @@
 
 mod attempt;
 mod backlog;
+mod begin;
+mod end;
+mod lane;
 mod reader;
 mod warm_up;
+
+#[cfg(test)]
+mod backlog_tests;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,19 +26,17 @@ use ekitei_kv::clock::SharedClock;
 use ekitei_kv::lease::{Lease, LeaseSet, Leases};
 use ekitei_telemetry::Registry;
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
 use crate::Queue;
-use crate::conclude::Signal;
 use crate::metrics::Metrics;
-use crate::model::{EntryId, Hint, Place, Shard};
-use crate::settlement::{Fence, Settled};
+use crate::model::{EntryId, Hint, Shard};
 use crate::spool::{Loaded, Spool};
 use crate::transport::Transport;
-use attempt::{Ended, Fate, PutOff, Sent, Work};
+use attempt::{PutOff, Sent};
 use backlog::{Backlog, Name, Offered};
-use reader::{Batch, Reader, ReaderHandle};
+use reader::{Batch, Entries, Reader, ReaderHandle};
 use warm_up::{Allowances, Granted};
 
 /// The group of the leases.
@@ -99,14 +103,7 @@ struct Owned {
 enum Outcome {
     Sent(Box<Sent>),
     PutOff(PutOff),
-    Fed {
-        name: Name,
-        shard: Shard,
-        token: u64,
-        entries: Vec<(Hint, Box<Loaded>)>,
-        after: Option<EntryId>,
-        failed: bool,
-    },
+    Fed { name: Name, shard: Shard, token: u64, entries: Entries, after: Option<EntryId>, failed: bool },
     Granted(Granted),
     Nothing,
 }
@@ -268,101 +265,6 @@ impl Scheduler {
         self.running.insert(handle.id(), task);
     }
 
-    /// Begins everything that may begin now.
-    fn work(&mut self) {
-        let now = Instant::now();
-        while let Some(name) = self.backlog.to_drain() {
-            self.drain(&name, now);
-        }
-        let max_active = usize::try_from(self.config.queue.max_active).unwrap_or(usize::MAX);
-        while self.backlog.active() < max_active && self.send_next(now) {}
-        while let Some((name, shard, after, limit)) = self.backlog.next_hungry() {
-            self.feed(name, shard, after, limit);
-        }
-        let metrics = &self.context.metrics;
-        metrics.active.set(i64::try_from(self.backlog.active()).unwrap_or(i64::MAX));
-        metrics.backlog.set(i64::try_from(self.backlog.waiting()).unwrap_or(i64::MAX));
-    }
-
-    /// What is needed to work on a destination; `None` while its shard cannot be worked on.
-    fn work_on(&self, name: &Name, shard: Shard) -> Option<Work> {
-        let owned = self.owned.get(&shard).filter(|owned| owned.lease.holds() && owned.reader.is_some())?;
-        let schedule = self.backlog.schedule(name)?;
-        let fence = Fence { shard, lease: owned.lease.clone() };
-        Some(Work { context: Arc::clone(&self.context), fence, name: Arc::clone(name), schedule })
-    }
-
-    /// Sends the most urgent entry; false when there is none that may go.
-    fn send_next(&mut self, now: Instant) -> bool {
-        let Some((name, destination)) = self.backlog.peek(now) else { return false };
-        let (shard, warm_up) = (destination.shard, destination.rules.warm_up.clone());
-        let Some(work) = self.work_on(&name, shard) else {
-            // A renewal is late. If the lease is lost, the shard is dropped soon.
-            self.backlog.postpone(&name, Some(now + TICK), now);
-            return true;
-        };
-        if let Some(schedule) = warm_up
-            && !self.may_warm_up(&schedule, &name, now)
-        {
-            return true;
-        }
-        let Some((_, waiting)) = self.backlog.next(now) else { return false };
-        let task = Task::Send(Arc::clone(&name), shard, waiting.hint.entry);
-        self.spawn(task, async move { Outcome::Sent(Box::new(work.send(waiting).await)) });
-        true
-    }
-
-    /// Whether a warm-up schedule lets another message go; otherwise the destination waits for the answer, or for the next day.
-    fn may_warm_up(&mut self, schedule: &str, name: &Name, now: Instant) -> bool {
-        let wall = self.context.clock.now();
-        match self.allowances.take(&self.config.queue, schedule, wall) {
-            warm_up::Taken::Yes => true,
-            warm_up::Taken::Exhausted(block) => {
-                self.backlog.block(name, block.at(now, wall), now);
-                false
-            }
-            warm_up::Taken::Ask(question) => {
-                self.backlog.postpone(name, Some(now + TICK), now);
-                if let Some(question) = question {
-                    let spool = self.context.spool.clone();
-                    self.spawn(Task::Other, async move { Outcome::Granted(question.ask(&spool).await) });
-                }
-                false
-            }
-        }
-    }
-
-    /// Puts off entries of a destination that is left alone.
-    fn drain(&mut self, name: &Name, now: Instant) {
-        let Some(shard) = self.backlog.shard(name) else { return };
-        let Some(work) = self.work_on(name, shard) else {
-            // Nothing can be written now: they stay, and are looked at again with the next tick.
-            self.backlog.update(name, now, |destination| destination.draining = true);
-            self.stalled.push(Arc::clone(name));
-            return;
-        };
-        let Some((block, entries)) = self.backlog.drain(name, DRAIN, now) else { return };
-        let ids = entries.iter().map(|waiting| waiting.hint.entry).collect();
-        let task = Task::PutOff(Arc::clone(name), shard, ids);
-        self.spawn(task, async move { Outcome::PutOff(work.put_off(block, entries).await) });
-    }
-
-    /// Reads more of a destination that has more than was kept.
-    fn feed(&mut self, name: Name, shard: Shard, after: Option<EntryId>, limit: usize) {
-        let Some(owned) = self.owned.get(&shard) else { return };
-        let (context, token) = (Arc::clone(&self.context), owned.lease.token());
-        self.spawn(Task::Feed(Arc::clone(&name), shard), async move {
-            match find(&context, &name, shard, after, limit).await {
-                Ok((entries, after)) => Outcome::Fed { name, shard, token, entries, after, failed: false },
-                Err(error) => {
-                    tracing::warn!(%error, "the entries of a destination cannot be read");
-                    tokio::time::sleep(TICK).await;
-                    Outcome::Fed { name, shard, token, entries: Vec::new(), after: None, failed: true }
-                }
-            }
-        });
-    }
-
     /// Whether what was done under this token is for now.
     fn is_current(&self, shard: Shard, token: u64) -> bool {
         self.owned.get(&shard).is_some_and(|owned| owned.lease.token() == token && owned.reader.is_some())
@@ -378,97 +280,6 @@ impl Scheduler {
         let shard = Shard::of(&loaded.entry.destination);
         if self.backlog.offer(hint, loaded, Instant::now()) == Offered::NoDestination {
             self.unread.insert(shard);
-        }
-    }
-
-    /// Takes what a task ended with.
-    fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
-        let (id, outcome) = match ended {
-            Ok((id, outcome)) => (id, Some(outcome)),
-            Err(error) => {
-                tracing::error!(%error, "a task of the queue died");
-                (error.id(), None)
-            }
-        };
-        let task = self.running.remove(&id).unwrap_or(Task::Other);
-        if let Some(owned) = task.shard().and_then(|shard| self.owned.get_mut(&shard)) {
-            owned.tasks = owned.tasks.saturating_sub(1);
-        }
-        match outcome {
-            Some(Outcome::Sent(sent)) => self.sent(*sent),
-            Some(Outcome::PutOff(put_off)) => self.put_off(put_off),
-            Some(Outcome::Fed { name, shard, token, entries, after, failed }) => {
-                if self.is_current(shard, token) {
-                    entries.into_iter().for_each(|(hint, loaded)| self.offer(hint, loaded));
-                    self.backlog.fed(&name, after, failed);
-                }
-            }
-            Some(Outcome::Granted(granted)) => self.allowances.granted(granted),
-            Some(Outcome::Nothing) => {}
-            None => self.died(task),
-        }
-    }
-
-    fn sent(&mut self, sent: Sent) {
-        let now = Instant::now();
-        self.backlog.arrived(&sent.name);
-        let backoff: Vec<Duration> = self.config.queue.backoff.iter().map(|wait| wait.get()).collect();
-        self.backlog.update(&sent.name, now, |destination| match &sent.signal {
-            Signal::Answered => {
-                destination.health.answered(sent.began, destination.rules.concurrency);
-            }
-            Signal::Unreachable(failure) => destination.health.failed(sent.began, now, failure, &backoff),
-            Signal::Nothing => {}
-        });
-        self.entry_ended(sent.shard, sent.token, sent.ended);
-    }
-
-    fn put_off(&mut self, put_off: PutOff) {
-        for ended in put_off.ended {
-            self.entry_ended(put_off.shard, put_off.token, ended);
-        }
-        self.backlog.update(&put_off.name, Instant::now(), |destination| destination.draining = false);
-    }
-
-    /// Work on an entry ended: it is forgotten, unless it has to go on at once.
-    fn entry_ended(&mut self, shard: Shard, token: u64, ended: Ended) {
-        self.backlog.done(ended.entry);
-        let Some(owned) = self.owned.get(&shard) else { return };
-        let Some(reader) = &owned.reader else { return };
-        match ended.fate {
-            Fate::Settled(Settled::Waits(hint), loaded) if owned.lease.token() == token => match hint.place {
-                Place::Due(due) => reader.deferred(due),
-                // An administrator gave it another turn while it was on its way; its hint was read already.
-                Place::Fresh(_) => self.offer(hint, loaded),
-                Place::Held => {}
-            },
-            Fate::Settled(..) | Fate::Void => {}
-            Fate::Unsettled => reader.again(),
-        }
-    }
-
-    /// A task died in the middle; what it worked on is read again.
-    fn died(&mut self, task: Task) {
-        let now = Instant::now();
-        let entries = match &task {
-            Task::Send(name, _, entry) => {
-                self.backlog.arrived(name);
-                vec![*entry]
-            }
-            Task::PutOff(name, _, entries) => {
-                self.backlog.update(name, now, |destination| destination.draining = false);
-                entries.clone()
-            }
-            Task::Feed(name, _) => {
-                self.backlog.fed(name, None, true);
-                Vec::new()
-            }
-            Task::Other => Vec::new(),
-        };
-        entries.into_iter().for_each(|entry| self.backlog.done(entry));
-        let owned = task.shard().and_then(|shard| self.owned.get(&shard));
-        if let Some(reader) = owned.and_then(|owned| owned.reader.as_ref()) {
-            reader.again();
         }
     }
 
@@ -557,28 +368,6 @@ impl Task {
             Self::Other => None,
         }
     }
-}
-
-/// Entries of a destination that wait for nothing but their turn, from its index; where to go on, unless that was the end.
-async fn find(
-    context: &Context,
-    name: &Name,
-    shard: Shard,
-    after: Option<EntryId>,
-    limit: usize,
-) -> crate::Result<(Vec<(Hint, Box<Loaded>)>, Option<EntryId>)> {
-    let found = context.spool.by_destination(name, after, limit).await?;
-    let now = context.clock.now();
-    let after = (found.len() == limit).then(|| found.last().map(|hint| hint.entry)).flatten();
-    let is_due = |hint: &Hint| match hint.place {
-        Place::Fresh(_) => true,
-        Place::Due(due) => due <= now,
-        Place::Held => false,
-    };
-    let hints: Vec<Hint> = found.into_iter().filter(is_due).collect();
-    let loaded = context.spool.load(shard, &hints).await?;
-    let entries = hints.into_iter().zip(loaded).filter_map(|(hint, loaded)| Some((hint, Box::new(loaded?))));
-    Ok((entries.collect(), after))
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -8,9 +8,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use super::{Context, Event};
-use crate::Result;
 use crate::model::{Hint, Place, Shard};
-use crate::spool::{DueCursor, FreshCursor, Loaded};
+use crate::spool::{DueCursor, FreshCursor, Loaded, Spool};
+use crate::{Error, Result};
 
 /// Hints that are read at a time.
 const PAGE: usize = 256;
@@ -76,7 +76,37 @@ pub(crate) struct Batch {
     pub(crate) shard: Shard,
     /// Names the time for which the shard is held: what an earlier reader read is not for now.
     pub(crate) token: u64,
-    pub(crate) entries: Vec<(Hint, Box<Loaded>)>,
+    pub(crate) entries: Entries,
+}
+
+/// Entries with the hints that led to them.
+pub(crate) type Entries = Vec<(Hint, Box<Loaded>)>;
+
+/// Loads what hints name, without those that are void. An entry that is damaged is left out, with a word in the log, and does not stand in the way
+/// of others.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn load(spool: &Spool, shard: Shard, hints: &[Hint]) -> Result<Entries> {
+    let zip = |loaded: Vec<Option<Loaded>>| {
+        hints.iter().zip(loaded).filter_map(|(hint, loaded)| Some((*hint, Box::new(loaded?)))).collect()
+    };
+    match spool.load(shard, hints).await {
+        Err(Error::Corrupt(_)) => {}
+        loaded => return loaded.map(zip),
+    }
+    let mut each = Vec::with_capacity(hints.len());
+    for hint in hints {
+        each.push(match spool.load(shard, std::slice::from_ref(hint)).await {
+            Ok(mut loaded) => loaded.pop().flatten(),
+            Err(Error::Corrupt(what)) => {
+                tracing::error!(what, entry = %hint.entry, "an entry of the queue is damaged, and left where it is");
+                None
+            }
+            Err(error) => return Err(error),
+        });
+    }
+    Ok(zip(each))
 }
 
 /// Reads one shard.
@@ -171,9 +201,8 @@ impl Reader {
         if hints.is_empty() {
             return Ok(());
         }
-        let loaded = self.context.spool.load(self.shard, hints).await?;
-        let entries = hints.iter().zip(loaded).filter_map(|(hint, loaded)| Some((*hint, Box::new(loaded?))));
-        let batch = Batch { shard: self.shard, token: self.token, entries: entries.collect() };
+        let entries = load(&self.context.spool, self.shard, hints).await?;
+        let batch = Batch { shard: self.shard, token: self.token, entries };
         // Without a scheduler this task is about to be ended.
         let _ = self.events.send(Event::Read(batch)).await;
         Ok(())

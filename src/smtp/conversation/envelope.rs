@@ -117,7 +117,25 @@ impl Conversation {
         {
             return Err(reply::TOO_FAST);
         }
+        if let Some(address) = &route.relayed {
+            self.may_write_to(address).await?;
+        }
         Ok(route)
+    }
+
+    /// Whether mail of this user to an address elsewhere is queued: not if mail to it keeps bouncing, or the user has sent too much.
+    async fn may_write_to(&self, address: &EmailAddress) -> Result<(), Reply> {
+        let Some(account) = self.session.account() else { return Ok(()) };
+        let queue = &self.server.context.queue;
+        let failed = |error: ekitei_queue::Error| {
+            tracing::warn!(%error, "the queue cannot be asked about a recipient");
+            reply::TEMPORARY
+        };
+        if queue.suppressed(address).await.map_err(failed)?.is_some() {
+            return Err(reply::SUPPRESSED_RECIPIENT);
+        }
+        let exceeded = queue.check_quota(account.account, account.address.domain(), 1).await.map_err(failed)?;
+        exceeded.map_or(Ok(()), |exceeded| Err(reply::TOO_MUCH_MAIL.with_text(exceeded.to_string())))
     }
 
     fn count_recipient(&self, outcome: &Result<Route, Reply>) {

@@ -176,6 +176,10 @@ table! {
 
     /// The domain is not ours, and the client may not relay.
     RELAY_DENIED = 550 "5.7.1" "Relaying denied";
+    /// Mail of our users to an address elsewhere has kept bouncing (`queue.suppression`).
+    SUPPRESSED_RECIPIENT = 550 "5.1.1" "Mail to this address keeps coming back, so none is sent to it for now";
+    /// A user, or all of a domain, have written to too many recipients elsewhere (`queue.quotas`).
+    TOO_MUCH_MAIL = 450 "4.7.1" "Too many recipients of other domains; try again later";
     /// Nobody has that address.
     UNKNOWN_RECIPIENT = 550 "5.1.1" "No such user here";
     /// Everyone behind the address is disabled.

@@ -84,7 +84,8 @@ impl Knot {
             .unwrap();
         assert!(keys.status.success(), "{}", String::from_utf8_lossy(&keys.stderr));
         let file = self.dir.path().join("anchors");
-        fs::write(&file, keys.stdout).unwrap();
+        let keys = String::from_utf8(keys.stdout).unwrap();
+        fs::write(&file, keys.replace(" DNSKEY ", " 300 IN DNSKEY ")).unwrap();
         file
     }
 

@@ -1,13 +1,16 @@
 //! What the scenarios are written with: a running service, small protocol clients, other people's programs.
 
+pub mod authority;
 pub mod imap;
 pub mod knot;
 pub mod mail;
 pub mod opendkim;
+pub mod policy_server;
 pub mod postfix;
 pub mod program;
 pub mod scanners;
 pub mod server;
+pub mod sink;
 pub mod smtp;
 
 pub use imap::Imap;

@@ -85,7 +85,8 @@ impl World {
         let database = self.database.behind(wire.clone());
         let queue = open(&database, &self.folder, &self.live, &self.clock);
         let duration = self.live.load().queue.lease.get();
-        let leases = Leases::new(database, LeaseOptions { duration, clock: MonotonicClock::runtime() });
+        let leases =
+            Leases::new(database, LeaseOptions { duration, clock: MonotonicClock::runtime(), alone: false });
         let registry = Registry::default();
         let scheduler = Scheduler::new(SchedulerContext {
             queue: queue.clone(),

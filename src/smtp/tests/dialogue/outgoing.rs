@@ -137,3 +137,12 @@ async fn urgency_of_strangers_does_not_count() {
     assert!(client.data(MESSAGE).await.starts_with("250 "));
     assert_eq!(queued(&world, "remote.test").await[0].message.envelope.priority, 0);
 }
+
+#[tokio::test]
+async fn users_write_to_so_many_elsewhere_in_an_hour() {
+    let world = World::with(|config| config.queue.quotas.recipients_per_account_per_hour = 2).await;
+    let mut client = world.user("alice").await;
+    client.envelope("alice@example.test", &["a@remote.test", "b@remote.test", "bob@example.test"]).await;
+    let reply = client.ask("RCPT TO:<c@remote.test>", "450 4.7.1 ").await;
+    assert!(reply.contains("2 recipients of other domains in an hour"), "{reply}");
+}

@@ -1,0 +1,227 @@
+//! The backlog against a model: whatever fails and in whatever order, everything is sent once, and never more at once than allowed.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ekitei_blob::BodyId;
+use ekitei_config::Queue;
+use ekitei_relay::{Envelope, Failure, FailureKind, Status};
+use proptest::prelude::*;
+use tokio::time::Instant;
+
+use super::backlog::{Backlog, Name, Offered};
+use crate::model::{EntryId, EntryRow, Hint, MessageRow, Origin, Place, QueueId, Schedule};
+use crate::spool::Loaded;
+
+const DESTINATIONS: u8 = 4;
+const CONCURRENCY: u32 = 3;
+const BACKOFF: [Duration; 1] = [Duration::from_secs(60)];
+
+fn id(number: u16) -> EntryId {
+    let mut message = [0; 16];
+    message[..2].copy_from_slice(&number.to_be_bytes());
+    EntryId { message: QueueId(message), number: 0 }
+}
+
+fn hint(entry: EntryId) -> Hint {
+    Hint { entry, turn: 0, place: Place::Fresh([0; 10]) }
+}
+
+fn loaded(entry: EntryId, destination: &str, priority: i8) -> Box<Loaded> {
+    Box::new(Loaded {
+        id: entry,
+        message: MessageRow {
+            envelope: Envelope { priority, ..Envelope::default() },
+            received: Duration::from_secs(1_000),
+            size: 1,
+            header: Vec::new(),
+            account: None,
+            origin: Origin::Submission,
+            body: BodyId::from_bytes([0; 16]),
+            entries: 1,
+        },
+        entry: EntryRow {
+            destination: destination.to_owned(),
+            turn: 0,
+            revision: 0,
+            schedule: Schedule::Fresh,
+            attempts: 0,
+            last_attempt: None,
+            bounce: false,
+            delay_notified: false,
+            recipients: Vec::new(),
+        },
+        suppressed: Vec::new(),
+    })
+}
+
+/// The store, the network and the clock around a backlog.
+struct Around {
+    backlog: Backlog,
+    now: Instant,
+    /// What the store has, by destination.
+    stored: BTreeMap<Name, BTreeSet<EntryId>>,
+    on_their_way: VecDeque<(Name, EntryId)>,
+    /// Entries that were put off, to be read again.
+    later: Vec<(Name, EntryId)>,
+    sent: BTreeSet<EntryId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Sent,
+    Unreachable,
+    Refused,
+}
+
+impl Around {
+    fn new() -> Self {
+        // The least backlog: twenty entries of a destination, a hundred in all.
+        let settings = Queue { backlog: 100, concurrency: CONCURRENCY, ..Queue::default() };
+        Self {
+            backlog: Backlog::new(Arc::new(settings)),
+            now: Instant::now(),
+            stored: BTreeMap::new(),
+            on_their_way: VecDeque::new(),
+            later: Vec::new(),
+            sent: BTreeSet::new(),
+        }
+    }
+
+    fn arrive(&mut self, number: u16, priority: i8) {
+        let name: Name = format!("d{}.example", number % u16::from(DESTINATIONS)).into();
+        self.stored.entry(Arc::clone(&name)).or_default().insert(id(number));
+        self.read(&name, id(number), priority);
+    }
+
+    fn read(&mut self, name: &Name, entry: EntryId, priority: i8) {
+        let offered = self.backlog.offer(hint(entry), loaded(entry, name, priority), self.now);
+        assert_ne!(offered, Offered::NoDestination);
+    }
+
+    /// Sends as much as may go, and puts off what has to be.
+    fn begin(&mut self) {
+        while let Some(name) = self.backlog.to_drain() {
+            let Some((_, entries)) = self.backlog.drain(&name, 7, self.now) else { continue };
+            for waiting in entries {
+                self.backlog.done(waiting.hint.entry);
+                self.later.push((Arc::clone(&name), waiting.hint.entry));
+            }
+            self.backlog.update(&name, self.now, |destination| destination.draining = false);
+        }
+        while let Some((name, waiting)) = self.backlog.next(self.now) {
+            assert!(!self.sent.contains(&waiting.hint.entry), "sent twice");
+            self.on_their_way.push_back((name, waiting.hint.entry));
+        }
+        let mut at_once: BTreeMap<&Name, u32> = BTreeMap::new();
+        self.on_their_way.iter().for_each(|(name, _)| *at_once.entry(name).or_default() += 1);
+        assert!(at_once.values().all(|&n| n <= CONCURRENCY), "{at_once:?}");
+        assert_eq!(self.backlog.active(), self.on_their_way.len());
+        assert!(self.backlog.waiting() <= 100);
+    }
+
+    fn end(&mut self, end: End) {
+        let Some((name, entry)) = self.on_their_way.pop_front() else { return };
+        self.backlog.arrived(&name);
+        let (now, began) = (self.now, self.now);
+        let failure = Failure {
+            kind: FailureKind::Connection,
+            status: Status(4, 4, 1),
+            code: None,
+            text: String::new(),
+            remote: None,
+        };
+        self.backlog.update(&name, now, |destination| match end {
+            End::Sent | End::Refused => destination.health.answered(began, destination.rules.concurrency),
+            End::Unreachable => destination.health.failed(began, now, &failure, &BACKOFF),
+        });
+        self.backlog.done(entry);
+        if matches!(end, End::Sent) {
+            self.sent.insert(entry);
+            self.stored.get_mut(&name).unwrap().remove(&entry);
+        } else {
+            self.later.push((name, entry));
+        }
+    }
+
+    /// Reads more of destinations that have more than was kept.
+    fn feed(&mut self) {
+        while let Some((name, _, after, limit)) = self.backlog.next_hungry() {
+            let stored = &self.stored[&name];
+            let behind = stored.iter().copied().filter(|entry| after.is_none_or(|after| *entry > after));
+            let page: Vec<EntryId> = behind.take(limit).collect();
+            let next = (page.len() == limit).then(|| page.last().copied()).flatten();
+            // Entries that were put off are not due.
+            let later: BTreeSet<EntryId> = self.later.iter().map(|(_, entry)| *entry).collect();
+            page.iter().filter(|entry| !later.contains(entry)).for_each(|&entry| self.read(&name, entry, 0));
+            self.backlog.fed(&name, next, false);
+        }
+    }
+
+    fn pass_time(&mut self, time: Duration) {
+        self.now += time;
+        self.backlog.sweep(self.now);
+        for (name, entry) in std::mem::take(&mut self.later) {
+            self.read(&name, entry, 0);
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Arrive(u16, i8),
+    Begin,
+    End(End),
+    Feed,
+    Time(u16),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let end = prop_oneof![3 => Just(End::Sent), 1 => Just(End::Unreachable), 1 => Just(End::Refused)];
+    let step = prop_oneof![
+        6 => (1u16..60, -9i8..=9).prop_map(|(many, priority)| Step::Arrive(many, priority)),
+        4 => Just(Step::Begin),
+        6 => end.prop_map(Step::End),
+        2 => Just(Step::Feed),
+        1 => (1u16..120).prop_map(Step::Time),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+proptest! {
+    #[test]
+    fn everything_is_sent_once_whatever_happens_before(steps in steps()) {
+        let mut around = Around::new();
+        let mut arrived = 0;
+        for step in steps {
+            match step {
+                Step::Arrive(many, priority) => {
+                    for _ in 0..many {
+                        around.arrive(arrived, priority);
+                        arrived += 1;
+                    }
+                }
+                Step::Begin => around.begin(),
+                Step::End(end) => around.end(end),
+                Step::Feed => around.feed(),
+                Step::Time(seconds) => around.pass_time(Duration::from_secs(seconds.into())),
+            }
+        }
+        let mut rounds = 0;
+        while around.sent.len() < usize::from(arrived) {
+            rounds += 1;
+            prop_assert!(rounds < 10_000, "{} of {arrived} are sent", around.sent.len());
+            around.begin();
+            while !around.on_their_way.is_empty() {
+                around.end(End::Sent);
+            }
+            around.feed();
+            around.pass_time(Duration::from_secs(1));
+        }
+        around.pass_time(Duration::from_secs(3600));
+        prop_assert_eq!((around.backlog.waiting(), around.backlog.active()), (0, 0));
+        prop_assert_eq!(around.backlog.destinations(around.now).0, 0, "nothing is remembered for ever");
+    }
+}

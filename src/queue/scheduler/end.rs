@@ -1,0 +1,105 @@
+//! What follows when a task of the scheduler has ended.
+
+use std::time::Duration;
+
+use tokio::task::{Id, JoinError};
+use tokio::time::Instant;
+
+use super::attempt::{Ended, Fate, PutOff, Sent};
+use super::{Outcome, Scheduler, Task};
+use crate::conclude::Signal;
+use crate::model::{Place, Shard};
+use crate::settlement::Settled;
+
+impl Scheduler {
+    /// Takes what a task ended with.
+    pub(super) fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok((id, outcome)) => (id, Some(outcome)),
+            Err(error) => {
+                tracing::error!(%error, "a task of the queue died");
+                (error.id(), None)
+            }
+        };
+        let task = self.running.remove(&id).unwrap_or(Task::Other);
+        if let Some(owned) = task.shard().and_then(|shard| self.owned.get_mut(&shard)) {
+            owned.tasks = owned.tasks.saturating_sub(1);
+        }
+        match outcome {
+            Some(Outcome::Sent(sent)) => self.sent(*sent),
+            Some(Outcome::PutOff(put_off)) => self.put_off(put_off),
+            Some(Outcome::Fed { name, shard, token, entries, after, failed }) => {
+                if self.is_current(shard, token) {
+                    entries.into_iter().for_each(|(hint, loaded)| self.offer(hint, loaded));
+                    self.backlog.fed(&name, after, failed);
+                }
+            }
+            Some(Outcome::Granted(granted)) => self.allowances.granted(granted),
+            Some(Outcome::Nothing) => {}
+            None => self.died(task),
+        }
+    }
+
+    fn sent(&mut self, sent: Sent) {
+        let now = Instant::now();
+        self.backlog.arrived(&sent.name);
+        let backoff: Vec<Duration> = self.config.queue.backoff.iter().map(|wait| wait.get()).collect();
+        self.backlog.update(&sent.name, now, |destination| match &sent.signal {
+            Signal::Answered => {
+                destination.health.answered(sent.began, destination.rules.concurrency);
+            }
+            Signal::Unreachable(failure) => destination.health.failed(sent.began, now, failure, &backoff),
+            Signal::Nothing => {}
+        });
+        self.entry_ended(sent.shard, sent.token, sent.ended);
+    }
+
+    fn put_off(&mut self, put_off: PutOff) {
+        for ended in put_off.ended {
+            self.entry_ended(put_off.shard, put_off.token, ended);
+        }
+        self.backlog.update(&put_off.name, Instant::now(), |destination| destination.draining = false);
+    }
+
+    /// Work on an entry ended: it is forgotten, unless it has to go on at once.
+    fn entry_ended(&mut self, shard: Shard, token: u64, ended: Ended) {
+        self.backlog.done(ended.entry);
+        let Some(owned) = self.owned.get(&shard) else { return };
+        let Some(reader) = &owned.reader else { return };
+        match ended.fate {
+            Fate::Settled(Settled::Waits(hint), loaded) if owned.lease.token() == token => match hint.place {
+                Place::Due(due) => reader.deferred(due),
+                // An administrator gave it another turn while it was on its way; its hint was read already.
+                Place::Fresh(_) => self.offer(hint, loaded),
+                Place::Held => {}
+            },
+            Fate::Settled(..) | Fate::Void => {}
+            Fate::Unsettled => reader.again(),
+        }
+    }
+
+    /// A task died in the middle; what it worked on is read again.
+    fn died(&mut self, task: Task) {
+        let now = Instant::now();
+        let entries = match &task {
+            Task::Send(name, _, entry) => {
+                self.backlog.arrived(name);
+                vec![*entry]
+            }
+            Task::PutOff(name, _, entries) => {
+                self.backlog.update(name, now, |destination| destination.draining = false);
+                entries.clone()
+            }
+            Task::Feed(name, _) => {
+                self.backlog.fed(name, None, true);
+                Vec::new()
+            }
+            Task::Other => Vec::new(),
+        };
+        entries.into_iter().for_each(|entry| self.backlog.done(entry));
+        let owned = task.shard().and_then(|shard| self.owned.get(&shard));
+        if let Some(reader) = owned.and_then(|owned| owned.reader.as_ref()) {
+            reader.again();
+        }
+    }
+}
