@@ -1,3 +1,5 @@
+//! Leases of several processes with clocks of their own.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;
