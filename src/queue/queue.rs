@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::accept::Accepted;
 use crate::model::{NewMessage, QueueId};
+use crate::quota::Portions;
 use crate::rows::{self, Total};
 use crate::spool::{Inner, Spool};
 use crate::suppression::Suppressed;
@@ -43,6 +44,8 @@ pub struct Queue {
     spool: Spool,
     mailstore: MailStore,
     fill: Arc<Fill>,
+    /// What this process may count of senders' quotas without asking.
+    portions: Arc<Portions>,
 }
 
 impl Queue {
@@ -50,12 +53,16 @@ impl Queue {
     pub fn new(context: QueueContext) -> Self {
         let QueueContext { database, blobs, mailstore, live, clock } = context;
         let spool = Spool::new(Arc::new(Inner { database, blobs, live, clock }));
-        Self { spool, mailstore, fill: Arc::default() }
+        Self { spool, mailstore, fill: Arc::default(), portions: Arc::default() }
     }
 
     /// The stored queue, for those who work on it.
     pub fn spool(&self) -> &Spool {
         &self.spool
+    }
+
+    pub(crate) fn portions(&self) -> &Portions {
+        &self.portions
     }
 
     /// What has to be written with a delivery so that `message` is queued; `None` if it has no recipients.

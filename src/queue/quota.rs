@@ -6,8 +6,13 @@
 //! | `(QUEUE, 8, end, kind, name)` | count u64, then the operation that counted last (16 octets); void after `end` (seconds since the epoch) |
 //!
 //! Hours and days begin with those of UTC, so a counter never has to be wound back: it is forgotten when its time is over.
+//!
+//! A process takes what it counts in portions of a fiftieth of the limit, so that not each recipient is a commit. What it took and did not use is lost for
+//! that hour or day: the limit holds for the cluster, and may be reached up to a portion for each process early.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ekitei_directory::{AccountId, Domain};
@@ -56,9 +61,17 @@ impl fmt::Display for QuotaExceeded {
     }
 }
 
+/// A limit is taken in about as many portions.
+const PORTIONS: u64 = 50;
+/// Counters that are remembered before those whose time is over are looked for.
+const REMEMBERED: usize = 10_000;
+
 /// A counter and its limit.
+#[derive(Clone)]
 struct Counter {
     key: Vec<u8>,
+    /// When its time is over, in seconds since the epoch.
+    end: u64,
     limit: u64,
 }
 
@@ -66,33 +79,107 @@ impl Counter {
     /// The counter of a window that `now` is in; windows are aligned to the epoch.
     fn new(kind: &str, name: &str, window: u64, now: Duration, limit: u64) -> Self {
         let end = (now.as_secs() / window + 1) * window;
-        Self { key: key(&(QUEUE, ROWS, end, kind, name)), limit }
+        Self { key: key(&(QUEUE, ROWS, end, kind, name)), end, limit }
+    }
+}
+
+/// What this process took of counters and has not used.
+#[derive(Default)]
+pub(crate) struct Portions {
+    left: Mutex<HashMap<Vec<u8>, Portion>>,
+}
+
+struct Portion {
+    end: u64,
+    left: u64,
+}
+
+impl Portions {
+    /// Counts `n` with all counters, if none would exceed its limit; otherwise says which one would, and nothing is counted.
+    async fn count(
+        &self,
+        database: &Database,
+        counters: &[Counter],
+        n: u64,
+        now: Duration,
+    ) -> Result<Option<usize>> {
+        loop {
+            let Some(lacking) = self.use_up(counters, n, now) else { return Ok(None) };
+            let taken = match reserve(database, counters, &lacking, n).await? {
+                Ok(taken) => taken,
+                Err(exceeded) => return Ok(Some(exceeded)),
+            };
+            let mut left = self.lock();
+            for ((index, _), taken) in lacking.iter().zip(taken) {
+                let counter = &counters[*index];
+                let portion = left.entry(counter.key.clone());
+                portion.or_insert(Portion { end: counter.end, left: 0 }).left += taken;
+            }
+            // Others may be faster; then there is more to take.
+        }
+    }
+
+    /// Uses what is left, if it is enough of all counters; otherwise which ones have too little, and how much of those is left.
+    fn use_up(&self, counters: &[Counter], n: u64, now: Duration) -> Option<Vec<(usize, u64)>> {
+        let mut all = self.lock();
+        if all.len() > REMEMBERED {
+            all.retain(|_, portion| portion.end > now.as_secs());
+        }
+        let left = |counter: &Counter| all.get(&counter.key).map_or(0, |portion| portion.left);
+        let of_each = counters.iter().map(left).enumerate();
+        let lacking: Vec<(usize, u64)> = of_each.filter(|(_, left)| *left < n).collect();
+        if !lacking.is_empty() {
+            return Some(lacking);
+        }
+        for counter in counters {
+            if let Some(portion) = all.get_mut(&counter.key) {
+                portion.left -= n;
+            }
+        }
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Portion>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What counts: names itself in the rows, so that a repetition of the transaction does not count twice.
 type Operation = [u8; 16];
 
-/// Adds `n` to all counters, if none would exceed its limit; otherwise says which one would, and nothing is counted.
-async fn count(database: &Database, counters: &[Counter], n: u64) -> Result<Option<usize>> {
+/// Takes a portion of each lacking counter, at least what it lacks for `n`; or says which one has not so much any more, and takes nothing.
+async fn reserve(
+    database: &Database,
+    counters: &[Counter],
+    lacking: &[(usize, u64)],
+    n: u64,
+) -> Result<std::result::Result<Vec<u64>, usize>> {
     let operation: &Operation = &rand::random();
     database
         .transact(|transaction: Transaction| async move {
-            let mut counts = Vec::with_capacity(counters.len());
-            for (index, counter) in counters.iter().enumerate() {
+            let mut all = Vec::with_capacity(lacking.len());
+            for &(index, left) in lacking {
+                let counter = &counters[index];
                 let (count, last) = read(&transaction, &counter.key).await?;
+                let missing = n.saturating_sub(left);
                 if transaction.may_have_committed() && last == *operation {
-                    return Ok(None);
+                    // It is counted already. How much more than this it was is not known any more.
+                    all.push((counter, None, missing));
+                    continue;
                 }
-                if count.saturating_add(n) > counter.limit {
-                    return Ok(Some(index));
+                let room = counter.limit.saturating_sub(count);
+                if room < missing {
+                    return Ok(Err(index));
                 }
-                counts.push(count.saturating_add(n));
+                let taken = missing.max(counter.limit / PORTIONS).min(room);
+                all.push((counter, Some(count + taken), taken));
             }
-            for (counter, count) in counters.iter().zip(counts).filter(|_| n > 0) {
-                transaction.set(&counter.key, &[&count.to_le_bytes()[..], operation].concat());
+            for (counter, count, _) in &all {
+                if let Some(count) = count {
+                    transaction.set(&counter.key, &[&count.to_le_bytes()[..], operation].concat());
+                }
             }
-            Ok(None)
+            Ok(Ok(all.into_iter().map(|(.., taken)| taken).collect()))
         })
         .await
 }
@@ -142,7 +229,7 @@ pub(crate) async fn sweep(inner: &Inner) -> Result<()> {
 }
 
 impl Queue {
-    /// Counts `recipients` of other domains that an account of `domain` writes to, if that is within its limits (`queue.quotas`); otherwise tells which one is reached, and counts nothing. With 0 it only looks.
+    /// Counts `recipients` of other domains that an account of `domain` writes to, if that is within its limits (`queue.quotas`); otherwise tells which one is reached, and counts nothing.
     ///
     /// # Errors
     /// When the store fails.
@@ -176,7 +263,7 @@ impl Queue {
         if counters.is_empty() {
             return Ok(None);
         }
-        let exceeded = count(&inner.database, &counters, u64::from(recipients)).await?;
+        let exceeded = self.portions().count(&inner.database, &counters, u64::from(recipients), now).await?;
         Ok(exceeded.and_then(|index| limits.get(index)).map(|&(of, window, limit)| QuotaExceeded {
             of,
             limit: u64::from(limit),
@@ -201,23 +288,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_over_a_limit_is_not_counted_and_an_hour_later_it_is_forgotten() {
-        let database = Database::in_memory();
+        let (database, portions) = (Database::in_memory(), Portions::default());
+        let count =
+            async |counters: &[Counter], n| portions.count(&database, counters, n, NOW).await.unwrap();
         let both = [hourly("1", 10), Counter::new("domain/86400", "a.example", DAY, NOW, 12)];
-        assert_eq!(count(&database, &both, 8).await.unwrap(), None);
-        assert_eq!(count(&database, &both, 3).await.unwrap(), Some(0));
-        assert_eq!(count(&database, &both, 2).await.unwrap(), None);
-        assert_eq!(
-            count(&database, &[hourly("1", 10)], 0).await.unwrap(),
-            None,
-            "a look at the limit itself"
-        );
+        assert_eq!(count(&both, 8).await, None);
+        assert_eq!(count(&both, 3).await, Some(0));
+        assert_eq!(count(&both, 2).await, None);
         let later = NOW + Duration::from_secs(HOUR);
         let both = [
             Counter::new("account/3600", "1", HOUR, later, 10),
             Counter::new("domain/86400", "a.example", DAY, later, 12),
         ];
-        assert_eq!(count(&database, &both, 3).await.unwrap(), Some(1), "the day goes on");
-        assert_eq!(count(&database, &both, 2).await.unwrap(), None);
+        assert_eq!(count(&both, 3).await, Some(1), "the day goes on");
+        assert_eq!(count(&both, 2).await, None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -225,9 +309,25 @@ mod tests {
         let faults = Arc::new(FaultScript::default());
         let options = MemoryOptions { faults: faults.clone(), ..MemoryOptions::default() };
         let database = Database::in_memory_with(options).unwrap();
+        let portions = Portions::default();
+        let count = async |n| portions.count(&database, &[hourly("1", 10)], n, NOW).await.unwrap();
         faults.commits([Some(CommitFault::UnknownApplied)]);
-        assert_eq!(count(&database, &[hourly("1", 10)], 6).await.unwrap(), None);
-        assert_eq!(count(&database, &[hourly("1", 10)], 4).await.unwrap(), None);
-        assert_eq!(count(&database, &[hourly("1", 10)], 1).await.unwrap(), Some(0));
+        assert_eq!(count(6).await, None);
+        assert_eq!(count(4).await, None);
+        assert_eq!(count(1).await, Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_processes_keep_to_one_limit_with_few_commits() {
+        let database = Database::in_memory();
+        let processes = [Portions::default(), Portions::default()];
+        let mut counted = 0;
+        let before = database.statistics().commits;
+        while processes[counted % 2].count(&database, &[hourly("1", 1_000)], 1, NOW).await.unwrap().is_none()
+        {
+            counted += 1;
+        }
+        assert!((980..=1_000).contains(&counted), "{counted}");
+        assert!(database.statistics().commits - before <= 50);
     }
 }
