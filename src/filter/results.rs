@@ -244,8 +244,8 @@ fn fields(message: &[u8]) -> impl Iterator<Item = Field> + '_ {
                     break;
                 }
             }
-            let line = line_length(rest);
-            if let Some(colon) = rest[..line].iter().position(|octet| *octet == b':') {
+            // Readers take a name that is folded before its colon for a name.
+            if let Some(colon) = message[start..at].iter().position(|octet| *octet == b':') {
                 return Some(Field { whole: start..at, colon: start + colon });
             }
         }
@@ -306,6 +306,7 @@ mod tests {
             "Authentication-Results: mx.here.test; dmarc=pass\r\n",
             "authentication-RESULTS : MX.Here.Test; dmarc=pass\r\n",
             "Authentication-Results:\r\n\tmx.here.test\r\n ; dmarc=pass\r\n",
+            "Authentication-Results\r\n : mx.here.test; dmarc=pass\r\n",
             "Authentication-Results: \"mx.here.test\"; dmarc=pass\r\n",
             "Authentication-Results: \"mx.\\here.test\"; dmarc=pass\r\n",
             "Authentication-Results: (a (comment)) mx.here.test 1; dmarc=pass\r\n",

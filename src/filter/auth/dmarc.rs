@@ -1,5 +1,6 @@
 //! DMARC (RFC 9989): whether the author's domain stands behind a message, and what its owner asks for if not.
 
+use futures_util::future::join_all;
 use mail_auth::common::verify::VerifySignature as _;
 use mail_auth::dkim::Signature;
 use mail_auth::dmarc::verify::DmarcParameters;
@@ -90,13 +91,13 @@ impl Dmarc {
     }
 }
 
-/// The domains of From, each once, as A-labels.
+/// The domains of From, each once, as A-labels; not more than are looked up, and one.
 pub(crate) fn authors(message: &AuthenticatedMessage<'_>) -> Vec<String> {
     let mut domains: Vec<String> = Vec::new();
     for address in message.froms() {
         let Some((_, domain)) = address.rsplit_once('@') else { continue };
         let domain = a_labels(domain);
-        if !domains.contains(&domain) {
+        if !domain.is_empty() && !domains.contains(&domain) {
             domains.push(domain);
         }
         if domains.len() > MAX_AUTHORS {
@@ -118,6 +119,8 @@ pub(crate) async fn evaluate(
     match authors.as_slice() {
         [] => Dmarc::without_author(),
         [domain] => {
+            // In the form in which it is looked up: with a dot at its end, no record would be found.
+            message.from = vec![format!("x@{domain}")];
             let evaluation = evaluate_one(authenticator, message, spf, dkim);
             match tokio::time::timeout_at(deadline, evaluation).await {
                 Ok(output) => read(&output, domain),
@@ -130,12 +133,11 @@ pub(crate) async fn evaluate(
             }
         }
         several => {
-            let policies = any_policy(authenticator, message, several);
-            let several_authors = tokio::time::timeout_at(deadline, policies).await.unwrap_or(false);
+            let policy = any_policy(authenticator, several, deadline).await;
             Dmarc {
-                outcome: Outcome::PermError,
+                outcome: if policy.is_none() { Outcome::TempError } else { Outcome::PermError },
                 reason: "From names several domains",
-                several_authors,
+                several_authors: policy == Some(true),
                 ..Dmarc::none()
             }
         }
@@ -219,24 +221,28 @@ fn published(record: &Record) -> PublishedPolicy {
     }
 }
 
-/// Whether one of several authors' domains has a policy that asks for something.
+/// Whether one of several authors' domains has a policy that asks for something; so it is taken to be where there are too many to ask them
+/// all. `None` if it is not known. All are asked at once, so that a domain that does not answer keeps no other from being heard.
 async fn any_policy(
     authenticator: &MessageAuthenticator,
-    message: &mut AuthenticatedMessage<'_>,
     domains: &[String],
-) -> bool {
-    let froms = std::mem::take(&mut message.from);
-    let mut found = false;
-    for domain in domains.iter().take(MAX_AUTHORS) {
-        message.from = vec![format!("x@{domain}")];
-        let output = evaluate_one(authenticator, message, None, &[]).await;
-        if output.dmarc_record().is_some() && Asked::from(output.policy()) != Asked::None {
-            found = true;
-            break;
-        }
+    deadline: Instant,
+) -> Option<bool> {
+    if domains.len() > MAX_AUTHORS {
+        return Some(true);
     }
-    message.from = froms;
-    found
+    let asks = async |domain: &String| {
+        let message = AuthenticatedMessage { from: vec![format!("x@{domain}")], ..Default::default() };
+        let evaluation = evaluate_one(authenticator, &message, None, &[]);
+        let output = tokio::time::timeout_at(deadline, evaluation).await.ok()?;
+        let has_policy = output.dmarc_record().is_some() && Asked::from(output.policy()) != Asked::None;
+        (!matches!(output.result(), DmarcResult::TempError(_))).then_some(has_policy)
+    };
+    let answers = join_all(domains.iter().map(asks)).await;
+    if answers.contains(&Some(true)) {
+        return Some(true);
+    }
+    (!answers.contains(&None)).then_some(false)
 }
 
 /// Where the record of a domain was found: at the domain itself, or the highest name above it that has the same one. What is asked here was

@@ -40,7 +40,8 @@ impl Outcome {
 
 /// A domain in lower case as A-labels, without the last dot.
 pub(crate) fn a_labels(domain: &str) -> String {
-    mail_auth::common::to_a_label(domain.trim_end_matches('.')).into_owned()
+    // Other dots become dots on the way.
+    mail_auth::common::to_a_label(domain).trim_end_matches('.').to_owned()
 }
 
 /// Whether one is the other, or below it.

@@ -1,5 +1,6 @@
 //! DKIM, DMARC and ARC.
 
+use ekitei_dns::testing::Behaviour;
 use mail_auth::arc::ArcSealer;
 use mail_auth::common::headers::HeaderWriter as _;
 use mail_auth::{ArcOutput, AuthenticatedMessage, AuthenticationResults, DmarcOutput, DmarcResult};
@@ -93,6 +94,47 @@ async fn several_authors_are_refused_if_one_of_them_has_a_policy() {
     assert_eq!((outcome(&harmless), results(&harmless, "dmarc")), ("accept", vec!["permerror"]));
     let same = world.judge("b@sender.test", message("a@other.test, b@other.test")).await;
     assert_eq!(outcome(&same), "accept");
+}
+
+#[tokio::test]
+async fn no_author_is_hidden_behind_others_or_behind_dns_that_fails() {
+    let world = World::with(REJECT, |config| {
+        config.filter.authentication.time_limit = ekitei_config::Duration::millis(300);
+    });
+    world.dns.behave("_dmarc.silent.test", Behaviour::Silent);
+    let crowd = "a@1.test, a@2.test, a@3.test, a@4.test, ceo@author.test";
+    assert_eq!(outcome(&world.judge("b@sender.test", message(crowd)).await), "5.7.1");
+    let failing = world.judge("b@sender.test", message("a@silent.test, ceo@author.test")).await;
+    assert_eq!(outcome(&failing), "5.7.1");
+    let unknown = world.judge("b@sender.test", message("a@silent.test, b@third.test")).await;
+    assert_eq!((outcome(&unknown), results(&unknown, "dmarc")), ("accept", vec!["temperror"]));
+}
+
+#[tokio::test]
+async fn an_author_is_the_same_however_it_is_written() {
+    let world = World::new(REJECT);
+    for from in [
+        "ceo@author.test.",
+        "CEO@AUTHOR.Test",
+        "<ceo@author.test>",
+        "\"a@sender.test\" <ceo@author.test>",
+        "(a@sender.test) ceo@author.test",
+        "ceo@author.test (a@sender.test)",
+        "<@sender.test:ceo@author.test>",
+        "Board: ceo@author.test;",
+        "Board: ceo@author.test, b@author.test;, c@author.test",
+        "\"ceo@sender.test>\"@author.test",
+        "ceo@author.test\u{3002}",
+        "ceo@\u{ff41}uthor.test",
+    ] {
+        let judgement = world.judge("a@sender.test", message(from)).await;
+        assert_eq!(outcome(&judgement), "5.7.26", "{from}: {}", judgement.results);
+    }
+    for nobody in ["ceo@", "ceo@.", "Board:;"] {
+        let judgement = world.judge("a@sender.test", message(nobody)).await;
+        let notes = String::from_utf8_lossy(&judgement.header).into_owned();
+        assert!(notes.contains("no-author"), "{nobody}: {notes}");
+    }
 }
 
 #[tokio::test]
