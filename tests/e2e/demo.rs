@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::support::server::free_port;
+use crate::support::sink::Sink;
 use crate::support::{Program, require, wait_until};
 
 /// A demo that runs until it is dropped.
@@ -17,8 +18,18 @@ struct Demo {
 impl Demo {
     /// Starts `ekitei demo` on the data directory, as `make run` does.
     fn start(home: &Path) -> Self {
+        Self::start_with(home, None)
+    }
+
+    /// The same, with a smart host for mail to other domains.
+    fn start_with(home: &Path, smart_host: Option<&str>) -> Self {
         let output = home.join("output");
-        let child = Command::new(env!("CARGO_BIN_EXE_ekitei"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ekitei"));
+        command.env_remove("EKITEI_DEMO_SMARTHOST");
+        if let Some(smart_host) = smart_host {
+            command.env("EKITEI_DEMO_SMARTHOST", smart_host);
+        }
+        let child = command
             .args(["demo", "--data", "data"])
             .current_dir(home)
             .env_remove("EKITEI_DEMO_PASSWORD")
@@ -90,9 +101,7 @@ fn the_printed_commands_send_and_read_a_mail() {
     for (_, command) in &commands {
         read += &run(command).stdout;
     }
-    for expected in
-        ["It works.", "At noon?", "MESSAGES 1", "alice@example.test", "bob@example.test", "no smart host"]
-    {
+    for expected in ["It works.", "At noon?", "MESSAGES 1", "alice@example.test", "bob@example.test"] {
         assert!(read.contains(expected), "{expected} in\n{read}");
     }
 
@@ -102,4 +111,55 @@ fn the_printed_commands_send_and_read_a_mail() {
     assert_eq!(again.instructions(), instructions);
     let (_, reading) = commands.iter().find(|(title, _)| title.contains("List what alice got")).unwrap();
     assert!(run(reading).stdout.contains("It works."));
+}
+
+/// A demo with its own ports, and a smart host if one is given.
+fn demo_with_smart_host(home: &Path, smart_host: Option<&str>) -> (Demo, String) {
+    let config = home.join("data/ekitei.yaml");
+    let first = Demo::start(home);
+    wait_until("a configuration", Duration::from_secs(60), || config.is_file());
+    drop(first);
+    move_ports(&config);
+    let mut demo = Demo::start_with(home, smart_host);
+    let instructions = demo.instructions();
+    (demo, instructions)
+}
+
+/// What is printed of writing to somebody elsewhere: the commands that send, and the one that shows the queue.
+fn elsewhere(instructions: &str) -> (&str, &str) {
+    let commands = commands(instructions);
+    let (_, both) = commands.iter().find(|(title, _)| title.contains("somebody elsewhere")).unwrap();
+    both.trim_end().rsplit_once('\n').unwrap()
+}
+
+fn bash(home: &Path, command: &str) -> String {
+    Program::new("bash", home).args("-euo pipefail -c").arg(command).run().success().stdout
+}
+
+#[test]
+fn mail_for_others_waits_and_the_queue_says_why() {
+    require!("swaks", "bash");
+    let home = tempfile::tempdir().unwrap();
+    let (_demo, instructions) = demo_with_smart_host(home.path(), None);
+    let (send, show) = elsewhere(&instructions);
+    bash(home.path(), send);
+    assert!(bash(home.path(), show).contains("elsewhere.example"));
+    wait_until("the reason", Duration::from_secs(30), || bash(home.path(), show).contains("no smart host"));
+}
+
+#[test]
+fn mail_for_others_goes_to_the_smart_host_that_was_named() {
+    require!("swaks", "bash", "smtp-sink");
+    let home = tempfile::tempdir().unwrap();
+    let sink = Sink::start("");
+    let smart_host = format!("127.0.0.1:{}", sink.port);
+    let (_demo, instructions) = demo_with_smart_host(home.path(), Some(&smart_host));
+    let (send, show) = elsewhere(&instructions);
+    bash(home.path(), send);
+    let [caught] = &sink.wait_for(1, Duration::from_secs(30))[..] else { panic!("{:?}", sink.caught()) };
+    assert!(caught.mail.starts_with("<alice@example.test>"), "{caught:?}");
+    assert!(caught.recipients[0].starts_with("<someone@elsewhere.example>"), "{caught:?}");
+    wait_until("an empty queue", Duration::from_secs(30), || {
+        !bash(home.path(), show).contains("elsewhere.example")
+    });
 }

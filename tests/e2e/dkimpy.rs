@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::knot::Knot;
 use crate::support::mail::{message, message_from};
 use crate::support::program::skip;
+use crate::support::server::Builder;
 use crate::support::sink::Sink;
 use crate::support::{ALICE, Program, STRANGER, Server, require};
 
@@ -28,14 +30,14 @@ fn python() -> Option<&'static str> {
 }
 
 /// A service with signatures that hands mail to `sink`, and the records it would publish.
-fn signing(sink: &Sink) -> (Server, BTreeMap<String, String>) {
-    let server = Server::builder().set("relay", "smartHost", &sink.smart_host()).start();
+fn signing(builder: Builder, sink: &Sink) -> (Server, BTreeMap<String, String>) {
+    let server = builder.set("relay", "smartHost", &sink.smart_host()).start();
     let created = server.command("dkim create example.test --now --output json").run().success().stdout;
     let keys: Vec<Value> = serde_json::from_str(&created).unwrap();
     let text = |key: &Value, name: &str| key[name].as_str().unwrap().to_owned();
     let records = keys.iter().map(|key| {
         let name = text(key, "record_name");
-        (format!("{}.", name.trim_end_matches('.')), text(key, "record_value"))
+        (format!("{}.", name.trim_end_matches('.')), text(key, "record_text"))
     });
     let records = records.collect();
     (server, records)
@@ -58,7 +60,7 @@ fn dkimpy_finds_both_our_signatures_good_and_sees_a_change() {
     require!("smtp-sink");
     let Some(python) = python() else { return };
     let sink = Sink::start("");
-    let (server, records) = signing(&sink);
+    let (server, records) = signing(Server::builder(), &sink);
     let sent = message_from(ALICE, "signed", "Gr\u{fc}\u{df}e  \n.\n\nend\n\n\n");
     assert!(server.submission(ALICE).deliver(ALICE, &[STRANGER], &sent).unwrap().ok());
     let caught = sink.wait_for(1, PATIENCE).remove(0).message;
@@ -66,20 +68,30 @@ fn dkimpy_finds_both_our_signatures_good_and_sees_a_change() {
     assert_eq!(said["dkim"]["rsa-sha256"], true, "{said}");
     assert_eq!(said["dkim"]["ed25519-sha256"], true, "{said}");
     let text = String::from_utf8(caught).unwrap();
-    for (from, to) in [("Subject: signed", "Subject: forged"), ("end", "END"), ("\r\n\r\n", "\r\nReply-To: x@x.test\r\n\r\n")] {
+    for (from, to) in [
+        ("Subject: signed", "Subject: forged"),
+        ("end", "END"),
+        ("\r\n\r\n", "\r\nReply-To: x@x.test\r\n\r\n"),
+    ] {
         let changed = text.replacen(from, to, 1);
         assert_ne!(changed, text);
         let said = verify(python, server.home(), &records, changed.as_bytes());
-        assert_eq!((&said["dkim"]["rsa-sha256"], &said["dkim"]["ed25519-sha256"]), (&false.into(), &false.into()), "{to}");
+        assert_eq!(
+            (&said["dkim"]["rsa-sha256"], &said["dkim"]["ed25519-sha256"]),
+            (&false.into(), &false.into()),
+            "{to}"
+        );
     }
 }
 
 #[test]
 fn dkimpy_follows_the_chain_of_what_we_forward() {
-    require!("smtp-sink");
+    require!("smtp-sink", "knotd", "keymgr");
     let Some(python) = python() else { return };
     let sink = Sink::start("");
-    let (server, records) = signing(&sink);
+    let knot = Knot::start("elsewhere.test. 300 IN TXT \"v=spf1 ip4:127.0.0.1 -all\"\n", "");
+    let builder = knot.resolves_for(Server::builder().set("filter", "checkLoopback", "true"));
+    let (server, records) = signing(builder, &sink);
     server.command("alias set away@example.test dora@elsewhere.test").run().success();
     server.deliver(&["away@example.test"], &message("onward", "x"));
     let first = sink.wait_for(1, PATIENCE).remove(0).message;

@@ -59,7 +59,9 @@ fn each_destination_gets_what_it_takes_and_the_sender_hears_of_the_rest() {
     let routes: Vec<String> = destinations
         .iter()
         .zip(&sinks)
-        .map(|((domain, _), sink)| format!("{{destinations: [{domain}], host: 127.0.0.1, port: {}}}", sink.port))
+        .map(|((domain, _), sink)| {
+            format!("{{destinations: [{domain}], host: 127.0.0.1, port: {}}}", sink.port)
+        })
         .collect();
     let server = Server::builder()
         .set("relay", "routes", &format!("[{}]", routes.join(", ")))
@@ -73,7 +75,8 @@ fn each_destination_gets_what_it_takes_and_the_sender_hears_of_the_rest() {
         let waiting = queued(&server, "--state deferred");
         waiting.len() == 2 * EACH && waiting.iter().all(|entry| !entry["reason"].as_str().unwrap().is_empty())
     });
-    assert!(queued(&server, "--destination busy.test")[0]["reason"].as_str().unwrap().contains("450"));
+    let busy = queued(&server, "--destination busy.test --error 450");
+    assert_eq!(busy.len(), EACH, "{:?}", queued(&server, "--destination busy.test")[0]);
 
     // Both are mended.
     let ports = [sinks[2].port, sinks[3].port];
@@ -139,7 +142,8 @@ fn a_destination_that_is_away_gets_its_mail_when_it_is_back() {
     submit(&server, 30, |number| format!("u{number}@elsewhere.test"));
     wait_until("reasons", PATIENCE, || {
         let waiting = queued(&server, "--state deferred");
-        waiting.len() == 30 && waiting.iter().all(|entry| entry["reason"].as_str().unwrap().contains("refused"))
+        waiting.len() == 30
+            && waiting.iter().all(|entry| entry["reason"].as_str().unwrap().contains("refused"))
     });
     // First a server that breaks off at DATA, then one that does its work.
     let broken = Sink::start_at(port, "-q DATA");

@@ -8,7 +8,7 @@ use crate::support::mail::message_from;
 use crate::support::postfix::{self, Postfix};
 use crate::support::server::Builder;
 use crate::support::sink::Sink;
-use crate::support::{ALICE, BOB, Program, STRANGER, Server, require, wait_until};
+use crate::support::{ALICE, Program, STRANGER, Server, require, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Another one of elsewhere.
@@ -68,7 +68,12 @@ fn a_server_that_tells_of_success_itself_is_asked_to() {
     let server = Server::builder().set("relay", "smartHost", &smart_host).start();
     postfix.set("transport_maps", &format!("inline:{{example.test=smtp:[127.0.0.1]:{}}}", server.ports.smtp));
     let orcpt = "ORCPT=rfc822;Carol+40elsewhere.test";
-    submit(&server, "asked", "ENVID=QQ314159 RET=HDRS", &[(STRANGER, &format!("NOTIFY=SUCCESS,FAILURE {orcpt}"))]);
+    submit(
+        &server,
+        "asked",
+        "ENVID=QQ314159 RET=HDRS",
+        &[(STRANGER, &format!("NOTIFY=SUCCESS,FAILURE {orcpt}"))],
+    );
     let [told] = &notifications(&server, 1)[..] else { unreachable!("one was awaited") };
     assert_eq!(told["about"]["reporting-mta"], format!("dns; {}", postfix::HOST), "Postfix says so, not we");
     assert_eq!(told["about"]["original-envelope-id"], "QQ314159");
@@ -83,19 +88,22 @@ fn where_a_server_will_not_tell_of_success_we_say_how_far_we_know() {
     require!("smtp-sink", "python3");
     let sink = Sink::start("-N");
     let server = sending_to(&sink).start();
-    let recipients = [(STRANGER, "NOTIFY=SUCCESS"), (DORA, "NOTIFY=FAILURE"), (BOB, "NOTIFY=SUCCESS")];
+    let recipients = [(STRANGER, "NOTIFY=SUCCESS"), (DORA, "NOTIFY=FAILURE")];
     submit(&server, "told", "ENVID=Q1", &recipients);
-    let told = notifications(&server, 2);
+    wait_for_an_empty_queue(&server);
+    let told = notifications(&server, 1);
     let mut actions: Vec<(&str, &str)> = Vec::new();
     for recipient in told.iter().flat_map(|told| told["recipients"].as_array().unwrap()) {
         let address = recipient["final-recipient"].as_str().unwrap();
         actions.push((address, recipient["action"].as_str().unwrap()));
     }
-    actions.sort_unstable();
-    assert_eq!(actions, [("rfc822; bob@example.test", "delivered"), ("rfc822; carol@elsewhere.test", "relayed")]);
+    assert_eq!(actions, [("rfc822; carol@elsewhere.test", "relayed")]);
     assert!(told.iter().all(|told| told["about"]["original-envelope-id"] == "Q1"), "{told:?}");
     let [caught] = &sink.wait_for(1, PATIENCE)[..] else { panic!("{:?}", sink.caught()) };
-    assert!(!caught.mail.contains("ENVID") && !format!("{:?}", caught.recipients).contains("NOTIFY"), "{caught:?}");
+    assert!(
+        !caught.mail.contains("ENVID") && !format!("{:?}", caught.recipients).contains("NOTIFY"),
+        "{caught:?}"
+    );
 }
 
 #[test]
@@ -122,7 +130,7 @@ fn of_a_failure_everyone_is_told_but_who_wished_not_to_be() {
     assert_eq!(full["returned"], "message/rfc822");
     assert!(full["returned_text"].as_str().unwrap().contains("the body"));
     let recipient = &full["recipients"][0];
-    assert_eq!(recipient["original-recipient"], "rfc822;c+arol@elsewhere.test");
+    assert_eq!(recipient["original-recipient"], "rfc822; c+arol@elsewhere.test");
     assert_eq!(recipient["status"], "5.3.0");
     assert!(recipient["diagnostic-code"].as_str().unwrap().starts_with("smtp; 500"), "{recipient}");
     assert!(recipient["remote-mta"].as_str().unwrap().starts_with("dns;"), "{recipient}");
@@ -133,8 +141,7 @@ fn of_a_failure_everyone_is_told_but_who_wished_not_to_be() {
 fn who_waits_is_told_once_and_then_that_it_was_in_vain() {
     require!("smtp-sink", "python3");
     let sink = Sink::start("-r RCPT");
-    let server =
-        sending_to(&sink).set("queue", "delayNotice", "1s").set("queue", "lifetime", "6s").start();
+    let server = sending_to(&sink).set("queue", "delayNotice", "1s").set("queue", "lifetime", "6s").start();
     submit(&server, "late", "", &[(STRANGER, ""), (DORA, "NOTIFY=FAILURE")]);
     let told = notifications(&server, 1);
     let [delayed] = &told[0]["recipients"].as_array().unwrap()[..] else {
@@ -142,14 +149,20 @@ fn who_waits_is_told_once_and_then_that_it_was_in_vain() {
     };
     assert_eq!((&delayed["action"], &delayed["status"]), (&"delayed".into(), &"4.3.0".into()));
     assert!(delayed["will-retry-until"].is_string(), "{delayed}");
-    assert_eq!(told[0]["returned"], "text/rfc822-headers", "RFC 3461 §4.3: the whole message only with a failure");
+    assert_eq!(
+        told[0]["returned"], "text/rfc822-headers",
+        "RFC 3461 §4.3: the whole message only with a failure"
+    );
     wait_for_an_empty_queue(&server);
     let told = notifications(&server, 2);
     let failed = told[1]["recipients"].as_array().unwrap();
     assert_eq!(failed.len(), 2);
     for recipient in failed {
         assert_eq!(recipient["action"], "failed");
-        assert!(recipient["diagnostic-code"].as_str().unwrap().contains("450"), "what was said last: {recipient}");
+        assert!(
+            recipient["diagnostic-code"].as_str().unwrap().contains("450"),
+            "what was said last: {recipient}"
+        );
     }
     assert_eq!(sink.count(), 0);
 }

@@ -91,7 +91,8 @@ fn a_refusal_comes_back_to_the_sender_in_words_and_in_fields() {
         assert!(notification.contains(part), "{part} in {notification}");
     }
     // Having said so often enough, the server is not asked again, and the user hears it at once.
-    let again = server.submission(ALICE).deliver(ALICE, &[STRANGER], &message_from(ALICE, "again", "x")).unwrap();
+    let again =
+        server.submission(ALICE).deliver(ALICE, &[STRANGER], &message_from(ALICE, "again", "x")).unwrap();
     assert_eq!((again.code, &again.text[..6]), (550, "5.1.1 "), "{again:?}");
 }
 

@@ -24,6 +24,10 @@ verifier = dkim.DKIM(message)
 results = {}
 for index, signature in enumerate(signatures):
     algorithm = re.search(rb"[;\s]a=([a-z0-9-]+)", signature).group(1).decode()
-    results[algorithm] = verifier.verify(idx=index, dnsfunc=txt)
+    try:
+        results[algorithm] = verifier.verify(idx=index, dnsfunc=txt)
+    except dkim.ValidationError:
+        # How it says that the body is another one.
+        results[algorithm] = False
 chain, _, reason = dkim.arc_verify(message, dnsfunc=txt)
 json.dump({"dkim": results, "arc": chain.decode(), "reason": reason}, sys.stdout)

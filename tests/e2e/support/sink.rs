@@ -42,7 +42,8 @@ impl Sink {
         fs::create_dir(&caught).unwrap();
         let mut command = Command::new("smtp-sink");
         // Started by root, it wants to be somebody else.
-        if Command::new("chown").arg("nobody").arg(dir.path()).arg(&caught).output().unwrap().status.success() {
+        if Command::new("chown").arg("nobody").arg(dir.path()).arg(&caught).output().unwrap().status.success()
+        {
             command.args(["-u", "nobody"]);
         }
         let child = command
