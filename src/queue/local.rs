@@ -98,9 +98,12 @@ impl LocalOrRelay {
                     continue;
                 }
             }
+            // Where several share a recipient, one that is full must not cost it the message: a retry would double it for the others.
+            let is_alone = found.accounts.len() == 1 && found.forwards.is_empty();
             for account in &found.accounts {
                 if let Entry::Vacant(vacant) = targets.entry(account.account) {
                     let quota = self.directory.quota(account.account).await.ok().flatten();
+                    let quota = quota.filter(|_| is_alone);
                     vacant.insert(target(account, quota, &shipment.envelope));
                 }
             }

@@ -66,6 +66,8 @@ impl Fixture {
         let small = account("small@here.example", Some(10)).await;
         let to = [address("carol@there.example"), address("bob@here.example")].into();
         directory.create_alias(&address("both@here.example"), to).await.unwrap();
+        let to = [address("small@here.example"), address("bob@here.example")].into();
+        directory.create_alias(&address("all@here.example"), to).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let objects = DirectoryStore::open(folder.path()).unwrap();
         let blobs = Blobs::new(database.clone(), objects, ekitei_blob::Settings::default(), clock.clone());
@@ -147,6 +149,14 @@ async fn each_recipient_has_its_own_end() {
     assert_eq!(queued[0].entry.destination, "there.example");
     assert_eq!(queued[0].message.origin, Origin::Forward);
     assert_eq!(queued[0].message.envelope.reverse_path.as_deref(), Some("srs=dora=far.example@here.example"));
+}
+
+#[tokio::test]
+async fn a_full_mailbox_does_not_miss_what_others_have_under_the_same_address() {
+    let fixture = Fixture::new().await;
+    let handled = fixture.send(&["all@here.example"], TEXT, true).await;
+    assert!(matches!(handled[0].outcome, RecipientOutcome::Sent { .. }));
+    assert_eq!((fixture.messages(fixture.bob).await, fixture.messages(fixture.small).await), (1, 1));
 }
 
 #[tokio::test]
