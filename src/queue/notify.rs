@@ -96,7 +96,9 @@ fn addressee<'a>(
         };
     }
     let copies_to = &config.queue.notifications.double_bounces_to;
-    if conclusion.failed.is_empty() || copies_to.is_empty() {
+    // What fails after an address led it on may be such a copy itself: of that nobody is told, or it would go round for ever.
+    let is_notification = loaded.message.origin == Origin::Notification;
+    if conclusion.failed.is_empty() || copies_to.is_empty() || !is_notification {
         return None;
     }
     let postmaster = EmailAddress::parse(copies_to).ok()?;

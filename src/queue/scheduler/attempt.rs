@@ -1,11 +1,12 @@
 //! One entry from its loading to its settlement: sent by the transport, or put off since its destination is left alone.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ekitei_kv::AsKvError as _;
 use ekitei_relay::{Failure, FailureKind, Recipient, RecipientOutcome, Shipment};
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt as _, join_all};
 use tokio::time::Instant;
 
 use super::Context;
@@ -124,7 +125,7 @@ impl Work {
         loop {
             match super::reader::load(&self.context.spool, self.fence.shard, &hints).await {
                 Ok(loaded) => {
-                    let mut loaded = loaded.into_iter().peekable();
+                    let mut loaded = loaded.found.into_iter().peekable();
                     let of = |hint: &Hint| Some(*loaded.next_if(|(found, _)| found == hint)?.1);
                     return hints.iter().map(of).collect();
                 }
@@ -208,7 +209,13 @@ impl Work {
             message: pieces,
             may_finish: Arc::new(move || lease.holds()),
         };
-        let mut results = self.context.transport.send(shipment).await.into_iter();
+        let sending = AssertUnwindSafe(async { self.context.transport.send(shipment).await });
+        // A message that the transport breaks at is tried again when it is due, and not at once and for ever.
+        let sent = sending.catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!(entry = %loaded.id, "the transport broke at a message");
+            Vec::new()
+        });
+        let mut results = sent.into_iter();
         let unknown = || {
             let trouble = conclude::trouble_here("the transport said nothing of this recipient");
             Handled::relayed(RecipientOutcome::Deferred(trouble))

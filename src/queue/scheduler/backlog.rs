@@ -32,8 +32,10 @@ pub(crate) type Name = Arc<str>;
 struct Known {
     turn: u32,
     destination: Name,
-    /// Its place while it waits.
+    /// Its place while it waits; `None` while it is active.
     rank: Option<Rank>,
+    /// A later turn that it was offered with while it was active.
+    later: Option<u32>,
 }
 
 /// What became of an entry that was offered.
@@ -54,6 +56,8 @@ pub(crate) enum Offered {
 pub(crate) struct Backlog {
     destinations: BTreeMap<Name, Destination>,
     known: HashMap<EntryId, Known>,
+    /// When entries ended that were active just now: what was read of them before that is out of date.
+    ended: HashMap<EntryId, Instant>,
     ready: BTreeSet<(Rank, Name)>,
     wakes: BTreeSet<(Instant, Name)>,
     drains: BTreeSet<Name>,
@@ -70,6 +74,7 @@ impl Backlog {
         Self {
             destinations: BTreeMap::new(),
             known: HashMap::new(),
+            ended: HashMap::new(),
             ready: BTreeSet::new(),
             wakes: BTreeSet::new(),
             drains: BTreeSet::new(),
@@ -121,11 +126,21 @@ impl Backlog {
         names.iter().for_each(|name| self.list(name, now));
     }
 
-    /// Takes an entry, if there is room for it.
-    pub(crate) fn offer(&mut self, hint: Hint, loaded: Box<Loaded>, now: Instant) -> Offered {
-        if let Some(known) = self.known.get(&hint.entry) {
-            let is_news = known.turn < hint.turn && known.rank.is_some();
-            if !is_news {
+    /// Takes an entry, if there is room for it. `read` is when its reading began; without it, `loaded` only says what the entry is about, and it
+    /// is read again before it goes.
+    pub(crate) fn offer(
+        &mut self,
+        hint: Hint,
+        loaded: Box<Loaded>,
+        read: Option<Instant>,
+        now: Instant,
+    ) -> Offered {
+        if let Some(known) = self.known.get_mut(&hint.entry) {
+            if known.turn >= hint.turn {
+                return Offered::Known;
+            }
+            if known.rank.is_none() {
+                known.later = known.later.max(Some(hint.turn));
                 return Offered::Known;
             }
             // An administrator gave it another turn while it waited.
@@ -152,11 +167,14 @@ impl Backlog {
         let aging = self.settings.priority_aging.get();
         self.offered += 1;
         let rank = Rank::new(&hint, loaded.message.received, envelope.priority, aging, self.offered);
-        let loaded = (destination.waiting.len() < KEEP_LOADED).then_some((now, loaded));
+        // Its index may have been read while it was on its way still: what it was then must not be sent again.
+        let read = read.filter(|read| self.ended.get(&hint.entry).is_none_or(|ended| ended < read));
+        let read = read.filter(|_| destination.waiting.len() < KEEP_LOADED);
+        let loaded = read.map(|read| (read, loaded));
         destination.waiting.insert(rank, Waiting { hint, loaded });
         self.waiting += 1;
-        self.known
-            .insert(hint.entry, Known { turn: hint.turn, destination: Arc::clone(&name), rank: Some(rank) });
+        let known = Known { turn: hint.turn, destination: Arc::clone(&name), rank: Some(rank), later: None };
+        self.known.insert(hint.entry, known);
         self.list(&name, now);
         Offered::Taken
     }
@@ -308,9 +326,11 @@ impl Backlog {
         (!drained.is_empty()).then_some((block, drained))
     }
 
-    /// An entry that was active is not here any more.
-    pub(crate) fn done(&mut self, entry: EntryId) {
-        self.known.remove(&entry);
+    /// An entry that was active is not here any more. Returns the turn that it was offered with meanwhile, if that is a later one: its hint has
+    /// been read, and nobody took it.
+    pub(crate) fn done(&mut self, entry: EntryId, now: Instant) -> Option<u32> {
+        self.ended.insert(entry, now);
+        self.known.remove(&entry)?.later
     }
 
     /// A message is not on its way any more.
@@ -356,6 +376,7 @@ impl Backlog {
 
     /// Forgets destinations that have nothing here, and of which nothing is known that matters.
     pub(crate) fn sweep(&mut self, now: Instant) {
+        self.ended.retain(|_, ended| now.duration_since(*ended) <= LOADED_AGE);
         let is_idle = |d: &Destination| {
             d.waiting.is_empty()
                 && d.active == 0

@@ -97,7 +97,8 @@ impl Around {
     }
 
     fn read(&mut self, name: &Name, entry: EntryId, priority: i8) {
-        let offered = self.backlog.offer(hint(entry), loaded(entry, name, priority), self.now);
+        let offered =
+            self.backlog.offer(hint(entry), loaded(entry, name, priority), Some(self.now), self.now);
         assert_ne!(offered, Offered::NoDestination);
     }
 
@@ -106,7 +107,7 @@ impl Around {
         while let Some(name) = self.backlog.to_drain() {
             let Some((_, entries)) = self.backlog.drain(&name, 7, self.now) else { continue };
             for waiting in entries {
-                self.backlog.done(waiting.hint.entry);
+                self.backlog.done(waiting.hint.entry, self.now);
                 self.later.push((Arc::clone(&name), waiting.hint.entry));
             }
             self.backlog.update(&name, self.now, |destination| destination.draining = false);
@@ -137,7 +138,7 @@ impl Around {
             End::Sent | End::Refused => destination.health.answered(began, destination.rules.concurrency),
             End::Unreachable => destination.health.failed(began, now, &failure, &BACKOFF),
         });
-        self.backlog.done(entry);
+        self.backlog.done(entry, self.now);
         if matches!(end, End::Sent) {
             self.sent.insert(entry);
             self.stored.get_mut(&name).unwrap().remove(&entry);
@@ -188,6 +189,46 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (1u16..120).prop_map(Step::Time),
     ];
     proptest::collection::vec(step, 1..80)
+}
+
+/// Offers an entry, takes it for sending, and says whether it goes as it was read then.
+fn goes_as_read(backlog: &mut Backlog, entry: EntryId, read: Option<Instant>) -> bool {
+    let now = Instant::now();
+    assert_eq!(backlog.offer(hint(entry), loaded(entry, "a.example", 0), read, now), Offered::Taken);
+    let (name, waiting) = backlog.next(now).unwrap();
+    backlog.arrived(&name);
+    waiting.loaded.is_some()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_before_an_entry_ended_does_not_go_again() {
+    let (mut backlog, entry) = (Backlog::new(Arc::new(Queue::default())), id(1));
+    assert!(goes_as_read(&mut backlog, entry, Some(Instant::now())));
+    // The index of its destination is read while it is on its way.
+    let read = Instant::now();
+    tokio::time::advance(Duration::from_millis(100)).await;
+    backlog.done(entry, Instant::now());
+    assert!(!goes_as_read(&mut backlog, entry, Some(read)));
+    backlog.done(entry, Instant::now());
+    tokio::time::advance(Duration::from_millis(100)).await;
+    assert!(goes_as_read(&mut backlog, entry, Some(Instant::now())));
+    backlog.done(entry, Instant::now());
+    assert!(!goes_as_read(&mut backlog, entry, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_comes_while_an_entry_is_on_its_way_is_not_forgotten() {
+    let (mut backlog, entry, now) = (Backlog::new(Arc::new(Queue::default())), id(1), Instant::now());
+    let mut later = |turns: &[u32]| {
+        goes_as_read(&mut backlog, entry, Some(now));
+        for &turn in turns {
+            let hint = Hint { turn, ..hint(entry) };
+            let offered = backlog.offer(hint, loaded(entry, "a.example", 0), Some(now), now);
+            assert_eq!(offered, Offered::Known);
+        }
+        backlog.done(entry, now)
+    };
+    assert_eq!((later(&[]), later(&[0]), later(&[2, 1])), (None, None, Some(2)));
 }
 
 proptest! {

@@ -97,14 +97,12 @@ impl Scheduler {
         let Some(owned) = self.owned.get(&shard) else { return };
         let (context, token) = (Arc::clone(&self.context), owned.lease.token());
         self.spawn(Task::Feed(Arc::clone(&name), shard), async move {
-            match find(&context, &name, shard, after, limit).await {
-                Ok((entries, after)) => Outcome::Fed { name, shard, token, entries, after, failed: false },
-                Err(error) => {
-                    tracing::warn!(%error, "the entries of a destination cannot be read");
-                    tokio::time::sleep(TICK).await;
-                    Outcome::Fed { name, shard, token, entries: Vec::new(), after: None, failed: true }
-                }
+            let read = find(&context, &name, shard, after, limit).await;
+            if let Err(error) = &read {
+                tracing::warn!(%error, "the entries of a destination cannot be read");
+                tokio::time::sleep(TICK).await;
             }
+            Outcome::Fed { name, shard, token, read }
         });
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::attempt::{Ended, Fate, PutOff, Sent};
 use super::{Outcome, Scheduler, Task};
 use crate::conclude::Signal;
-use crate::model::{Place, Shard};
+use crate::model::{Hint, Place, Shard};
 use crate::settlement::Settled;
 
 impl Scheduler {
@@ -28,12 +28,14 @@ impl Scheduler {
         match outcome {
             Some(Outcome::Sent(sent)) => self.sent(*sent),
             Some(Outcome::PutOff(put_off)) => self.put_off(put_off),
-            Some(Outcome::Fed { name, shard, token, entries, after, failed }) => {
-                if self.is_current(shard, token) {
-                    entries.into_iter().for_each(|(hint, loaded)| self.offer(hint, loaded));
-                    self.backlog.fed(&name, after, failed);
+            Some(Outcome::Fed { name, shard, token, read }) if self.is_current(shard, token) => match read {
+                Ok((entries, after)) => {
+                    self.offer_all(entries);
+                    self.backlog.fed(&name, after, false);
                 }
-            }
+                Err(_) => self.backlog.fed(&name, None, true),
+            },
+            Some(Outcome::Fed { .. }) => {}
             Some(Outcome::Granted(granted)) => self.allowances.granted(granted),
             Some(Outcome::Nothing) => {}
             None => self.died(task),
@@ -63,18 +65,26 @@ impl Scheduler {
 
     /// Work on an entry ended: it is forgotten, unless it has to go on at once.
     fn entry_ended(&mut self, shard: Shard, token: u64, ended: Ended) {
-        self.backlog.done(ended.entry);
+        let later = self.backlog.done(ended.entry, Instant::now());
         let Some(owned) = self.owned.get(&shard) else { return };
         let Some(reader) = &owned.reader else { return };
-        match ended.fate {
-            Fate::Settled(Settled::Waits(hint), loaded) if owned.lease.token() == token => match hint.place {
-                Place::Due(due) => reader.deferred(due),
-                // An administrator gave it another turn while it was on its way; its hint was read already.
-                Place::Fresh(_) => self.offer(hint, loaded),
-                Place::Held => {}
-            },
-            Fate::Settled(..) | Fate::Void => {}
-            Fate::Unsettled => reader.again(),
+        let settled = match ended.fate {
+            Fate::Settled(Settled::Removed | Settled::Gone, _) => return,
+            Fate::Settled(Settled::Waits(hint), loaded) if owned.lease.token() == token => {
+                Some((hint, loaded))
+            }
+            Fate::Settled(..) | Fate::Void => None,
+            Fate::Unsettled => return reader.again(),
+        };
+        if later > settled.as_ref().map(|(hint, _)| hint.turn) {
+            // An administrator gave it another turn, and the hint of that was read while it was on its way.
+            return reader.again();
+        }
+        match settled {
+            Some((Hint { place: Place::Due(due), .. }, _)) => reader.deferred(due),
+            // The same, and the result was written after that: it goes on as it is now, not as it was.
+            Some((hint @ Hint { place: Place::Fresh(_), .. }, loaded)) => self.offer(hint, loaded, None),
+            Some((Hint { place: Place::Held, .. }, _)) | None => {}
         }
     }
 
@@ -96,7 +106,9 @@ impl Scheduler {
             }
             Task::Other => Vec::new(),
         };
-        entries.into_iter().for_each(|entry| self.backlog.done(entry));
+        for entry in entries {
+            self.backlog.done(entry, now);
+        }
         let owned = task.shard().and_then(|shard| self.owned.get(&shard));
         if let Some(reader) = owned.and_then(|owned| owned.reader.as_ref()) {
             reader.again();

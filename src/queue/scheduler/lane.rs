@@ -34,7 +34,7 @@ impl Rank {
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     pub(crate) hint: Hint,
-    /// As it was read, and when, if that was just now.
+    /// As it was read, and when that began, if that was just now.
     pub(crate) loaded: Option<(Instant, Box<Loaded>)>,
 }
 

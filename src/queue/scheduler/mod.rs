@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
-use crate::Queue;
+use crate::{Queue, Result};
 use crate::metrics::Metrics;
 use crate::model::{EntryId, Hint, Shard};
 use crate::spool::{Loaded, Spool};
@@ -103,7 +103,7 @@ struct Owned {
 enum Outcome {
     Sent(Box<Sent>),
     PutOff(PutOff),
-    Fed { name: Name, shard: Shard, token: u64, entries: Entries, after: Option<EntryId>, failed: bool },
+    Fed { name: Name, shard: Shard, token: u64, read: Result<(Entries, Option<EntryId>)> },
     Granted(Granted),
     Nothing,
 }
@@ -272,13 +272,19 @@ impl Scheduler {
 
     fn read(&mut self, batch: Batch) {
         if self.is_current(batch.shard, batch.token) {
-            batch.entries.into_iter().for_each(|(hint, loaded)| self.offer(hint, loaded));
+            self.offer_all(batch.entries);
         }
     }
 
-    fn offer(&mut self, hint: Hint, loaded: Box<Loaded>) {
+    fn offer_all(&mut self, entries: Entries) {
+        for (hint, loaded) in entries.found {
+            self.offer(hint, loaded, Some(entries.read));
+        }
+    }
+
+    fn offer(&mut self, hint: Hint, loaded: Box<Loaded>, read: Option<Instant>) {
         let shard = Shard::of(&loaded.entry.destination);
-        if self.backlog.offer(hint, loaded, Instant::now()) == Offered::NoDestination {
+        if self.backlog.offer(hint, loaded, read, Instant::now()) == Offered::NoDestination {
             self.unread.insert(shard);
         }
     }

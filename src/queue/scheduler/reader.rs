@@ -6,6 +6,7 @@ use std::time::Duration;
 use ekitei_kv::Watch;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::{Context, Event};
 use crate::model::{Hint, Place, Shard};
@@ -79,8 +80,14 @@ pub(crate) struct Batch {
     pub(crate) entries: Entries,
 }
 
-/// Entries with the hints that led to them.
-pub(crate) type Entries = Vec<(Hint, Box<Loaded>)>;
+/// Entries that were read.
+#[derive(Debug)]
+pub(crate) struct Entries {
+    /// When the reading began: they are as they were then, or later.
+    pub(crate) read: Instant,
+    /// Each with the hint that led to it.
+    pub(crate) found: Vec<(Hint, Box<Loaded>)>,
+}
 
 /// Loads what hints name, without those that are void. An entry that is damaged is left out, with a word in the log, and does not stand in the way
 /// of others.
@@ -88,8 +95,11 @@ pub(crate) type Entries = Vec<(Hint, Box<Loaded>)>;
 /// # Errors
 /// When the store fails.
 pub(crate) async fn load(spool: &Spool, shard: Shard, hints: &[Hint]) -> Result<Entries> {
+    let read = Instant::now();
     let zip = |loaded: Vec<Option<Loaded>>| {
-        hints.iter().zip(loaded).filter_map(|(hint, loaded)| Some((*hint, Box::new(loaded?)))).collect()
+        let found = hints.iter().zip(loaded);
+        let found = found.filter_map(|(hint, loaded)| Some((*hint, Box::new(loaded?)))).collect();
+        Entries { read, found }
     };
     match spool.load(shard, hints).await {
         Err(Error::Corrupt(_)) => {}

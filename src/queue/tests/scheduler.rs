@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ekitei_config::{QueueDestination, QueueWarmUp};
 use ekitei_kv::MemoryOptions;
-use ekitei_queue::{Action, Filter, dsn};
+use ekitei_queue::{Action, Filter, Origin, dsn};
 use ekitei_relay::{DeliverBy, Notify, RecipientOutcome, Shipment};
 use support::{Fake, Journal, NodeOptions, World, deferred, failed, recipient, sent, unreachable};
 use tokio::time::{Instant, sleep};
@@ -306,4 +306,70 @@ async fn a_node_that_stops_lets_messages_arrive_and_another_goes_on_at_once() {
     assert!(is_empty(&world).await);
     assert_eq!(journal.all().len(), 50, "nothing went twice");
     second.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_administrator_returns_what_is_on_its_way_and_who_has_it_does_not_get_it_again() {
+    let (world, journal) = (world(), Journal::default());
+    let seen = journal.clone();
+    let transport = Fake::new(move |shipment| {
+        seen.add(&shipment);
+        async move {
+            if shipment.destination == "here.example" {
+                return vec![sent()];
+            }
+            sleep(10 * SECOND).await;
+            vec![sent(), deferred()]
+        }
+    });
+    let node = world.node(transport, NodeOptions::default());
+    sleep(5 * SECOND).await;
+    world.enqueue(world.message(&["a@there.example", "b@there.example"]), "Subject: a\r\n\r\nb\r\n").await;
+    sleep(5 * SECOND).await;
+    let entry = world.queue.list(&Filter::default(), None, 10).await.unwrap().items[0].id;
+    world.queue.act(Action::Bounce, &[entry]).await.unwrap();
+    sleep(MINUTE).await;
+    assert_eq!(journal.count("there.example"), 1);
+    let told = notifications(&journal);
+    assert_eq!((told.len(), told[0].recipients.len()), (1, 1));
+    assert_eq!(told[0].recipients[0].final_recipient.as_deref(), Some("b@there.example"));
+    assert!(is_empty(&world).await);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_the_transport_breaks_at_is_tried_again_when_it_is_due() {
+    let (world, journal) = (world(), Journal::default());
+    let transport = always(&journal, |shipment| {
+        assert_ne!(shipment.destination, "broken.example", "breaks on purpose");
+        sent()
+    });
+    let node = world.node(transport, NodeOptions::default());
+    world.enqueue(world.message(&["a@broken.example"]), "Subject: a\r\n\r\nb\r\n").await;
+    sleep(MINUTE).await;
+    assert_eq!(journal.count("broken.example"), 1);
+    let waiting = world.queue.list(&Filter::default(), None, 10).await.unwrap().items;
+    assert_eq!(waiting[0].entry.attempts, 1);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_postmaster_hears_of_a_notification_that_failed_and_not_of_what_was_led_on() {
+    let copies = |config: &mut ekitei_config::Config| {
+        config.queue.notifications.double_bounces_to = "postmaster@here.example".to_owned();
+    };
+    let (world, journal) = (World::new(MemoryOptions::default(), copies), Journal::default());
+    let transport =
+        always(&journal, |shipment| if shipment.destination == "here.example" { sent() } else { failed() });
+    let node = world.node(transport, NodeOptions::default());
+    for (origin, told) in [(Origin::Notification, 1), (Origin::Forward, 1)] {
+        let mut message = world.message(&["a@gone.example"]);
+        message.envelope.reverse_path = None;
+        message.origin = origin;
+        world.enqueue(message, "Subject: a\r\n\r\nb\r\n").await;
+        sleep(MINUTE).await;
+        assert_eq!(notifications(&journal).len(), told, "{origin:?}");
+        assert!(is_empty(&world).await);
+    }
+    node.stop().await;
 }
