@@ -105,7 +105,7 @@ class Ekitei(servers.Ekitei):
 
     changes = [
         "limits per address off, loopback in `smtp.trustedNetworks` (Postfix relays for it, too)",
-        "limits of a destination raised to what Postfix has by default: 20 connections; no rate",
+        "the filter of incoming mail off, as it is for users who log in",
     ]
 
     def relay_to(self, port):
@@ -113,7 +113,6 @@ class Ekitei(servers.Ekitei):
         text = re.sub(r"\nrelay:.*", "", config.read_text(), flags=re.S)
         text = text.replace("smtp:\n", "smtp:\n  trustedNetworks: [127.0.0.0/8]\n", 1) if "trustedNetworks" not in text else text
         config.write_text(text + f"\nrelay:\n  smartHost: {{host: 127.0.0.1, port: {port}}}\n"
-                                 "queue:\n  limits: {connections: 20}\n"
                                  "filter:\n  authentication: {enabled: false}\n")
 
     def command(self, *words):
