@@ -1,6 +1,5 @@
 //! No open relay: mail for other hosts is not taken from those who have not logged in, however it is addressed.
 
-use crate::support::mail::message;
 use crate::support::{ALICE, STRANGER, Server, Smtp};
 
 /// Ways of naming a mailbox elsewhere that have made relays of servers.
@@ -83,19 +82,4 @@ fn a_proxy_header_from_an_unlisted_network_closes_the_connection() {
         let _ = stream.read_to_string(&mut answer);
         assert!(!answer.contains("250"), "{answer}");
     }
-}
-
-#[test]
-fn submission_for_other_hosts_says_that_nothing_can_be_sent_yet() {
-    // The queue for outgoing mail comes later; until then a user is told at once.
-    crate::support::require!("swaks");
-    let server = Server::start();
-    let sent = crate::support::Program::new("swaks", server.home())
-        .arg(format!("--server=127.0.0.1:{}", server.ports.submission))
-        .args(&format!("--tls --from {ALICE} --to {STRANGER} --auth PLAIN --auth-user {ALICE}"))
-        .arg(format!("--auth-password={}", crate::support::password(ALICE)))
-        .run()
-        .failure(24);
-    assert!(sent.stdout.contains("550 5.7.1"), "{}", sent.stdout);
-    server.deliver(&[ALICE], &message("local", "Mail for this host is taken as ever"));
 }

@@ -3,20 +3,25 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::support::knot::Knot;
 use crate::support::mail::{message_from, subject};
 use crate::support::postfix::{self, Postfix};
-use crate::support::{ALICE, BOB, STRANGER, Server, Smtp, wait_until};
+use crate::support::server::Builder;
+use crate::support::{ALICE, BOB, STRANGER, Server, Smtp, require, wait_until};
 
 /// How long a message may take to the next host and back.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A service that hands all mail for others to `postfix`, and comes again soon.
 fn sending_to(postfix: &Postfix) -> Server {
+    with_smart_host(postfix).start()
+}
+
+fn with_smart_host(postfix: &Postfix) -> Builder {
     Server::builder()
         .set("relay", "smartHost", &format!("{{host: 127.0.0.1, port: {}}}", postfix.port))
         .set("queue", "retrySchedule", "[1s, 1s, 2s]")
         .set("queue", "backoff", "[1s]")
-        .start()
 }
 
 /// Submits a message of Alice.
@@ -126,17 +131,22 @@ fn large_and_foreign_messages_arrive_octet_for_octet() {
 
 #[test]
 fn an_alias_forwards_to_another_server_in_a_name_of_ours() {
+    require!("knotd", "keymgr");
     if !postfix::available() {
         return;
     }
     let postfix = Postfix::start(&[]);
-    let server = sending_to(&postfix);
+    let knot = Knot::start("elsewhere.test. 300 IN TXT \"v=spf1 -all\"\n", "");
+    let builder = with_smart_host(&postfix).set("filter", "checkLoopback", "true");
+    let server = knot.resolves_for(builder).start();
     server.command("dkim create example.test --now").run().success();
     server.command("alias set away@example.test dora@elsewhere.test").run().success();
     server.deliver(&["away@example.test"], &message_from(STRANGER, "onward", "x"));
     let mail = text(&postfix.wait_for(1, PATIENCE)[0]);
     assert!(mail.contains("Return-Path: <SRS0="), "SPF at the next host is asked about us: {mail}");
     assert!(mail.contains("ARC-Seal: i=1;"), "{mail}");
+    let results = mail.split("ARC-Authentication-Results: ").nth(1).unwrap_or_default();
+    assert!(results.contains("spf=fail"), "what was found out is sealed: {mail}");
     // What bounces finds its way back through us.
     let path = mail.split("Return-Path: <").nth(1).unwrap().split('>').next().unwrap().to_owned();
     let reply = server.smtp().deliver("", &[&path], &message_from("x@elsewhere.test", "bounce", "x"));

@@ -12,6 +12,12 @@ fn swaks(server: &Server, port: u16, args: &str) -> Finished {
         .run()
 }
 
+/// A service where passwords are taken over TLS only.
+fn server_with_tls_for_passwords() -> Server {
+    let submission = "{messagesPerAccountPerMinute: 0, recipientsPerAccountPerDay: 0}";
+    Server::builder().set("smtp", "submission", submission).start()
+}
+
 /// The only message in Alice's INBOX.
 #[track_caller]
 fn only_message(server: &Server) -> String {
@@ -77,7 +83,7 @@ fn swaks_submits_with_each_mechanism_and_kind_of_tls() {
 #[test]
 fn a_submission_needs_the_right_password_and_tls() {
     require!("swaks");
-    let server = Server::start();
+    let server = server_with_tls_for_passwords();
     let login = format!("--from {ALICE} --to {BOB} --auth PLAIN --auth-user {ALICE} --auth-password wrong");
     let refused = swaks(&server, server.ports.submission, &format!("--tls {login}")).failure(28);
     assert!(refused.stdout.contains("535 5.7.8"), "{}", refused.stdout);
@@ -131,7 +137,7 @@ fn unknown_recipients_are_refused_and_the_others_served() {
 #[test]
 fn smtplib_sends_what_the_extensions_allow() {
     require!("python3");
-    let server = Server::start();
+    let server = server_with_tls_for_passwords();
     Program::python("smtp_session.py", server.home())
         .env("SMTP_PORT", server.ports.smtp.to_string())
         .env("SUBMISSION_PORT", server.ports.submission.to_string())
