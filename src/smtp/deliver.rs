@@ -33,6 +33,9 @@ use crate::trace;
 /// What became of each recipient.
 pub(crate) type Verdicts = Vec<Result<(), Reply>>;
 
+/// What became of each account, or why nobody has the message: recipients elsewhere included.
+type Stored = Result<HashMap<AccountId, Result<(), Reply>>, Reply>;
+
 /// The message may be there or not, for some recipients or all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OutcomeUnknown;
@@ -83,7 +86,13 @@ impl Server {
         if targets.is_empty() && companions.is_empty() {
             return Ok(verdicts);
         }
-        let outcomes = self.store(message, targets, companions, store_timeout).await?;
+        let outcomes = match self.store(message, targets, companions, store_timeout).await? {
+            Ok(outcomes) => outcomes,
+            // Recipients elsewhere do not have it, either.
+            Err(refusal) => {
+                return Ok(verdicts.into_iter().map(|verdict| verdict.and(Err(refusal.clone()))).collect());
+            }
+        };
         for (recipient, verdict) in transaction.recipients.iter().zip(&mut verdicts) {
             for account in &recipient.accounts {
                 if let (Ok(()), Some(Err(refusal))) = (&*verdict, outcomes.get(&account.account)) {
@@ -129,7 +138,7 @@ impl Server {
         self.context.directory.quota(account).await.ok().flatten()
     }
 
-    /// Stores the message, and returns what became of each account.
+    /// Stores the message, and returns what became of each account; or why nobody has it.
     ///
     /// # Errors
     /// [`OutcomeUnknown`].
@@ -139,7 +148,7 @@ impl Server {
         targets: Vec<Target>,
         companions: Vec<Arc<dyn Companion>>,
         timeout: Duration,
-    ) -> Result<HashMap<AccountId, Result<(), Reply>>, OutcomeUnknown> {
+    ) -> Result<Stored, OutcomeUnknown> {
         let accounts: Vec<AccountId> = targets.iter().map(|target| target.account).collect();
         let delivery =
             Delivery { message: message.into_bytes(), received: (self.context.clock)(), targets, companions };
@@ -148,7 +157,7 @@ impl Server {
             Ok(Ok(outcomes)) if outcomes.len() == accounts.len() => {
                 let each =
                     outcomes.into_iter().map(|outcome| outcome.map(|_| ()).map_err(|error| refusal(&error)));
-                Ok(accounts.into_iter().zip(each).collect())
+                Ok(Ok(accounts.into_iter().zip(each).collect()))
             }
             Ok(Ok(_)) => {
                 tracing::error!("the mailstore did not answer for each account");
@@ -158,10 +167,7 @@ impl Server {
                 tracing::warn!("whether a message is stored is not known");
                 Err(OutcomeUnknown)
             }
-            Ok(Err(error)) => {
-                let refusal = refusal(&error);
-                Ok(accounts.into_iter().map(|account| (account, Err(refusal.clone()))).collect())
-            }
+            Ok(Err(error)) => Ok(Err(refusal(&error))),
             Err(_) => {
                 tracing::warn!(seconds = timeout.as_secs(), "a delivery takes too long");
                 Err(OutcomeUnknown)

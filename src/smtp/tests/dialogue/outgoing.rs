@@ -146,3 +146,21 @@ async fn users_write_to_so_many_elsewhere_in_an_hour() {
     let reply = client.ask("RCPT TO:<c@remote.test>", "450 4.7.1 ").await;
     assert!(reply.contains("2 recipients of other domains in an hour"), "{reply}");
 }
+
+#[tokio::test]
+async fn mail_that_only_goes_elsewhere_is_refused_when_it_cannot_be_stored() {
+    let world = World::new().await;
+    let to = [address("d@remote.test")].into();
+    world.directory.create_alias(&address("away@example.test"), to).await.unwrap();
+    let mut client = world.mx().await;
+    client.envelope("a@b.test", &["alice@example.test"]).await;
+    world.faults.fail_sync(std::io::ErrorKind::StorageFull);
+    client.ask("DATA", "354 ").await;
+    client.send("Subject: x\r\n\r\n.\r\n").await;
+    client.expect_closed().await;
+    // From here on nothing can be stored.
+    let mut client = world.mx().await;
+    client.envelope("a@b.test", &["away@example.test"]).await;
+    let reply = client.data(MESSAGE).await;
+    assert!(reply.starts_with("451 4.3.0 "), "{reply}");
+}
