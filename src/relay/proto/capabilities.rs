@@ -23,8 +23,6 @@ pub struct Capabilities {
     pub starttls: bool,
     /// `REQUIRETLS` (RFC 8689)
     pub require_tls: bool,
-    /// `ENHANCEDSTATUSCODES` (RFC 2034)
-    pub enhanced_status_codes: bool,
     /// `DELIVERBY` (RFC 2852): the least seconds for mode `R`, 0 if any will do.
     pub deliver_by: Option<u64>,
     /// `MT-PRIORITY` (RFC 6710)
@@ -84,7 +82,6 @@ impl Capabilities {
             "DSN" => self.dsn = true,
             "STARTTLS" => self.starttls = true,
             "REQUIRETLS" => self.require_tls = true,
-            "ENHANCEDSTATUSCODES" => self.enhanced_status_codes = true,
             "DELIVERBY" => {
                 self.deliver_by = Some(parameters.next().and_then(|least| least.parse().ok()).unwrap_or(0))
             }
@@ -141,7 +138,7 @@ mod tests {
     fn every_extension_is_found_in_any_case() {
         let all = parse(
             "mx.example SIZE is not here\nSIZE 1000\npipelining\n8BITMIME\nSMTPUTF8\nCHUNKING\nDSN\nSTARTTLS\nREQUIRETLS\n\
-             ENHANCEDSTATUSCODES\nDELIVERBY 240\nMT-PRIORITY MIXER\nAUTH scram-sha-256 PLAIN LOGIN X-OTHER\n\
+             DELIVERBY 240\nMT-PRIORITY MIXER\nAUTH scram-sha-256 PLAIN LOGIN X-OTHER\n\
              LIMITS RCPTMAX=20 mailmax=5 RCPTDOMAINMAX=1 OTHER=2 RCPTMAX",
         );
         let expected = Capabilities {
@@ -154,7 +151,6 @@ mod tests {
             dsn: true,
             starttls: true,
             require_tls: true,
-            enhanced_status_codes: true,
             deliver_by: Some(240),
             priority: true,
             auth: Mechanisms { plain: true, login: true, scram_sha_256: true },
