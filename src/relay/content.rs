@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use bytes::Bytes;
-
 use crate::downgrade;
 use crate::envelope::{BodyType, Envelope};
 use crate::outcome::{Failure, FailureKind};
 use crate::proto::capabilities::Capabilities;
 use crate::proto::data;
 use crate::proto::status::Status;
+use bytes::Bytes;
 
 /// A message, and what was found out about it when a server could not take it as it is.
 pub(crate) struct Content {
@@ -90,20 +89,32 @@ impl Content {
         self.seven_bit.get_or_init(converted).as_ref()
     }
 
+    /// Whether the header says `TLS-Required: No` (RFC 8689 §3).
+    pub(crate) fn waives_tls(&self) -> bool {
+        let header: Vec<u8> = self.header().collect();
+        header.split(|&octet| octet == b'\n').any(|line| {
+            let mut halves = line.splitn(2, |&octet| octet == b':').map(<[u8]>::trim_ascii);
+            let (name, value) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
+            name.eq_ignore_ascii_case(b"TLS-Required") && value.eq_ignore_ascii_case(b"No")
+        })
+    }
+
     fn header_is_ascii(&self) -> bool {
+        self.header().all(|octet| octet.is_ascii())
+    }
+
+    /// The octets of the header, and the empty line behind it.
+    fn header(&self) -> impl Iterator<Item = u8> {
         const END: &[u8] = b"\r\n\r\n";
         // An empty header ends with the first line end.
         let mut matched = 2;
-        for &octet in self.pieces.iter().flatten() {
-            matched = if octet == END[matched] { matched + 1 } else { usize::from(octet == b'\r') };
+        self.pieces.iter().flatten().copied().map_while(move |octet| {
             if matched == END.len() {
-                return true;
+                return None;
             }
-            if !octet.is_ascii() {
-                return false;
-            }
-        }
-        true
+            matched = if octet == END[matched] { matched + 1 } else { usize::from(octet == b'\r') };
+            Some(octet)
+        })
     }
 }
 
@@ -147,6 +158,14 @@ mod tests {
         assert_eq!(status(&header, &utf8(), &modern()), None);
         assert_eq!(status(&header, &utf8(), &plain), Some(Status(5, 6, 7)));
         assert_eq!(status(&body, &utf8(), &plain), None, "an address alone may be downgraded");
+    }
+
+    #[test]
+    fn only_the_header_says_that_tls_does_not_matter() {
+        assert!(content(&["Subject: x\r\ntls-requ", "ired:  NO \r\n\r\nbody\r\n"]).waives_tls());
+        for other in ["TLS-Required: Yes\r\n\r\n", "X-TLS-Required: No\r\n\r\n", "\r\nTLS-Required: No\r\n"] {
+            assert!(!content(&[other]).waives_tls(), "{other:?}");
+        }
     }
 
     #[test]

@@ -9,10 +9,13 @@ use crate::wire::WireError;
 const TEXT: usize = 1000;
 
 impl Failure {
-    /// A failure that no reply is the cause of.
+    /// A failure that no reply is the cause of. Its text may quote what others chose, such as the names in a certificate.
     pub(crate) fn new(kind: FailureKind, status: Status, text: impl Into<String>) -> Self {
         let mut text = text.into();
         truncate(&mut text, TEXT);
+        if text.contains(char::is_control) {
+            text = text.replace(char::is_control, "?");
+        }
         Self { kind, status, code: None, text, remote: None }
     }
 

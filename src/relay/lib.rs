@@ -35,8 +35,8 @@ use ekitei_telemetry::Registry;
 use client::{Client, Trail};
 use host::Target;
 use mx::Router;
-use tls::TlsPolicies;
 use tls::sts::PolicyStore;
+use tls::{TlsPolicies, Wish};
 use work::Work;
 
 pub use envelope::{BodyType, DeliverBy, Envelope, Notify, OriginalRecipient, Recipient, Return};
@@ -125,7 +125,13 @@ impl Inner {
             Ok(route) => route,
             Err(failure) => return failure,
         };
-        let policy = self.policies.destination(&route, shipment.envelope.require_tls).await;
+        // REQUIRETLS outweighs the header field (RFC 8689 §3).
+        let wish = match shipment.envelope.require_tls {
+            true => Wish::Required,
+            false if work.content.waives_tls() => Wish::Waived,
+            false => Wish::AsPublished,
+        };
+        let policy = self.policies.destination(&route, wish).await;
         let mut trail = Trail::new(self.live.load().relay.max_attempts);
         for host in &route.hosts {
             if work.is_done() {

@@ -246,7 +246,7 @@ fn count(limit: u32) -> usize {
 }
 
 fn dns_failure(text: &str, status: Status) -> Failure {
-    Failure { kind: FailureKind::Dns, status, code: None, text: text.to_owned(), remote: None }
+    Failure::new(FailureKind::Dns, status, text)
 }
 
 /// The MX records cannot be had.

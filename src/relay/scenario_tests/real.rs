@@ -29,6 +29,10 @@ fn relay(smart_host: SocketAddr) -> Relay {
     });
     config.relay.source_addresses = vec!["127.0.0.1".parse().unwrap()];
     let dns = Resolver::new(&config.dns).unwrap();
+    relay_with(config, dns)
+}
+
+fn relay_with(config: Config, dns: Resolver) -> Relay {
     let context = RelayContext {
         live: Live::new(config),
         dns,
@@ -55,6 +59,40 @@ async fn mail_for_any_domain_goes_to_the_smart_host() {
     other.destination = "other.example".into();
     assert_sent(&relay.send(shipment(&["1@to.example"])).await);
     assert_sent(&relay.send(other).await);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_waives_tls_is_sent_where_dane_would_make_it_wait() {
+    use ekitei_dns::testing::TestDns;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let dns = TestDns::signed(&format!(
+        "to.example MX 10 mx.to.example\nmx.to.example A 127.0.0.1\n_{port}._tcp.mx.to.example TLSA 3 1 1 {}",
+        "00".repeat(32)
+    ));
+    let mut config = Config { hostname: "us.example".into(), ..Config::default() };
+    (config.relay.port, config.relay.ignore_addresses, config.relay.mta_sts) = (port, Vec::new(), false);
+    let relay = relay_with(config, dns.resolver());
+    let server = tokio::spawn(async move {
+        for waives in [false, true] {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut peer = Peer { stream: BufReader::new(Stream::from(stream)) };
+            peer.hello("").await;
+            if waives {
+                peer.envelope(&["1@to.example"]).await;
+                peer.data().await;
+                peer.say("250 ok").await;
+            } else {
+                peer.quit().await;
+            }
+        }
+    });
+    let outcomes = relay.send(shipment(&["1@to.example"])).await;
+    assert_eq!(deferred(&outcomes[0]).kind, FailureKind::Tls);
+    let mut report = shipment(&["1@to.example"]);
+    report.message = vec!["TLS-Required: No\r\n\r\n".into()];
+    assert_sent(&relay.send(report).await);
     server.await.unwrap();
 }
 

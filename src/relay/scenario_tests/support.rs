@@ -24,7 +24,7 @@ use crate::connect::Dialer;
 use crate::host::{Login, Target};
 use crate::mx::{Host, Route};
 use crate::tls::sts::InProcess;
-use crate::tls::{HostTls, TlsPolicies};
+use crate::tls::{HostTls, TlsPolicies, Wish};
 use crate::work::Work;
 use crate::{Envelope, Failure, Recipient, RecipientOutcome, Shipment, Status, TlsReporter, TlsSession};
 
@@ -110,7 +110,8 @@ impl World {
         for host in &self.hosts {
             if !work.is_done() {
                 let (implicit_tls, login) = (self.implicit_tls, self.login.clone());
-                let target = Target { host, tls: tls(host), implicit_tls, login };
+                let target =
+                    Target { host, tls: tls(host), implicit_tls, login };
                 self.client.deliver(&target, &mut work, &mut trail).await;
             }
         }
@@ -162,7 +163,8 @@ pub async fn policy(
     let policies = TlsPolicies::new(live, dns, Arc::new(Nobody), Arc::new(InProcess), &Registry::new());
     let route =
         Route { destination: "to.example".into(), smart_host: None, tls: Some(rule), hosts: hosts.to_vec() };
-    let destination = policies.destination(&route, require_tls).await;
+    let wish = if require_tls { Wish::Required } else { Wish::AsPublished };
+    let destination = policies.destination(&route, wish).await;
     let mut found = Vec::new();
     for host in hosts {
         found.push(policies.host(&destination, host).await.unwrap());

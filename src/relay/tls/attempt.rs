@@ -48,6 +48,8 @@ struct Inner {
     /// The name to ask for and, where a certificate is verified by name, to find in it.
     name: String,
     require_tls: bool,
+    /// Who demands TLS, for those who read why it failed.
+    demand: String,
     reporting: Option<Reporting>,
     identity: String,
 }
@@ -62,8 +64,20 @@ pub struct TlsAttempt {
 }
 
 impl HostTls {
-    pub(super) fn new(level: Level, name: &str, require_tls: bool, reporting: Option<Reporting>) -> Self {
+    /// `demand` says who wants what `level` demands, in words that follow "by".
+    pub(super) fn new(
+        level: Level,
+        name: &str,
+        demand: &str,
+        require_tls: bool,
+        reporting: Option<Reporting>,
+    ) -> Self {
         let policy = reporting.as_ref().map(|reporting| reporting.policy.join("; ")).unwrap_or_default();
+        // A certificate below a trust anchor may be for the domain instead of the host: it says nothing to mail for another domain.
+        let names = match &level {
+            Level::Verified(Check::Dane(dane)) => dane.anchored_names(),
+            _ => String::new(),
+        };
         let kind = match &level {
             Level::Off => "off",
             Level::Opportunistic => "opportunistic",
@@ -72,8 +86,14 @@ impl HostTls {
             Level::Verified(Check::Dane(_)) => "dane",
             Level::Verified(_) => "verified",
         };
-        let identity = format!("{kind} {name} {policy}");
-        Self { inner: Arc::new(Inner { level, name: name.to_owned(), require_tls, reporting, identity }) }
+        let identity = format!("{kind} {name} {policy} {names}");
+        let demand = match (require_tls, demand) {
+            (false, demand) => demand.to_owned(),
+            (true, "") => "REQUIRETLS of the message".to_owned(),
+            (true, demand) => format!("{demand}, and by REQUIRETLS of the message"),
+        };
+        let name = name.to_owned();
+        Self { inner: Arc::new(Inner { level, name, require_tls, demand, reporting, identity }) }
     }
 
     /// Whether to use TLS if it is there; `false` when a rule has it off.
@@ -139,7 +159,7 @@ impl TlsAttempt {
             None => "the server does not offer STARTTLS".to_owned(),
             Some(reply) => format!("the server refuses STARTTLS: {reply}"),
         };
-        self.outcome(report::STARTTLS_NOT_SUPPORTED, detail, 4)
+        self.outcome(report::STARTTLS_NOT_SUPPORTED, "", &detail, 4)
     }
 
     /// The handshake failed; the connection is of no more use.
@@ -147,21 +167,31 @@ impl TlsAttempt {
     /// # Errors
     /// Mail must not be sent to this host. Otherwise connect again, and do not use TLS.
     pub fn failed(self, error: &io::Error) -> Result<(), Failure> {
-        let result = report::tls_error(error).map_or(report::VALIDATION_FAILURE, report::certificate_result);
-        self.outcome(result, format!("the TLS handshake failed: {error}"), 5)
+        let tls_error = report::tls_error(error);
+        let result = tls_error.map_or(report::VALIDATION_FAILURE, report::certificate_result);
+        // What TLS has for this, "unknown issuer", leads astray who has no issuer to look for.
+        let unmatched = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let reason = match &self.inner.level {
+            Level::Verified(Check::Dane(_)) if tls_error == Some(&unmatched) => {
+                "no TLSA record matches the certificate: "
+            }
+            _ => "",
+        };
+        self.outcome(result, reason, &format!("the TLS handshake failed: {error}"), 5)
     }
 
-    fn outcome(self, result: &'static str, detail: String, code: u16) -> Result<(), Failure> {
+    fn outcome(self, result: &'static str, reason: &str, detail: &str, code: u16) -> Result<(), Failure> {
         if let Some(reporting) = &self.inner.reporting {
-            reporting.failure(Some(self.remote), self.source, result, &detail);
+            reporting.failure(Some(self.remote), self.source, result, detail);
         }
+        let text = format!("TLS is demanded by {}: {reason}{detail}", self.inner.demand);
         match &self.inner.level {
             Level::Off | Level::Opportunistic | Level::Observed(_) => Ok(()),
             // RFC 8689 §4.2.1: it is returned, not kept; but not for what may be a cut line.
             _ if self.inner.require_tls && result != report::VALIDATION_FAILURE => {
-                Err(failure(Status(5, 7, 10), detail))
+                Err(failure(Status(5, 7, 10), text))
             }
-            _ => Err(failure(Status(4, 7, code), detail)),
+            _ => Err(failure(Status(4, 7, code), text)),
         }
     }
 }

@@ -102,6 +102,13 @@ impl Dane {
         (!associations.is_empty()).then_some(Self { associations, names })
     }
 
+    /// The names that a certificate may be for, as text; empty where only the server's own certificate counts, which may be for any.
+    pub(crate) fn anchored_names(&self) -> String {
+        let is_anchored = self.associations.iter().any(|one| one.usage == Usage::TrustAnchor);
+        let names = self.names.iter().filter(|_| is_anchored).map(ServerName::to_str);
+        names.collect::<Vec<_>>().join(" ")
+    }
+
     /// Whether the chain that a server showed is the one that is published.
     ///
     /// DANE-EE binds the key, whatever the names and dates in the certificate are (RFC 7671 §5.1). With DANE-TA the certificate must be issued

@@ -52,7 +52,24 @@ pub struct DestinationTls {
     domain: String,
     rule: Option<TlsRule>,
     sts: Option<Arc<Policy>>,
-    require_tls: bool,
+    wish: Wish,
+}
+
+/// What the sender of a message wants of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// What the destination publishes.
+    AsPublished,
+    /// No less than TLS with a host that is surely the right one, which wants it too (`REQUIRETLS`, RFC 8689 §2).
+    Required,
+    /// That the message arrives, whatever the destination publishes (`TLS-Required: No`, RFC 8689 §3).
+    Waived,
+}
+
+impl DestinationTls {
+    fn require_tls(&self) -> bool {
+        self.wish == Wish::Required
+    }
 }
 
 /// What the TLSA records of a host say.
@@ -99,12 +116,14 @@ impl TlsPolicies {
         Self { live, dns, reporter, authorities, sts }
     }
 
-    /// What applies to all hosts of a route for a message that has REQUIRETLS or has not. Looks MTA-STS up.
-    pub async fn destination(&self, route: &Route, require_tls: bool) -> DestinationTls {
+    /// What applies to all hosts of a route for a message whose sender has this wish. Looks MTA-STS up.
+    pub async fn destination(&self, route: &Route, wish: Wish) -> DestinationTls {
         let mut destination =
-            DestinationTls { domain: route.destination.clone(), rule: route.tls, sts: None, require_tls };
-        let published =
-            route.tls.is_none() && route.smart_host.is_none() && !route.destination.starts_with('[');
+            DestinationTls { domain: route.destination.clone(), rule: route.tls, sts: None, wish };
+        let published = route.tls.is_none()
+            && route.smart_host.is_none()
+            && !route.destination.starts_with('[')
+            && wish != Wish::Waived;
         if published && self.live.load().relay.mta_sts {
             let found = self.sts.find(&route.destination).await;
             if let Some(trouble) = &found.trouble {
@@ -127,9 +146,15 @@ impl TlsPolicies {
     pub async fn host(&self, destination: &DestinationTls, host: &Host) -> Result<HostTls, Failure> {
         let tls = match destination.rule {
             Some(rule) => self.by_rule(rule, destination, host)?,
+            // Nor is it reported, since it may be a report of just this (RFC 8460 §5.3).
+            None if destination.wish == Wish::Waived => {
+                HostTls::new(Level::Opportunistic, &host.name, "", false, None)
+            }
             None => match self.published(destination, host).await? {
                 Published::Usable(dane, base) => self.by_dane(destination, host, dane, base),
-                Published::Unusable if !destination.require_tls => self.by_useless_records(destination, host),
+                Published::Unusable if !destination.require_tls() => {
+                    self.by_useless_records(destination, host)
+                }
                 _ => self.by_sts(destination, host)?,
             },
         };
@@ -148,7 +173,7 @@ impl TlsPolicies {
 
     /// A configured rule goes before everything that is published; a message with REQUIRETLS needs no less than `verify`.
     fn by_rule(&self, rule: TlsRule, destination: &DestinationTls, host: &Host) -> Result<HostTls, Failure> {
-        let level = match (rule, destination.require_tls) {
+        let level = match (rule, destination.require_tls()) {
             (TlsRule::None, true) => {
                 return Err(unfit(host, "a rule has TLS off for it, and the message requires TLS"));
             }
@@ -160,7 +185,8 @@ impl TlsPolicies {
             (TlsRule::Opportunistic, false) => Level::Opportunistic,
         };
         // Whoever made the rule knows what comes of it; it is no policy of the destination.
-        Ok(HostTls::new(level, &host.name, destination.require_tls, None))
+        let demand = "the configuration (tls in relay.routes or relay.smartHost)";
+        Ok(HostTls::new(level, &host.name, demand, destination.require_tls(), None))
     }
 
     /// The TLSA records of a host: only where DNSSEC vouches for the way to it (RFC 7672 §2.2.1, §2.2.2), at its name after CNAME first (§2.2.3).
@@ -214,20 +240,22 @@ impl TlsPolicies {
         let reporting =
             Reporting { policy_type: "tlsa", policy, ..self.reporting(&destination.domain, &host.name) };
         let level = Level::Verified(Check::Dane(Arc::new(dane)));
-        HostTls::new(level, &base, destination.require_tls, Some(reporting))
+        let demand = format!("DANE (the TLSA records of {base})");
+        HostTls::new(level, &base, &demand, destination.require_tls(), Some(reporting))
     }
 
     fn by_useless_records(&self, destination: &DestinationTls, host: &Host) -> HostTls {
         let reporting = Reporting { policy_type: "tlsa", ..self.reporting(&destination.domain, &host.name) };
         reporting.failure(None, None, report::TLSA_INVALID, "none of the TLSA records is usable");
-        HostTls::new(Level::Encrypted, &host.name, false, None)
+        let demand = format!("DANE (the TLSA records of {}, none of which is usable)", host.name);
+        HostTls::new(Level::Encrypted, &host.name, &demand, false, None)
     }
 
     /// MTA-STS, where the domain has it; otherwise TLS if it is there, unless the message requires more.
     fn by_sts(&self, destination: &DestinationTls, host: &Host) -> Result<HostTls, Failure> {
         let verified = || Level::Verified(Check::Authorities(Arc::clone(&self.authorities)));
         let Some(policy) = &destination.sts else {
-            let level = match (destination.require_tls, host.mx_security) {
+            let level = match (destination.require_tls(), host.mx_security) {
                 (false, _) => Level::Opportunistic,
                 // Who the host is must be sure, not only that it is itself (RFC 8689 §4.2.1).
                 (true, Security::Secure) => verified(),
@@ -239,20 +267,20 @@ impl TlsPolicies {
                 }
             };
             let reporting = self.reporting(&destination.domain, &host.name);
-            return Ok(HostTls::new(level, &host.name, destination.require_tls, Some(reporting)));
+            return Ok(HostTls::new(level, &host.name, "", destination.require_tls(), Some(reporting)));
         };
         let reporting = Reporting {
             policy_type: "sts",
             policy: policy.lines.clone(),
             ..self.reporting(&destination.domain, &host.name)
         };
-        let enforced = policy.mode == Mode::Enforce || destination.require_tls;
+        let enforced = policy.mode == Mode::Enforce || destination.require_tls();
         if !policy.allows(&host.name) {
             let text = format!("the MTA-STS policy of {} does not name {}", destination.domain, host.name);
             reporting.failure(None, None, report::VALIDATION_FAILURE, &text);
             return match enforced {
                 true => Err(failure(Status(4, 7, 5), text)),
-                false => Ok(HostTls::new(Level::Opportunistic, &host.name, false, None)),
+                false => Ok(HostTls::new(Level::Opportunistic, &host.name, "", false, None)),
             };
         }
         let level = if enforced {
@@ -260,7 +288,8 @@ impl TlsPolicies {
         } else {
             Level::Observed(Check::Authorities(Arc::clone(&self.authorities)))
         };
-        Ok(HostTls::new(level, &host.name, destination.require_tls, Some(reporting)))
+        let demand = format!("the MTA-STS policy of {}", destination.domain);
+        Ok(HostTls::new(level, &host.name, &demand, destination.require_tls(), Some(reporting)))
     }
 
     fn reporting(&self, domain: &str, mx_host: &str) -> Reporting {
@@ -304,7 +333,7 @@ impl Reporting {
 }
 
 fn failure(status: Status, text: String) -> Failure {
-    Failure { kind: FailureKind::Tls, status, code: None, text, remote: None }
+    Failure::new(FailureKind::Tls, status, text)
 }
 
 /// A host that can never take a message with REQUIRETLS (RFC 8689 §5: `5.7.10` encryption needed).

@@ -87,8 +87,12 @@ fn scene_with(
 impl Scene {
     /// The policy of the first host of a domain.
     async fn policy(&self, domain: &str, require_tls: bool) -> Result<HostTls, Status> {
+        self.policy_for(domain, if require_tls { Wish::Required } else { Wish::AsPublished }).await
+    }
+
+    async fn policy_for(&self, domain: &str, wish: Wish) -> Result<HostTls, Status> {
         let route = self.router.route(domain, None).await.unwrap();
-        let destination = self.policies.destination(&route, require_tls).await;
+        let destination = self.policies.destination(&route, wish).await;
         self.policies.host(&destination, &route.hosts[0]).await.map_err(|failure| failure.status)
     }
 }
@@ -358,4 +362,87 @@ async fn connections_are_shared_only_under_one_policy() {
     dns.set(&zone(&format!("_25._tcp.mx.example.org TLSA {}", tlsa(&key))));
     let after = scene(&dns, None, None).policy("example.org", false).await.unwrap();
     assert_ne!(before.identity(), after.identity());
+}
+
+#[tokio::test]
+async fn two_domains_share_a_connection_if_its_certificate_is_as_good_for_both() {
+    let own_key = tlsa(&certificate(&["mx.example.org"]));
+    for (record, is_shared) in [(own_key.clone(), true), (own_key.replacen('3', "2", 1), false)] {
+        let more = format!("other.example MX 10 mx.example.org\n_25._tcp.mx.example.org TLSA {record}");
+        let dns = TestDns::signed(&zone(&more));
+        let scene = scene(&dns, None, None);
+        let one = scene.policy("example.org", false).await.unwrap();
+        let other = scene.policy("other.example", false).await.unwrap();
+        // Below a trust anchor, a certificate for example.org would do for that domain, and for no other.
+        assert_eq!(one.identity() == other.identity(), is_shared, "{record}");
+    }
+}
+
+/// What is said of a handshake that failed so.
+fn said(tls: &HostTls, error: rustls::CertificateError) -> String {
+    let error = std::io::Error::other(rustls::Error::InvalidCertificate(error));
+    tls.attempt(Ipv4Addr::LOCALHOST.into(), None).failed(&error).unwrap_err().text
+}
+
+#[tokio::test]
+async fn a_failure_says_who_demands_tls() {
+    use rustls::CertificateError::UnknownIssuer;
+    let dns = TestDns::signed(&zone(&format!(
+        "{STS_RECORD}\n_25._tcp.mx.example.org TLSA {}",
+        tlsa(&certificate(&["mx.example.org"]))
+    )));
+    let by_dane = scene(&dns, None, None).policy("example.org", false).await.unwrap();
+    assert_eq!(
+        said(&by_dane, UnknownIssuer),
+        "TLS is demanded by DANE (the TLSA records of mx.example.org): no TLSA record matches the certificate: the TLS handshake \
+         failed: invalid peer certificate: UnknownIssuer"
+    );
+    let enforcing = |config: &mut Config| config.relay.dane = false;
+    let scene = scene_with(&dns, Some(&sts("enforce", "mx.example.org")), None, enforcing);
+    let by_sts = scene.policy("example.org", false).await.unwrap();
+    assert!(
+        said(&by_sts, UnknownIssuer)
+            .starts_with("TLS is demanded by the MTA-STS policy of example.org: the TLS")
+    );
+    let by_both = scene.policy("example.org", true).await.unwrap();
+    assert!(said(&by_both, UnknownIssuer).contains("and by REQUIRETLS of the message: "));
+    let dns = TestDns::signed(HOST);
+    let by_message = scene_with(&dns, None, None, |_| {}).policy("example.org", true).await.unwrap();
+    assert!(said(&by_message, UnknownIssuer).starts_with("TLS is demanded by REQUIRETLS of the message: "));
+    let rule = ekitei_config::RelayRoute { tls: Some(TlsRule::Require), ..Default::default() };
+    let ruled = scene_with(&dns, None, None, |config| config.relay.routes = vec![rule]);
+    let by_rule = ruled.policy("example.org", false).await.unwrap();
+    let refused = by_rule.attempt(Ipv4Addr::LOCALHOST.into(), None).not_offered(None).unwrap_err();
+    assert_eq!(
+        refused.text,
+        "TLS is demanded by the configuration (tls in relay.routes or relay.smartHost): the server does not offer STARTTLS"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_with_thousands_of_names_makes_no_long_failure() {
+    let dns = TestDns::start(&zone(STS_RECORD));
+    let scene = scene(&dns, Some(&sts("enforce", "mx.example.org")), None);
+    let tls = scene.policy("example.org", false).await.unwrap();
+    let error = rustls::CertificateError::NotValidForNameContext {
+        expected: ServerName::try_from("mx.example.org").unwrap(),
+        presented: (0..10_000).map(|n| format!("DnsName(\"mx{n}.example\\n\")")).collect(),
+    };
+    let text = said(&tls, error);
+    assert!(text.len() <= 1000 && !text.contains(char::is_control), "{}", text.len());
+}
+
+#[tokio::test]
+async fn who_waives_tls_is_not_held_to_what_the_destination_publishes() {
+    let key = certificate(&["mx.example.org"]);
+    let dns = TestDns::signed(&zone(&format!("{STS_RECORD}\n_25._tcp.mx.example.org TLSA {}", tlsa(&key))));
+    let waived = scene(&dns, Some(&sts("enforce", "mx.elsewhere.example")), None);
+    let tls = waived.policy_for("example.org", Wish::Waived).await.unwrap();
+    assert!(tls.wanted() && !tls.mandatory());
+    assert_eq!(handshake(&tls, &certificate(&["whoever.example"])).await, Ok(true));
+    assert_eq!(tls.attempt(Ipv4Addr::LOCALHOST.into(), None).not_offered(None), Ok(()));
+    assert_eq!(waived.heard.take(), [], "a report about this would only bring forth the next");
+    let rule = ekitei_config::RelayRoute { tls: Some(TlsRule::Require), ..Default::default() };
+    let ruled = scene_with(&dns, None, None, |config| config.relay.routes = vec![rule]);
+    assert!(ruled.policy_for("example.org", Wish::Waived).await.unwrap().mandatory(), "our own rule holds");
 }
