@@ -16,6 +16,7 @@ use crate::pool::Pool;
 use crate::proto::reply::ReplyLimits;
 use crate::proto::status::Status;
 use crate::session::Session;
+use crate::silent::Silent;
 use crate::work::Work;
 
 /// What makes connections and speaks on them.
@@ -23,6 +24,7 @@ pub(crate) struct Client {
     live: Live,
     dialer: Box<dyn Dialer>,
     pool: Pool,
+    pub(crate) silent: Silent,
     pub(crate) metrics: Metrics,
 }
 
@@ -64,7 +66,7 @@ impl Client {
     pub(crate) fn new(live: Live, dialer: Box<dyn Dialer>, registry: &Registry) -> Self {
         let metrics = Metrics::new(registry);
         let pool = Pool::new(metrics.idle.clone());
-        Self { live, dialer, pool, metrics }
+        Self { live, dialer, pool, silent: Silent::new(), metrics }
     }
 
     pub(crate) fn timeouts(&self) -> RelayTimeouts {
@@ -98,6 +100,7 @@ impl Client {
             sources: &config.relay.source_addresses,
             stagger: config.relay.connection_attempt_delay.get(),
             limit: config.relay.timeouts.connect.get(),
+            silent: &self.silent,
         };
         race.run(addresses).await
     }

@@ -10,6 +10,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::net::TcpSocket;
 use tokio::time::{sleep, timeout};
 
+use crate::silent::Silent;
+
 /// Makes connections. Tests have their own.
 pub(crate) trait Dialer: Send + Sync {
     /// Connects to an address, from an address of the same family if one is given.
@@ -44,6 +46,8 @@ pub(crate) struct Race<'a> {
     pub(crate) stagger: Duration,
     /// How long one attempt may take.
     pub(crate) limit: Duration,
+    /// Hears who does not answer in that time.
+    pub(crate) silent: &'a Silent,
 }
 
 /// A connection.
@@ -100,7 +104,13 @@ impl Race<'_> {
 
     async fn attempt(&self, address: SocketAddr) -> (SocketAddr, io::Result<Stream>) {
         let result = timeout(self.limit, self.dialer.dial(address, self.source(address))).await;
-        (address, result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
+        let result = result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        match &result {
+            Ok(_) => self.silent.forget(address),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => self.silent.note(address),
+            Err(_) => {}
+        }
+        (address, result)
     }
 
     fn source(&self, address: SocketAddr) -> Option<IpAddr> {
@@ -170,6 +180,7 @@ mod tests {
             sources,
             stagger: Duration::from_millis(250),
             limit: Duration::from_secs(5),
+            silent: &Silent::new(),
         };
         let result = race.run(&addresses(list)).await;
         let result = result.map(|connected| connected.address).map_err(|error| error.reason.kind());

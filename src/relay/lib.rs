@@ -21,6 +21,7 @@ pub mod proto;
 mod scenario_tests;
 mod secure;
 mod session;
+mod silent;
 pub mod tls;
 mod wire;
 mod work;
@@ -133,7 +134,7 @@ impl Inner {
         };
         let policy = self.policies.destination(&route, wish).await;
         let mut trail = Trail::new(self.live.load().relay.max_attempts);
-        for host in &route.hosts {
+        for host in self.client.silent.behind(&route.hosts) {
             if work.is_done() {
                 break;
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ekitei_config::Secret;
+use tokio::time::Instant;
 
 use super::support::*;
 use crate::host::Login;
@@ -93,6 +94,30 @@ async fn every_address_of_a_host_is_tried() {
     assert_eq!(deferred(&outcomes[0]).remote.as_deref(), Some("a.example [192.0.2.9]"), "tried again, last");
     assert_eq!(world.metric("relay_connections_total{result=\"failed\"}"), 2);
     world.settle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn not_every_message_waits_for_a_host_that_does_not_answer() {
+    let world = World::with(|config| config.relay.max_idle_connections = 0);
+    *world.network.silent.lock().unwrap() = Some(A.parse().unwrap());
+    let taken_by = |address| {
+        world.serve(address, |mut peer| async move {
+            peer.hello("").await;
+            peer.take(&["1@to.example"]).await;
+            peer.quit().await;
+        });
+    };
+    for waited in [30, 0] {
+        let begun = Instant::now();
+        taken_by(B);
+        assert_sent(&world.send(shipment(&["1@to.example"])).await);
+        assert_eq!(begun.elapsed().as_secs(), waited);
+    }
+    *world.network.silent.lock().unwrap() = None;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    taken_by(A);
+    assert_sent(&world.send(shipment(&["1@to.example"])).await);
+    world.close().await;
 }
 
 #[tokio::test(start_paused = true)]

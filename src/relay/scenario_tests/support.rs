@@ -38,12 +38,17 @@ type Behaviour = Box<dyn FnOnce(Peer) -> BoxFuture<'static, ()> + Send>;
 #[derive(Default)]
 pub struct Network {
     servers: Mutex<HashMap<IpAddr, VecDeque<Behaviour>>>,
+    /// Connecting to it takes for ever.
+    pub silent: Mutex<Option<IpAddr>>,
     pub running: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Dialer for Arc<Network> {
     fn dial(&self, to: SocketAddr, _: Option<IpAddr>) -> BoxFuture<'_, io::Result<Stream>> {
         Box::pin(async move {
+            if *self.silent.lock().unwrap() == Some(to.ip()) {
+                return std::future::pending().await;
+            }
             let behaviour = self.servers.lock().unwrap().get_mut(&to.ip()).and_then(VecDeque::pop_front);
             let Some(behaviour) = behaviour else { return Err(io::ErrorKind::ConnectionRefused.into()) };
             let (near, far) = duplex(16 * 1024);
@@ -107,7 +112,7 @@ impl World {
         tls: impl Fn(&Host) -> HostTls,
     ) -> Vec<RecipientOutcome> {
         let (mut work, mut trail) = (Work::new(shipment), Trail::new(10));
-        for host in &self.hosts {
+        for host in self.client.silent.behind(&self.hosts) {
             if !work.is_done() {
                 let (implicit_tls, login) = (self.implicit_tls, self.login.clone());
                 let target =
