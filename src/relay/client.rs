@@ -188,6 +188,7 @@ impl Client {
             timeouts: config.relay.timeouts.clone(),
             max_recipients: usize::try_from(config.relay.max_recipients).unwrap_or(usize::MAX),
             require_tls: target.tls.requires_requiretls(),
+            at_smart_host: target.is_smart_host,
             now: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         };
         let timer = Timer::start();

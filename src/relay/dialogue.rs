@@ -44,6 +44,8 @@ pub(crate) struct Rules {
     pub(crate) max_recipients: usize,
     /// MAIL says REQUIRETLS.
     pub(crate) require_tls: bool,
+    /// The server is one that we chose, not the destination's.
+    pub(crate) at_smart_host: bool,
     /// Seconds since the epoch, for BY.
     pub(crate) now: u64,
 }
@@ -82,7 +84,7 @@ impl Dialogue<'_> {
                 Failure::new(FailureKind::Protocol, Status(4, 5, 0), "the server spoke without being asked");
             return Err(Stop::Host { failure: failure.at(&self.session.remote), mail_taken: false });
         }
-        let Some(transaction) = self.compose() else { return Ok(()) };
+        let Some(transaction) = self.compose()? else { return Ok(()) };
         self.session.transactions += 1;
         let mut mail_taken = false;
         let limit = self.rules.timeouts.envelope.get();
@@ -96,39 +98,43 @@ impl Dialogue<'_> {
     }
 
     /// The commands of the next transaction. `None` if there is nothing to send: then everything, or everything of this batch, is settled.
-    fn compose(&mut self) -> Option<Transaction> {
+    ///
+    /// # Errors
+    /// The server lacks what the message needs, or all recipients that are left. Another host may have it (RFC 5321 §5.1), perhaps one that does not answer now.
+    fn compose(&mut self) -> Result<Option<Transaction>, Stop> {
         let capabilities = &self.session.capabilities;
-        let remote = &self.session.remote;
-        let outgoing = match self.work.content.for_server(&self.work.shipment.envelope, capabilities) {
-            Ok(outgoing) => outgoing,
-            Err(failure) => {
-                let failure = failure.at(remote);
-                self.work.fail_pending(&failure);
-                return None;
-            }
-        };
+        let lacks =
+            |failure: Failure| Stop::Host { failure: failure.at(&self.session.remote), mail_taken: true };
+        let outgoing =
+            self.work.content.for_server(&self.work.shipment.envelope, capabilities).map_err(lacks)?;
         let mail = match self.mail(&outgoing) {
             Ok(mail) => mail,
+            Err(failure) if failure.kind == FailureKind::Message => return Err(lacks(failure)),
             Err(failure) => {
-                let failure = failure.at(remote);
                 self.work.fail_pending(&failure);
-                return None;
+                return Ok(None);
             }
         };
         let limit =
             capabilities.limits.rcpt_max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
-        let batch: Vec<usize> =
-            self.work.pending().take(self.rules.max_recipients.min(limit).max(1)).collect();
-        let mut rcpts = Vec::with_capacity(batch.len());
-        for at in batch {
+        let most = self.rules.max_recipients.min(limit).max(1);
+        let (mut rcpts, mut malformed, mut unfit) = (Vec::new(), Vec::new(), None);
+        for at in self.work.pending() {
             match self.rcpt(at) {
                 Ok(command) => rcpts.push((at, command)),
-                Err(failure) => self.work.fail(at, failure.at(&self.session.remote)),
+                Err(failure) if failure.kind == FailureKind::Message => unfit = Some(failure),
+                Err(failure) => malformed.push((at, failure)),
+            }
+            if rcpts.len() == most {
+                break;
             }
         }
-        let (chunking, pipelining) =
-            (self.session.capabilities.chunking, self.session.capabilities.pipelining);
-        (!rcpts.is_empty()).then_some(Transaction { mail, rcpts, chunking, pipelining })
+        let (chunking, pipelining) = (capabilities.chunking, capabilities.pipelining);
+        match unfit {
+            Some(failure) if rcpts.is_empty() && malformed.is_empty() => return Err(lacks(failure)),
+            _ => malformed.into_iter().for_each(|(at, failure)| self.work.fail(at, failure)),
+        }
+        Ok((!rcpts.is_empty()).then_some(Transaction { mail, rcpts, chunking, pipelining }))
     }
 
     /// Whether MAIL says SMTPUTF8: the message needs it, or an address does.
@@ -311,6 +317,10 @@ impl Dialogue<'_> {
             return Err(Failure::unexpected(reply, "MAIL"));
         }
         let status = reply.status(Phase::Mail);
+        if reply.code() == 530 && (self.rules.at_smart_host || self.session.capabilities.starttls) {
+            // It wants a login or TLS first (RFC 4954 §6, RFC 3207 §4): our configuration or a failed handshake is at fault, not the message.
+            return Err(Failure::of_reply(FailureKind::Host, reply, Phase::Mail).temporary());
+        }
         if reply.is_temporary() && status.is_of_host() {
             return Err(Failure::of_reply(FailureKind::Host, reply, Phase::Mail));
         }
@@ -375,6 +385,10 @@ impl Dialogue<'_> {
             if let Err(error) = written.unwrap_or(Err(WireError::Timeout)) {
                 return self.broken_within(&error, &accepted).await;
             }
+        }
+        // What is there before the end is there cannot be the answer to it, and must not be taken for that.
+        if !self.session.wire.is_quiet() {
+            return self.broken_within(&WireError::Unasked, &accepted).await;
         }
         // From here on the other side may have the whole message, whatever becomes of the connection.
         if !(self.work.shipment.may_finish)() {

@@ -37,7 +37,7 @@ impl Failure {
             WireError::Timeout | WireError::Closed | WireError::Io(_) => {
                 (FailureKind::Connection, Status(4, 4, 2))
             }
-            WireError::Reply(_) => (FailureKind::Protocol, Status(4, 5, 0)),
+            WireError::Reply(_) | WireError::Unasked => (FailureKind::Protocol, Status(4, 5, 0)),
         };
         Self::new(kind, status, format!("{error} (waiting for {waiting_for})"))
     }

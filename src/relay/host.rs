@@ -15,6 +15,8 @@ pub(crate) struct Target<'a> {
     pub(crate) host: &'a mx::Host,
     /// Which TLS it must have.
     pub(crate) tls: HostTls,
+    /// We chose it, not the destination.
+    pub(crate) is_smart_host: bool,
     /// TLS begins with the connection (RFC 8314 §3), not with STARTTLS.
     pub(crate) implicit_tls: bool,
     /// Who we are there; MX hosts are not logged in to.
@@ -45,6 +47,7 @@ impl<'a> Target<'a> {
         Self {
             host,
             tls,
+            is_smart_host: smart_host.is_some(),
             implicit_tls: smart_host.is_some_and(|smart_host| smart_host.implicit_tls),
             login: smart_host.and_then(Login::of),
         }

@@ -1,7 +1,6 @@
 //! A connection from its beginning to the point where it takes mail: greeting, EHLO, STARTTLS, AUTH (RFC 5321 §3.1, RFC 3207, RFC 4954).
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use ekitei_config::RelayTimeouts;
 use ekitei_net::Stream;
@@ -17,9 +16,6 @@ use crate::proto::status::{Phase, Status};
 use crate::secure::handshake;
 use crate::tls::TlsAttempt;
 use crate::wire::Wire;
-
-/// The most time for QUIT: nobody waits for what comes of it.
-const QUIT: Duration = Duration::from_secs(5);
 
 /// A connection that takes mail.
 #[derive(Debug)]
@@ -117,15 +113,8 @@ impl Session {
     pub(crate) fn leave(self) {
         // Within a message, QUIT would be part of it, and might even complete a chunk.
         if !self.within_message {
-            tokio::spawn(self.quit());
+            tokio::spawn(self.wire.quit());
         }
-    }
-
-    /// Ends the session politely, without waiting for the answer.
-    pub(crate) async fn quit(mut self) {
-        // Whatever comes of it, the connection ends here.
-        let _ = self.wire.command("QUIT\r\n", QUIT).await;
-        self.wire.close().await;
     }
 }
 
@@ -149,17 +138,21 @@ impl Opening<'_> {
             is_encrypted = true;
         }
         let mut wire = self.wire(stream);
-        self.greeting(&mut wire).await?;
-        let mut capabilities = self.hello(&mut wire).await?;
+        let greeted = self.greeting(&mut wire).await;
+        let ((), mut wire) = or_quit(greeted, wire)?;
+        let hello = self.hello(&mut wire).await;
+        let (mut capabilities, mut wire) = or_quit(hello, wire)?;
         if !is_encrypted && encrypt && self.target.tls.wanted() {
             (wire, is_encrypted) = self.start_tls(wire, &capabilities).await?;
             if is_encrypted {
                 // What was announced in the clear is forgotten (RFC 3207 §4.2).
-                capabilities = self.hello(&mut wire).await?;
+                let hello = self.hello(&mut wire).await;
+                (capabilities, wire) = or_quit(hello, wire)?;
             }
         }
         if let Some(login) = &self.target.login {
-            self.log_in(&mut wire, &capabilities, login, is_encrypted).await?;
+            let logged_in = self.log_in(&mut wire, &capabilities, login, is_encrypted).await;
+            ((), wire) = or_quit(logged_in, wire)?;
         }
         tracing::debug!(remote = %self.remote, is_encrypted, "a connection is open");
         Ok(Session {
@@ -220,7 +213,7 @@ impl Opening<'_> {
     ) -> Result<(Wire, bool), OpenError> {
         let attempt = self.attempt();
         if !capabilities.starttls {
-            attempt.not_offered(None)?;
+            let ((), wire) = or_quit(attempt.not_offered(None), wire)?;
             return Ok((wire, false));
         }
         let reply = self.ask(&mut wire, "STARTTLS\r\n".into(), "STARTTLS").await?;
@@ -228,7 +221,8 @@ impl Opening<'_> {
             return Err(refused(&reply, Phase::StartTls, "STARTTLS").into());
         }
         if reply.code() != 220 {
-            attempt.not_offered(Some(&format!("{} {}", reply.code(), reply.summary(200))))?;
+            let reply = format!("{} {}", reply.code(), reply.summary(200));
+            let ((), wire) = or_quit(attempt.not_offered(Some(&reply)), wire)?;
             return Ok((wire, false));
         }
         let Some(stream) = wire.into_stream() else {
@@ -284,7 +278,11 @@ impl Opening<'_> {
             let challenge = reply.lines().next().unwrap_or_default();
             reply = match exchange.respond(challenge) {
                 Ok(response) => self.ask(wire, response, "AUTH").await?,
-                Err(error) => return refuse(&error.to_string()),
+                Err(error) => {
+                    // It is cancelled, whatever the server says to that (RFC 4954 §4).
+                    self.ask(wire, "*\r\n".into(), "AUTH").await?;
+                    return refuse(&error.to_string());
+                }
             };
         }
         if reply.code() != 235 {
@@ -308,6 +306,19 @@ impl Opening<'_> {
             },
         };
         Err(Failure::of_wire(&failed, name))
+    }
+}
+
+/// Goes on with a wire if nothing failed. A server that refuses us, or is refused by us, is taken leave of (RFC 5321 §3.1, §4.1.1.10).
+fn or_quit<T>(outcome: Result<T, Failure>, wire: Wire) -> Result<(T, Wire), OpenError> {
+    match outcome {
+        Ok(value) => Ok((value, wire)),
+        Err(failure) => {
+            if matches!(failure.kind, FailureKind::Host | FailureKind::Tls) {
+                tokio::spawn(wire.quit());
+            }
+            Err(failure.into())
+        }
     }
 }
 

@@ -24,6 +24,8 @@ const BLOCK: usize = 64 * 1024;
 const SLICES: usize = 32;
 /// How long a reply may take that explains why the server closed the connection: it is under way or it does not come.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The most time for QUIT: nobody waits for what comes of it.
+const QUIT: Duration = Duration::from_secs(5);
 
 /// Why the connection is of no use any more.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,9 @@ pub(crate) enum WireError {
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
+    /// The server spoke or left before it was its turn.
+    #[error("the server did not wait for the end of the message")]
+    Unasked,
     /// What the server sent is no reply.
     #[error(transparent)]
     Reply(#[from] ReplyError),
@@ -118,12 +123,10 @@ impl Wire {
         self.reply(LAST_WORDS).await.ok()
     }
 
-    /// Whether nothing came and the connection is open, as it should be while it waits for its next message.
+    /// Whether nothing came and the connection is open, as it should be when it is our turn. What came is kept.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        let mut octet = [0; 1];
-        let mut read = ReadBuf::new(&mut octet);
         let mut context = Context::from_waker(std::task::Waker::noop());
-        self.buffer.is_empty() && Pin::new(&mut self.stream).poll_read(&mut context, &mut read).is_pending()
+        self.listen(&mut context).is_ok() && self.buffer.is_empty()
     }
 
     /// Gives back the memory of the buffers.
@@ -131,9 +134,10 @@ impl Wire {
         self.buffer = BytesMut::new();
     }
 
-    /// Says that nothing more is written, as far as that takes no time.
-    pub(crate) async fn close(mut self) {
+    /// Ends the session politely, without waiting for the answer.
+    pub(crate) async fn quit(mut self) {
         // The other side may be gone, which is what we want.
+        let _ = self.command("QUIT\r\n", QUIT).await;
         let _ = timeout(LAST_WORDS, self.stream.shutdown()).await;
     }
 

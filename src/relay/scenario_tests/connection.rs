@@ -97,6 +97,22 @@ async fn every_address_of_a_host_is_tried() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_that_refuses_hears_goodbye() {
+    let world = World::new();
+    world.serve(A, |mut peer| async move {
+        peer.say("554 5.7.1 not you").await;
+        peer.quit().await;
+    });
+    world.serve(B, |mut peer| async move {
+        peer.say("220 mx.example").await;
+        peer.exchange(&[("EHLO us.example", "450 4.7.1 not now")]).await;
+        peer.quit().await;
+    });
+    assert_eq!(deferred(&world.send(shipment(&["1@to.example"])).await[0]).kind, FailureKind::Host);
+    world.settle().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn not_every_message_waits_for_a_host_that_does_not_answer() {
     let world = World::with(|config| config.relay.max_idle_connections = 0);
     *world.network.silent.lock().unwrap() = Some(A.parse().unwrap());
@@ -161,6 +177,7 @@ async fn a_smart_host_is_logged_in_to() {
             ("c2VjcmV0", "535 5.7.8 wrong"),
         ])
         .await;
+        peer.quit().await;
     });
     let outcomes = world.send(shipment(&["1@to.example"])).await;
     assert_eq!(
@@ -171,12 +188,34 @@ async fn a_smart_host_is_logged_in_to() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn mail_waits_where_the_smart_host_wants_more_of_us() {
+    for offer in ["AUTH PLAIN", "PIPELINING;AUTH PLAIN"] {
+        let world = with_login();
+        world.serve("127.0.0.1", move |mut peer| async move {
+            peer.hello(&format!("x;{offer}")).await;
+            assert!(peer.line().await.starts_with("AUTH PLAIN "));
+            peer.say("235 welcome").await;
+            peer.exchange(&[("MAIL FROM:<s@from.example>", "530 5.7.1 log in as somebody else")]).await;
+            while !peer.line().await.is_empty() {
+                peer.say("503 5.5.1 mail first").await;
+            }
+        });
+        let outcomes = world.send(shipment(&["1@to.example"])).await;
+        assert_eq!(
+            (deferred(&outcomes[0]).kind, deferred(&outcomes[0]).status),
+            (FailureKind::Host, Status(4, 7, 1))
+        );
+        world.settle().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_password_is_not_sent_in_the_clear() {
     let mut world = with_login();
     world.hosts = vec![host("smart.example", &[A])];
     world.serve(A, |mut peer| async move {
         peer.hello("x;AUTH PLAIN").await;
-        peer.end().await;
+        peer.quit().await;
     });
     let outcomes = world.send(shipment(&["1@to.example"])).await;
     assert_eq!(
@@ -192,11 +231,13 @@ async fn a_smart_host_cannot_prompt_for_ever() {
     world.serve("127.0.0.1", |mut peer| async move {
         peer.hello("x;AUTH LOGIN").await;
         peer.expect("AUTH LOGIN").await;
-        for _ in 0..3 {
+        for answer in ["dXNlcg==", "c2VjcmV0"] {
             peer.say("334 YQ==").await;
-            peer.line().await;
+            peer.expect(answer).await;
         }
-        assert_eq!(peer.line().await, "", "nothing more is said");
+        peer.say("334 YQ==").await;
+        peer.exchange(&[("*", "501 5.5.2 cancelled")]).await;
+        peer.quit().await;
     });
     assert_eq!(deferred(&world.send(shipment(&["1@to.example"])).await[0]).kind, FailureKind::Host);
     tokio::time::timeout(Duration::from_secs(60), world.settle()).await.unwrap();

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
 
 use super::support::*;
-use crate::{FailureKind, Status};
+use crate::{FailureKind, RecipientOutcome, Status};
 
 /// Sends to a host that behaves so, and to nobody else. Returns kind and status of the deferral.
 async fn outcome_of<F>(behaviour: impl FnOnce(Peer) -> F + Send + 'static) -> (FailureKind, Status)
@@ -211,6 +211,42 @@ async fn a_server_that_speaks_unasked_is_not_spoken_to_again() {
     });
     assert_sent(&world.send(shipment(&["1@to.example", "2@to.example"])).await);
     world.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_before_the_end_of_the_message_is_none_to_its_end() {
+    for (extension, size) in [("", 10), ("", 300_000), ("CHUNKING", 10)] {
+        let world = World::new();
+        world.serve(A, move |mut peer| async move {
+            peer.hello(extension).await;
+            peer.exchange(&[("MAIL FROM:<s@from.example>", "250 ok")]).await;
+            peer.expect("RCPT TO:<1@to.example>").await;
+            if extension.is_empty() {
+                peer.say("250 ok").await;
+                peer.expect("DATA").await;
+                peer.say_at_once("354 go on\r\n250 taken\r\n").await;
+            } else {
+                peer.say_at_once("250 ok\r\n250 taken\r\n").await;
+            }
+            let _ = peer.stream.read_to_end(&mut Vec::new()).await;
+            peer.say("550 this is the answer").await;
+        });
+        world.serve(B, |mut peer| async move {
+            peer.hello("").await;
+            peer.envelope(&["1@to.example"]).await;
+            peer.data().await;
+            peer.say("250 ok").await;
+            peer.quit().await;
+        });
+        let mut shipment = shipment(&["1@to.example"]);
+        shipment.message = vec![Bytes::from(b"aaaaaaaa\r\n".repeat(size / 10))];
+        let outcomes = world.send(shipment).await;
+        assert!(
+            matches!(&outcomes[0], RecipientOutcome::Sent { remote, .. } if remote.starts_with("b.example")),
+            "{outcomes:?}"
+        );
+        world.close().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 
 mod connection;
 mod dialogue;
+mod extensions;
 mod hostile;
 mod model;
 mod pool;

@@ -193,7 +193,7 @@ async fn play(seed: u64) -> [u32; 3] {
     }
     let running = std::mem::take(&mut *world.network.running.lock().unwrap());
     for session in world.client.expire(std::time::Duration::ZERO) {
-        session.quit().await;
+        session.wire.quit().await;
     }
     for task in running {
         task.await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));

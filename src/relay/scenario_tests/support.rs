@@ -116,7 +116,7 @@ impl World {
             if !work.is_done() {
                 let (implicit_tls, login) = (self.implicit_tls, self.login.clone());
                 let target =
-                    Target { host, tls: tls(host), implicit_tls, login };
+                    Target { host, tls: tls(host), is_smart_host: login.is_some(), implicit_tls, login };
                 self.client.deliver(&target, &mut work, &mut trail).await;
             }
         }
@@ -136,7 +136,7 @@ impl World {
     /// Ends idle connections and waits for all servers.
     pub async fn close(&self) {
         for session in self.client.expire(Duration::ZERO) {
-            session.quit().await;
+            session.wire.quit().await;
         }
         self.settle().await;
     }

@@ -143,6 +143,25 @@ async fn after_a_failed_handshake_another_connection_is_in_the_clear_if_that_may
 }
 
 #[tokio::test]
+async fn a_server_that_takes_nothing_in_the_clear_is_tried_again_later() {
+    let mut world = World::new();
+    world.hosts.truncate(1);
+    world.serve(A, |mut peer| async move {
+        peer.hello("STARTTLS").await;
+        peer.exchange(&[("STARTTLS", "220 go on")]).await;
+    });
+    world.serve(A, |mut peer| async move {
+        peer.hello("STARTTLS").await;
+        peer.exchange(&[("MAIL FROM:<s@from.example>", "530 5.7.0 Must issue a STARTTLS command first")])
+            .await;
+        peer.quit().await;
+    });
+    let outcome = world.send_under(TlsRule::Opportunistic, &certified()).await;
+    assert_eq!((deferred(&outcome).kind, deferred(&outcome).status), (FailureKind::Host, Status(4, 7, 0)));
+    world.close().await;
+}
+
+#[tokio::test]
 async fn what_is_said_behind_the_answer_to_starttls_is_not_believed() {
     for rule in [TlsRule::Opportunistic, TlsRule::Require] {
         fails_at_tls(rule, |mut peer| async move {
