@@ -158,6 +158,7 @@ impl Message {
         }
         settled.extend_from_slice(&fields[kept_from..]);
         self.octets.splice(self.start..self.start + self.header.length, settled);
+        self.header = Header::scan(&self.octets[self.start..]);
     }
 
     /// The octets to store.
@@ -232,5 +233,14 @@ mod tests {
             Message::new(b"Delivered-To: Alice@Example.test\r\nDelivered-To: junk\r\n\r\n".to_vec(), 0);
         let addresses: Vec<_> = message.delivered_to().iter().map(EmailAddress::to_wire).collect();
         assert_eq!(addresses, ["Alice@example.test"]);
+    }
+
+    #[test]
+    fn they_are_still_known_when_what_stood_above_them_is_gone() {
+        let looped = b"Return-Path: <somebody@some.where.test>\r\nDelivered-To: alice@example.test\r\n\r\n";
+        let mut message = Message::new([TRACE, looped].concat(), TRACE.len());
+        message.settle(None);
+        let addresses: Vec<_> = message.delivered_to().iter().map(EmailAddress::to_wire).collect();
+        assert_eq!(addresses, ["alice@example.test"]);
     }
 }
