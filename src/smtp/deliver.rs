@@ -19,13 +19,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ekitei_directory::{AccountId, Domain, LocalRecipient};
+use ekitei_directory::{AccountId, LocalRecipient};
 use ekitei_mailstore::{Companion, Delivery, Error, Flags, Folder, MailboxName, SpecialUse, Target};
 
 use crate::message::Message;
 use crate::outgoing::Submitter;
-use crate::proto::path::{ForwardPath, ReversePath};
+use crate::proto::path::ReversePath;
 use crate::proto::reply::{self, Reply};
+use crate::recipients::domain_of;
 use crate::server::Server;
 use crate::session::{Role, Transaction};
 use crate::trace;
@@ -66,10 +67,7 @@ impl Server {
         let mut targets: Vec<Target> = Vec::new();
         let mut never_fits = HashMap::new();
         for (recipient, verdict) in transaction.recipients.iter().zip(&mut verdicts) {
-            let domain = match &recipient.path {
-                ForwardPath::Mailbox(mailbox) => Domain::parse(mailbox.domain()).ok(),
-                ForwardPath::Postmaster => None,
-            };
+            let domain = domain_of(&recipient.path);
             for account in recipient.accounts.iter().filter(|_| verdict.is_ok()) {
                 if let Entry::Vacant(first) = never_fits.entry(account.account) {
                     let quota = if strict { self.quota(account.account).await } else { None };
@@ -111,6 +109,9 @@ impl Server {
         let mut verdicts = Vec::with_capacity(transaction.recipients.len());
         for recipient in &transaction.recipients {
             let mut verdict = Ok(());
+            if recipient.accounts.is_empty() && !self.may_leave(message, recipient) {
+                verdict = Err(reply::JUNK_NOT_FORWARDED);
+            }
             for account in &recipient.accounts {
                 if delivered_to.contains(&account.address) {
                     verdict = Err(reply::DELIVERY_LOOP);

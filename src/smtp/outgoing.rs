@@ -14,7 +14,7 @@ use crate::message::Message;
 use crate::proto::params::{MailParameters, Notify, OriginalRecipient, RcptParameters, Return};
 use crate::proto::path::{ForwardPath, ReversePath};
 use crate::proto::reply::{self, Reply};
-use crate::recipients::unavailable;
+use crate::recipients::{domain_of, unavailable};
 use crate::server::Server;
 use crate::session::{AcceptedRecipient, Transaction};
 
@@ -31,6 +31,13 @@ impl Submitter {
     /// Whether mail for other domains is taken from it. Nothing else ever grants that.
     pub(crate) fn may_relay(self) -> bool {
         self.trusted || self.account.is_some()
+    }
+
+    /// Whether what it says of its author is believed, so that the message is signed in that name. A host in a trusted network may be one that
+    /// takes mail from strangers for us; so of what it brings, only what it has us relay is its own.
+    pub(crate) fn vouches_for(self, transaction: &Transaction) -> bool {
+        let relays = || transaction.recipients.iter().any(|recipient| recipient.relayed.is_some());
+        self.account.is_some() || self.trusted && relays()
     }
 }
 
@@ -60,7 +67,11 @@ impl Server {
             queued.push(new);
         }
         for recipient in accepted().filter(|recipient| !recipient.forwards.is_empty()) {
-            queued.push(self.forwarded(transaction, message, recipient).await?);
+            if self.may_leave(message, recipient) {
+                queued.push(self.forwarded(transaction, message, recipient).await?);
+            } else {
+                tracing::info!(transaction = %transaction.id, "junk is not forwarded");
+            }
         }
         let mut companions = Vec::with_capacity(queued.len());
         for new in queued {
@@ -89,6 +100,12 @@ impl Server {
         })
     }
 
+    /// Whether a message goes to other hosts for this recipient. They would take us for the sender of junk.
+    pub(crate) fn may_leave(&self, message: &Message, recipient: &AcceptedRecipient) -> bool {
+        !message.is_junk_for(domain_of(&recipient.path).as_ref())
+            || self.context.live.load().filter.forward_junk
+    }
+
     /// A message that an alias or group leads elsewhere: its sender is rewritten, so that SPF passes at the next host and failures come
     /// back here (SRS), and its checks are sealed (RFC 8617).
     async fn forwarded(
@@ -100,11 +117,7 @@ impl Server {
         let nobody = Submitter { account: None, trusted: false };
         let mut new = new_message(transaction, message, nobody, (self.context.clock)());
         new.origin = Origin::Forward;
-        let ours = match &recipient.path {
-            ForwardPath::Mailbox(mailbox) => Domain::parse(mailbox.domain()).ok(),
-            ForwardPath::Postmaster => None,
-        };
-        if let Some(ours) = ours {
+        if let Some(ours) = domain_of(&recipient.path) {
             if let ReversePath::Mailbox(sender) = &transaction.sender {
                 new.envelope.reverse_path = self.rewritten(sender.as_str(), &ours).await?;
             }

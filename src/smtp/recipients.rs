@@ -1,7 +1,7 @@
 //! Where a recipient's mail goes, and whether this client may send it there: the relay rule (no open relay, by construction) and
 //! quotas.
 
-use ekitei_directory::{AccountId, EmailAddress, LocalRecipient, Recipient};
+use ekitei_directory::{AccountId, Domain, EmailAddress, LocalRecipient, Recipient};
 
 use crate::proto::path::ForwardPath;
 use crate::proto::reply::{self, Reply};
@@ -74,6 +74,14 @@ impl Server {
             reply::TEMPORARY
         })?;
         if usage.bytes.saturating_add(size) > quota { Err(reply::MAILBOX_FULL) } else { Ok(()) }
+    }
+}
+
+/// The domain of a recipient.
+pub(crate) fn domain_of(path: &ForwardPath) -> Option<Domain> {
+    match path {
+        ForwardPath::Mailbox(mailbox) => Domain::parse(mailbox.domain()).ok(),
+        ForwardPath::Postmaster => None,
     }
 }
 

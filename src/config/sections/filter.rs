@@ -15,6 +15,9 @@ section! {
         /// Whether clients on this host (127.0.0.0/8, ::1) are looked at as others are: authentication, EHLO, lists, greylisting. Their address says
         /// nothing of where mail comes from; scanners see their mail in any case.
         check_loopback: bool = false,
+        /// Whether mail that is judged as junk goes on to other hosts, where an alias or group leads there; they would take us for its sender. If not, who has a
+        /// mailbox here gets it all the same; where nobody has, and for mail of users that a milter puts into quarantine, it is refused: `550 5.7.1`.
+        forward_junk: bool = false,
         /// SPF, DKIM, DMARC, ARC and reverse names.
         authentication: Authentication = Authentication::default(),
         /// The name in EHLO.

@@ -180,6 +180,8 @@ table! {
     SUPPRESSED_RECIPIENT = 550 "5.1.1" "Mail to this address keeps coming back, so none is sent to it for now";
     /// A user, or all of a domain, have written to too many recipients elsewhere (`queue.quotas`).
     TOO_MUCH_MAIL = 450 "4.7.1" "Too many recipients of other domains; try again later";
+    /// Mail that is judged as junk and would only go on to other hosts (`filter.forwardJunk`).
+    JUNK_NOT_FORWARDED = 550 "5.7.1" "The message looks like spam, and is not sent on to another host";
     /// Nobody has that address.
     UNKNOWN_RECIPIENT = 550 "5.1.1" "No such user here";
     /// Everyone behind the address is disabled.
