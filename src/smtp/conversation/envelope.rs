@@ -54,7 +54,7 @@ impl Conversation {
         tracing::debug!(recipient = path.as_str(), accepted = outcome.is_ok(), "recipient");
         match outcome {
             Ok(Route { accounts, relayed, forwards }) => {
-                if !self.recipient_passes(&path, relayed.is_none()).await? {
+                if !self.recipient_passes(&path, relayed.is_none(), &parameters).await? {
                     return Ok(());
                 }
                 let accepted = AcceptedRecipient { path, parameters, accounts, relayed, forwards };
@@ -95,12 +95,15 @@ impl Conversation {
     async fn find_recipient(&self, path: &ForwardPath) -> Result<Route, Reply> {
         let server = &self.server;
         let routed = server.route(path, self.submitter().may_relay()).await;
-        let route = match routed {
-            Err(refusal) if refusal == reply::UNKNOWN_RECIPIENT && self.is_notification() => {
-                let sender = server.rewritten_sender(path).ok_or(refusal)?;
-                Route { forwards: vec![sender], ..Route::default() }
-            }
-            routed => routed?,
+        // What came back to an address that we made is for whom it stands for, not for who has what nobody has.
+        let is_here = match &routed {
+            Ok(route) => route.relayed.is_none(),
+            Err(refusal) => *refusal == reply::UNKNOWN_RECIPIENT,
+        };
+        let rewritten = if is_here && self.is_notification() { server.rewritten_sender(path) } else { None };
+        let route = match rewritten {
+            Some(sender) => Route { forwards: vec![sender], ..Route::default() },
+            None => routed?,
         };
         let (size, known) = self.session.transaction().map_or((0, 0), |transaction| {
             (transaction.parameters.size.unwrap_or(0), transaction.destination_count())
@@ -134,7 +137,8 @@ impl Conversation {
         if queue.suppressed(address).await.map_err(failed)?.is_some() {
             return Err(reply::SUPPRESSED_RECIPIENT);
         }
-        let exceeded = queue.check_quota(account.account, account.address.domain(), 1).await.map_err(failed)?;
+        let exceeded =
+            queue.check_quota(account.account, account.address.domain(), 1).await.map_err(failed)?;
         exceeded.map_or(Ok(()), |exceeded| Err(reply::TOO_MUCH_MAIL.with_text(exceeded.to_string())))
     }
 

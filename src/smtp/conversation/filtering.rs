@@ -10,7 +10,7 @@ use crate::judge;
 use crate::message::Message;
 use crate::patience::Mistake;
 use crate::proto::command::Command;
-use crate::proto::params::{BodyType, MailParameters};
+use crate::proto::params::{BodyType, MailParameters, Notify, RcptParameters};
 use crate::proto::path::{ForwardPath, ReversePath};
 use crate::proto::reply::Reply;
 use crate::session::{Mechanism, Role, Transaction};
@@ -82,8 +82,13 @@ impl Conversation {
     }
 
     /// Asks about a recipient whom the server would take; `false` if it was refused.
-    pub(super) async fn recipient_passes(&mut self, path: &ForwardPath, local: bool) -> Step<bool> {
-        let verdict = self.filter.recipient(path.as_str(), local, &[]).await;
+    pub(super) async fn recipient_passes(
+        &mut self,
+        path: &ForwardPath,
+        local: bool,
+        parameters: &RcptParameters,
+    ) -> Step<bool> {
+        let verdict = self.filter.recipient(path.as_str(), local, &recipient_words(parameters)).await;
         if verdict == Verdict::Continue {
             return Ok(true);
         }
@@ -161,7 +166,14 @@ impl Conversation {
     }
 
     /// Makes the changes to the envelope that milters asked for.
-    pub(super) async fn change_envelope(&self, transaction: &mut Transaction, judgement: &Judgement) {
+    ///
+    /// # Errors
+    /// Where a new recipient leads cannot be found out now: the client has to come again.
+    pub(super) async fn change_envelope(
+        &self,
+        transaction: &mut Transaction,
+        judgement: &Judgement,
+    ) -> Result<(), Reply> {
         let changes = &judgement.envelope;
         if let Some(sender) = &changes.sender {
             judge::change_sender(transaction, sender);
@@ -171,11 +183,13 @@ impl Conversation {
             let Some(path) = judge::forward_path(address) else { continue };
             match self.server.route(&path, self.submitter().may_relay()).await {
                 Ok(route) => judge::add_recipient(transaction, path, route),
+                Err(refusal) if refusal.is_temporary() => return Err(refusal),
                 Err(refusal) => {
                     tracing::warn!(code = refusal.code, "a recipient that a milter added is not taken")
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -192,4 +206,16 @@ fn words(parameters: &MailParameters) -> Vec<String> {
     });
     let utf8 = parameters.smtputf8.then(|| "SMTPUTF8".to_owned());
     size.into_iter().chain(body).chain(utf8).collect()
+}
+
+/// Parameters of RCPT as milters are told of them.
+fn recipient_words(parameters: &RcptParameters) -> Vec<String> {
+    let notify = parameters.notify.map(|Notify { success, failure, delay }| {
+        let on = [("SUCCESS", success), ("FAILURE", failure), ("DELAY", delay)];
+        let on: Vec<&str> = on.into_iter().filter_map(|(name, wanted)| wanted.then_some(name)).collect();
+        format!("NOTIFY={}", if on.is_empty() { "NEVER".to_owned() } else { on.join(",") })
+    });
+    let original = parameters.original_recipient.as_ref();
+    let original = original.map(|original| format!("ORCPT={};{}", original.address_type, original.address));
+    notify.into_iter().chain(original).collect()
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{Conversation, End, Step};
 use crate::binary;
 use crate::body::Body;
+use crate::deliver::Verdicts;
 use crate::message::{self, Message, Submission};
 use crate::outgoing;
 use crate::proto::bdat::ChunkReader;
@@ -192,19 +193,7 @@ impl Conversation {
                 tracing::info!(transaction = %transaction.id, size = message.size(), "discarded");
                 vec![Ok(()); transaction.recipients.len()]
             }
-            Ok((message, judgement, _memory)) => {
-                self.change_envelope(&mut transaction, &judgement).await;
-                let timeout = self.config.smtp.timeouts.store.get();
-                let verdicts = self
-                    .server
-                    .deliver(&transaction, message, self.offer.role, self.submitter(), timeout)
-                    .await
-                    .inspect_err(|_| self.lost_track())?;
-                if verdicts.iter().any(Result::is_ok) {
-                    self.filter.accepted(&judgement).await;
-                }
-                verdicts
-            }
+            Ok((message, judgement, _memory)) => self.deliver(&mut transaction, message, &judgement).await?,
             Err(refusal) => vec![Err(refusal); transaction.recipients.len()],
         };
         timer.observe(&self.server.context.metrics.delivery_seconds);
@@ -217,6 +206,30 @@ impl Conversation {
             });
         }
         Ok(())
+    }
+
+    /// Hands a message that may come in to those who are to have it by now.
+    async fn deliver(
+        &mut self,
+        transaction: &mut Transaction,
+        message: Message,
+        judgement: &Judgement,
+    ) -> Step<Verdicts> {
+        if let Err(refusal) = self.change_envelope(transaction, judgement).await {
+            return Ok(vec![Err(refusal); transaction.recipients.len().max(1)]);
+        }
+        if transaction.recipients.is_empty() {
+            tracing::info!(transaction = %transaction.id, "milters left it nobody to go to");
+            return Ok(vec![Ok(())]);
+        }
+        let timeout = self.config.smtp.timeouts.store.get();
+        let delivered =
+            self.server.deliver(transaction, message, self.offer.role, self.submitter(), timeout).await;
+        let verdicts = delivered.inspect_err(|_| self.lost_track())?;
+        if verdicts.iter().any(Result::is_ok) {
+            self.filter.accepted(judgement).await;
+        }
+        Ok(verdicts)
     }
 
     /// What is to be stored, with the memory it holds; or why this message cannot be accepted from this client.
@@ -254,7 +267,7 @@ impl Conversation {
             }
             None => message.settle(None),
         }
-        if let Some(author) = author.filter(|_| self.submitter().may_relay()) {
+        if let Some(author) = author.filter(|_| self.submitter().vouches_for(transaction)) {
             let signatures = self.server.signatures(&author, &message).await?;
             message.prepend(&signatures);
         }

@@ -1,7 +1,7 @@
 //! Mail for other hosts: who may send it, and what is in the queue after the reply.
 
 use ekitei_config::Protocol;
-use ekitei_directory::{Domain, EmailAddress};
+use ekitei_directory::{Domain, DomainChange, EmailAddress};
 use ekitei_queue::{Loaded, Origin, Shard};
 use ekitei_signing::NewKey;
 
@@ -84,11 +84,18 @@ async fn only_a_trusted_network_relays_without_a_login() {
         config.smtp.trusted_networks = vec!["203.0.113.0/24".parse().unwrap()];
     };
     let world = World::with(trust).await;
+    let now = NewKey { now: true, ..NewKey::default() };
+    world.signing.create(&Domain::parse("example.test").unwrap(), now).await.unwrap();
     let mut trusted = world.hello(Protocol::Smtp, STRANGER).await;
     trusted.envelope("app@example.test", &["a@remote.test"]).await;
     assert!(trusted.data(MESSAGE).await.starts_with("250 "));
     let entries = queued(&world, "remote.test").await;
     assert_eq!((entries[0].message.origin, entries[0].message.account), (Origin::Relay, None));
+    assert!(octets(&world, &entries[0]).await.contains("DKIM-Signature:"));
+    // It may be another MX of ours, which took it from anybody.
+    trusted.envelope("app@example.test", &["alice@example.test"]).await;
+    assert!(trusted.data(MESSAGE).await.starts_with("250 "));
+    assert!(!world.inbox("alice").await[0].contains("DKIM-Signature:"));
 
     let mut stranger = world.hello(Protocol::Smtp, "198.51.100.1:1").await;
     stranger.ask("MAIL FROM:<a@b.test>", "250 ").await;
@@ -118,6 +125,15 @@ async fn an_alias_forwards_in_a_name_of_ours_and_takes_notifications_back() {
     client.envelope("", &[&sender.to_wire()]).await;
     assert!(client.data("Subject: Undelivered\r\n\r\n").await.starts_with("250 "));
     assert_eq!(recipients(&queued(&world, "third.test").await[0]), ["eve@third.test"]);
+    let ours = Domain::parse("example.test").unwrap();
+    let change =
+        DomainChange { catch_all: Some(Some(address("bob@example.test"))), ..DomainChange::default() };
+    world.directory.update_domain(&ours, change, None).await.unwrap();
+    client.envelope("", &[&sender.to_wire()]).await;
+    assert!(client.data("Subject: Undelivered again\r\n\r\n").await.starts_with("250 "));
+    assert_eq!(queued(&world, "third.test").await.len(), 2, "it is not for who has what nobody has");
+    let change = DomainChange { catch_all: Some(None), ..DomainChange::default() };
+    world.directory.update_domain(&ours, change, None).await.unwrap();
     // Nobody else may use that way.
     client.ask("MAIL FROM:<x@spam.test>", "250 ").await;
     client.ask(&format!("RCPT TO:<{}>", sender.to_wire()), "550 5.1.1 ").await;
