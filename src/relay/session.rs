@@ -221,7 +221,6 @@ impl Opening<'_> {
             return Err(refused(&reply, Phase::StartTls, "STARTTLS").into());
         }
         if reply.code() != 220 {
-            let reply = format!("{} {}", reply.code(), reply.summary(200));
             let ((), wire) = or_quit(attempt.not_offered(Some(&reply)), wire)?;
             return Ok((wire, false));
         }

@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 use super::verify::{Check, Verifier};
 use super::{failure, report};
 use crate::outcome::{Failure, TlsReporter};
+use crate::proto::reply::Reply;
 use crate::proto::status::Status;
 
 /// How much is demanded.
@@ -61,6 +62,19 @@ pub struct TlsAttempt {
     source: Option<IpAddr>,
     /// Why a certificate was not right that is accepted all the same.
     observed: Arc<Mutex<Option<rustls::Error>>>,
+}
+
+/// What went wrong with TLS.
+struct Trouble {
+    /// In the words of RFC 8460 §4.3.
+    result: &'static str,
+    /// What our policy makes of it, before the detail.
+    reason: &'static str,
+    detail: String,
+    /// Where TLS is demanded.
+    status: Status,
+    /// It may be better soon, so that even REQUIRETLS returns nothing yet.
+    is_passing: bool,
 }
 
 impl HostTls {
@@ -154,12 +168,18 @@ impl TlsAttempt {
     ///
     /// # Errors
     /// Mail must not be sent over this connection. Otherwise it may, in clear.
-    pub fn not_offered(self, reply: Option<&str>) -> Result<(), Failure> {
+    pub fn not_offered(self, reply: Option<&Reply>) -> Result<(), Failure> {
         let detail = match reply {
             None => "the server does not offer STARTTLS".to_owned(),
-            Some(reply) => format!("the server refuses STARTTLS: {reply}"),
+            Some(reply) => format!("the server refuses STARTTLS: {} {}", reply.code(), reply.summary(200)),
         };
-        self.outcome(report::STARTTLS_NOT_SUPPORTED, "", &detail, 4)
+        self.outcome(Trouble {
+            result: report::STARTTLS_NOT_SUPPORTED,
+            reason: "",
+            detail,
+            status: Status(4, 7, 4),
+            is_passing: reply.is_some_and(Reply::is_temporary),
+        })
     }
 
     /// The handshake failed; the connection is of no more use.
@@ -177,21 +197,27 @@ impl TlsAttempt {
             }
             _ => "",
         };
-        self.outcome(result, reason, &format!("the TLS handshake failed: {error}"), 5)
+        self.outcome(Trouble {
+            result,
+            reason,
+            detail: format!("the TLS handshake failed: {error}"),
+            status: Status(4, 7, 5),
+            // It may be a cut line.
+            is_passing: result == report::VALIDATION_FAILURE,
+        })
     }
 
-    fn outcome(self, result: &'static str, reason: &str, detail: &str, code: u16) -> Result<(), Failure> {
+    fn outcome(self, trouble: Trouble) -> Result<(), Failure> {
+        let Trouble { result, reason, detail, status, is_passing } = trouble;
         if let Some(reporting) = &self.inner.reporting {
-            reporting.failure(Some(self.remote), self.source, result, detail);
+            reporting.failure(Some(self.remote), self.source, result, &detail);
         }
         let text = format!("TLS is demanded by {}: {reason}{detail}", self.inner.demand);
         match &self.inner.level {
             Level::Off | Level::Opportunistic | Level::Observed(_) => Ok(()),
-            // RFC 8689 §4.2.1: it is returned, not kept; but not for what may be a cut line.
-            _ if self.inner.require_tls && result != report::VALIDATION_FAILURE => {
-                Err(failure(Status(5, 7, 10), text))
-            }
-            _ => Err(failure(Status(4, 7, code), text)),
+            // RFC 8689 §4.2.1: it is returned, not kept.
+            _ if self.inner.require_tls && !is_passing => Err(failure(Status(5, 7, 10), text)),
+            _ => Err(failure(status, text)),
         }
     }
 }

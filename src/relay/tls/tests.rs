@@ -315,6 +315,9 @@ async fn requiretls_needs_a_host_that_is_surely_the_right_one() {
     assert_eq!(handshake(&tls, &certificate(&["mx.example.org"])).await, Err(Status(5, 7, 10)));
     let clear = tls.attempt(Ipv4Addr::LOCALHOST.into(), None).not_offered(None);
     assert_eq!(clear.unwrap_err().status, Status(5, 7, 10));
+    let later = crate::proto::reply::Reply::new(454, "4.7.0 no certificate now");
+    let refused = tls.attempt(Ipv4Addr::LOCALHOST.into(), None).not_offered(Some(&later));
+    assert_eq!(refused.unwrap_err().status, Status(4, 7, 4), "the server may have it soon");
     let by_sts = TestDns::start(&zone(STS_RECORD));
     let testing = scene(&by_sts, Some(&sts("testing", "mx.example.org")), Some(&good));
     assert!(testing.policy("example.org", true).await.unwrap().mandatory());
