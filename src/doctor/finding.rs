@@ -30,7 +30,7 @@ pub enum Verdict {
 
 impl Finding {
     fn new(name: impl Into<String>, verdict: Verdict, detail: impl Into<String>) -> Self {
-        Self { name: name.into(), verdict, detail: detail.into(), publish: Vec::new() }
+        Self { name: name.into(), verdict, detail: printable(detail.into()), publish: Vec::new() }
     }
 
     pub(crate) fn right(name: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -63,9 +63,14 @@ impl Finding {
     /// With what to publish.
     #[must_use]
     pub(crate) fn publish(mut self, lines: impl IntoIterator<Item = String>) -> Self {
-        self.publish.extend(lines);
+        self.publish.extend(lines.into_iter().map(printable));
         self
     }
+}
+
+/// Records and replies of strangers are quoted, and shown on a terminal.
+fn printable(text: String) -> String {
+    if text.contains(char::is_control) { text.replace(char::is_control, "?") } else { text }
 }
 
 /// A TXT record as a line of a zone file, in strings of at most 255 octets (RFC 1035 §3.3.14).
@@ -78,4 +83,15 @@ pub(crate) fn txt_line(name: &str, text: &str) -> String {
         })
         .collect();
     format!("{name}. IN TXT {}", strings.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_wrote_cannot_move_the_cursor() {
+        let finding = Finding::wrong("SPF", "v=spf1\u{1b}[2J\r\n").publish(["a\u{9b}b".to_owned()]);
+        assert_eq!((finding.detail.as_str(), finding.publish[0].as_str()), ("v=spf1?[2J??", "a?b"));
+    }
 }
