@@ -124,7 +124,8 @@ pub struct QueueEntry {
     pub received: u64,
     /// Octets of the message.
     pub size: u64,
-    /// How the message came: `submission`, `relay`, `forward`, `notification`, `report`.
+    /// How the message came: `submission`, `relay`, `forward`, `notification`, `report`; `delivered` or `expanded` for what is here already, and waits only so
+    /// that its sender is told.
     pub origin: String,
     /// The number of the account that submitted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -42,6 +42,8 @@ const FIXED: &[&str] = &[
     "filter.greylist.cacheEntries",
     "limits.tlsHandshakeTimeout",
     "log.format",
+    "queue.lease",
+    "queue.maxActiveMemory",
     "smtp.maxBodiesInFlight",
     "imap.maxBodiesInFlight",
     "imap.search.maxBodies",

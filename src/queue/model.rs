@@ -11,6 +11,8 @@ use ekitei_kv::clock::Clock;
 use ekitei_relay::{Envelope, Failure, Notify, OriginalRecipient, Recipient};
 use serde::{Deserialize, Serialize};
 
+use crate::dsn::Action;
+
 /// Names a message in the queue: sixteen octets, in the order of arrival; shown as 32 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct QueueId(pub(crate) [u8; 16]);
@@ -124,6 +126,21 @@ pub enum Origin {
     Notification,
     /// The service itself: a report to another domain.
     Report,
+    /// It is in the mailbox of its recipients since it was queued, and waits only so that the sender is told (RFC 3461 `NOTIFY=SUCCESS`).
+    Delivered,
+    /// It has been sent on to all that its recipients stand for, and waits only so that the sender is told.
+    Expanded,
+}
+
+impl Origin {
+    /// What the sender is told, where nothing is left to be done but that.
+    pub(crate) fn success(self) -> Option<Action> {
+        match self {
+            Self::Delivered => Some(Action::Delivered),
+            Self::Expanded => Some(Action::Expanded),
+            Self::Submission | Self::Relay | Self::Forward | Self::Notification | Self::Report => None,
+        }
+    }
 }
 
 /// A recipient of a message to queue.

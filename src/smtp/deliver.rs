@@ -105,7 +105,7 @@ impl Server {
     /// Which recipients cannot have the message, as far as it can be known.
     async fn foresee(&self, transaction: &Transaction, message: &Message) -> Verdicts {
         let delivered_to = message.delivered_to();
-        let several = transaction.destination_count() > 1;
+        let several = transaction.destination_count() > 1 || transaction.success_is_told();
         let mut verdicts = Vec::with_capacity(transaction.recipients.len());
         for recipient in &transaction.recipients {
             let mut verdict = Ok(());
@@ -126,6 +126,9 @@ impl Server {
 
     /// Whether a refusal by one account concerns nobody else, so that its quota can be enforced within the delivery.
     fn enforces_quota(&self, transaction: &Transaction, role: Role) -> bool {
+        if transaction.success_is_told() {
+            return false;
+        }
         !transaction.leaves() && transaction.account_count() == 1
             || role == Role::Lmtp
                 && transaction

@@ -73,11 +73,38 @@ impl Server {
                 tracing::info!(transaction = %transaction.id, "junk is not forwarded");
             }
         }
+        if transaction.sender != ReversePath::Null {
+            queued.extend(self.successes(transaction, message, submitter, accepted()));
+        }
         let mut companions = Vec::with_capacity(queued.len());
         for new in queued {
             companions.extend(self.context.queue.companion(new).map_err(|error| refusal(&error))?);
         }
         Ok(companions)
+    }
+
+    /// What the sender wants to hear of: success in mailboxes here, and of addresses that stand for several. It is queued with the delivery, so
+    /// that it is told if, and only if, that happens. Who sends junk is told nothing: hardly anybody of that name sent it.
+    fn successes<'a>(
+        &self,
+        transaction: &Transaction,
+        message: &Message,
+        submitter: Submitter,
+        recipients: impl Iterator<Item = &'a AcceptedRecipient>,
+    ) -> impl Iterator<Item = NewMessage> {
+        let mut all = [Origin::Delivered, Origin::Expanded].map(|origin| NewMessage {
+            origin,
+            ..new_message(transaction, message, submitter, (self.context.clock)())
+        });
+        for recipient in recipients.filter(|recipient| recipient.success_is_told()) {
+            let ForwardPath::Mailbox(mailbox) = &recipient.path else { continue };
+            let Ok(address) = EmailAddress::parse(mailbox.as_str()) else { continue };
+            if !message.is_junk_for(Some(address.domain())) {
+                let of_kind = &mut all[usize::from(recipient.is_expanded())];
+                of_kind.recipients.push(new_recipient(address, recipient));
+            }
+        }
+        all.into_iter().filter(|new| !new.recipients.is_empty())
     }
 
     /// What lets a message be read as a report of another service, if it came to an address for these.
@@ -126,7 +153,7 @@ impl Server {
             }
         }
         new.recipients =
-            recipient.forwards.iter().map(|address| new_recipient(address.clone(), recipient)).collect();
+            recipient.forwards.iter().map(|address| led_to(address.clone(), recipient)).collect();
         Ok(new)
     }
 
@@ -234,6 +261,15 @@ fn new_recipient(address: EmailAddress, accepted: &AcceptedRecipient) -> NewReci
         relay::OriginalRecipient { address_type, address }
     });
     NewRecipient { address, notify, original }
+}
+
+/// One of the addresses that a recipient leads to. Where there are several, that it was expanded is told here, and nothing of their success
+/// (RFC 3461 §5.2.7.3).
+fn led_to(address: EmailAddress, accepted: &AcceptedRecipient) -> NewRecipient {
+    let new = new_recipient(address, accepted);
+    let success = !accepted.is_expanded();
+    let notify = new.notify.map(|notify| relay::Notify { success: notify.success && success, ..notify });
+    NewRecipient { notify, ..new }
 }
 
 fn refusal(error: &ekitei_queue::Error) -> Reply {

@@ -64,6 +64,19 @@ pub struct AcceptedRecipient {
     pub forwards: Vec<EmailAddress>,
 }
 
+impl AcceptedRecipient {
+    /// Whether it stands for several mailboxes or addresses.
+    pub(crate) fn is_expanded(&self) -> bool {
+        self.accounts.len() + self.forwards.len() > 1
+    }
+
+    /// Whether the sender wants to hear of a success that nobody else can tell of (RFC 3461 §5.2).
+    pub(crate) fn success_is_told(&self) -> bool {
+        let is_ours = self.is_expanded() || !self.accounts.is_empty();
+        is_ours && self.parameters.notify.is_some_and(|notify| notify.success)
+    }
+}
+
 /// A mail transaction: from MAIL to the end of the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
@@ -95,6 +108,11 @@ impl Transaction {
     /// Whether the message goes elsewhere, too.
     pub fn leaves(&self) -> bool {
         self.recipients.iter().any(|recipient| recipient.relayed.is_some() || !recipient.forwards.is_empty())
+    }
+
+    /// Whether a success here is told to the sender: then who was foreseen to get the message has to get it.
+    pub(crate) fn success_is_told(&self) -> bool {
+        self.sender != ReversePath::Null && self.recipients.iter().any(AcceptedRecipient::success_is_told)
     }
 
     /// Everyone who gets the message: accounts, and addresses elsewhere.

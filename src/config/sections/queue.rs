@@ -2,7 +2,7 @@
 
 use super::queue_delivery::{QueueDestination, QueueNotifications, QueueQuotas, QueueWarmUp};
 use super::section;
-use crate::Duration;
+use crate::{ByteSize, Duration};
 
 section! {
     /// Mail that waits to be sent.
@@ -31,6 +31,8 @@ section! {
         /// Messages that this process sends at once, over all destinations.
         #[schemars(range(min = 1))]
         max_active: u32 = 500,
+        /// Memory for the large ones among them, which wait for each other. A message is large when so many at once as may be sent would not fit.
+        max_active_memory: ByteSize = ByteSize::mib(256),
         /// Entries that this process keeps in memory until they can be sent; the others are found again when there is room.
         #[schemars(range(min = 100))]
         backlog: u32 = 50_000,

@@ -341,6 +341,8 @@ fn origin(origin: queue::Origin) -> &'static str {
         queue::Origin::Forward => "forward",
         queue::Origin::Notification => "notification",
         queue::Origin::Report => "report",
+        queue::Origin::Delivered => "delivered",
+        queue::Origin::Expanded => "expanded",
     }
 }
 

@@ -140,7 +140,7 @@ impl Work {
 
     async fn attempt(&self, loaded: Box<Loaded>) -> (Signal, Fate) {
         let now = self.context.clock.now();
-        let (mut handled, left) = foregone(&loaded, &self.schedule, now);
+        let (mut handled, left) = self.foregone(&loaded, now);
         let mut signal = Signal::Nothing;
         if !left.is_empty() {
             let sent = self.transport(&loaded, &left).await;
@@ -169,7 +169,7 @@ impl Work {
     /// Puts one entry off.
     async fn defer(&self, loaded: Box<Loaded>, reason: &Failure, until: Duration) -> Fate {
         let now = self.context.clock.now();
-        let (mut handled, left) = foregone(&loaded, &self.schedule, now);
+        let (mut handled, left) = self.foregone(&loaded, now);
         let deferred = || Handled::relayed(RecipientOutcome::Deferred(reason.clone()));
         handled.extend(left.into_iter().map(|place| (place, deferred())));
         let variation = (self.context.variation)();
@@ -186,9 +186,45 @@ impl Work {
         self.settle(loaded, conclusion, false).await
     }
 
+    /// Recipients whose fate is known without an attempt, and the places of those that are left.
+    fn foregone(&self, loaded: &Loaded, now: Duration) -> (Vec<(usize, Handled)>, Vec<usize>) {
+        let is_late = self.schedule.is_too_late(loaded.message.envelope.deliver_by, now);
+        let (mut known, mut left) = (Vec::new(), Vec::new());
+        for (place, row) in loaded.entry.waiting() {
+            if let Some(success) = loaded.message.origin.success() {
+                known.push((place, Handled { outcome: self.arrived(), success }));
+                continue;
+            }
+            let last = match &row.state {
+                RecipientState::Waiting { last } => last.as_ref(),
+                RecipientState::Sent { .. } | RecipientState::Failed { .. } => None,
+            };
+            let suppressed = loaded.suppressed.iter().find(|(of, _)| *of == place);
+            let failure = if loaded.entry.bounce {
+                Some(conclude::returned_by_administrator(last))
+            } else if is_late {
+                Some(conclude::past_deadline(last))
+            } else {
+                suppressed.map(|(_, suppressed)| suppressed.failure())
+            };
+            match failure {
+                Some(failure) => known.push((place, Handled::relayed(RecipientOutcome::Failed(failure)))),
+                None => left.push(place),
+            }
+        }
+        (known, left)
+    }
+
+    /// The outcome of what was here before it was queued.
+    fn arrived(&self) -> RecipientOutcome {
+        let remote = self.context.live.load().hostname.clone();
+        RecipientOutcome::Sent { remote, reply: "250 2.1.5 Delivered".to_owned(), notifies: false }
+    }
+
     /// Hands the message to the transport; one result for each place.
     async fn transport(&self, loaded: &Loaded, places: &[usize]) -> Vec<(usize, Handled)> {
         let message = &loaded.message;
+        let _room = self.context.room.take(message.size).await;
         let pieces = match self.context.spool.body(message).await {
             Ok(pieces) => pieces,
             Err(error) => {
@@ -296,31 +332,6 @@ fn is_lasting(error: &Error) -> bool {
         Some(error) => !error.is_retryable() && !matches!(error, Store::Unavailable(_)),
         None => matches!(error, Error::Corrupt(_) | Error::TooLarge | Error::NoRecipients),
     }
-}
-
-/// Recipients whose fate is known without an attempt, and the places of those that are left.
-fn foregone(loaded: &Loaded, schedule: &RetrySchedule, now: Duration) -> (Vec<(usize, Handled)>, Vec<usize>) {
-    let is_late = schedule.is_too_late(loaded.message.envelope.deliver_by, now);
-    let (mut known, mut left) = (Vec::new(), Vec::new());
-    for (place, row) in loaded.entry.waiting() {
-        let last = match &row.state {
-            RecipientState::Waiting { last } => last.as_ref(),
-            RecipientState::Sent { .. } | RecipientState::Failed { .. } => None,
-        };
-        let suppressed = loaded.suppressed.iter().find(|(of, _)| *of == place);
-        let failure = if loaded.entry.bounce {
-            Some(conclude::returned_by_administrator(last))
-        } else if is_late {
-            Some(conclude::past_deadline(last))
-        } else {
-            suppressed.map(|(_, suppressed)| suppressed.failure())
-        };
-        match failure {
-            Some(failure) => known.push((place, Handled::relayed(RecipientOutcome::Failed(failure)))),
-            None => left.push(place),
-        }
-    }
-    (known, left)
 }
 
 fn failure_of(handled: &Handled) -> Option<&Failure> {

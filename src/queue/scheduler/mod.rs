@@ -9,6 +9,7 @@ mod begin;
 mod end;
 mod lane;
 mod reader;
+mod room;
 mod warm_up;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ use crate::transport::Transport;
 use attempt::{PutOff, Sent};
 use backlog::{Backlog, Name, Offered};
 use reader::{Batch, Entries, Reader, ReaderHandle};
+use room::Room;
 use warm_up::{Allowances, Granted};
 
 /// The group of the leases.
@@ -82,6 +84,7 @@ pub(crate) struct Context {
     pub(crate) clock: SharedClock,
     pub(crate) metrics: Metrics,
     pub(crate) variation: Variation,
+    pub(crate) room: Room,
 }
 
 /// What readers tell.
@@ -147,8 +150,9 @@ impl Scheduler {
         let variation = variation.unwrap_or_else(|| Arc::new(rand::random::<f64>));
         let config = live.load();
         let backlog = Backlog::new(Arc::new(config.queue.clone()));
+        let room = Room::new(&config.queue);
         Self {
-            context: Arc::new(Context { queue, spool, transport, live, clock, metrics, variation }),
+            context: Arc::new(Context { queue, spool, transport, live, clock, metrics, variation, room }),
             leases,
             config,
             owned: BTreeMap::new(),

@@ -373,3 +373,23 @@ async fn the_postmaster_hears_of_a_notification_that_failed_and_not_of_what_was_
     }
     node.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_what_was_delivered_before_it_was_queued_the_sender_is_told_and_nothing_else_happens() {
+    let (world, journal) = (world(), Journal::default());
+    let node = world.node(always(&journal, |_| sent()), NodeOptions::default());
+    for (origin, action) in
+        [(Origin::Delivered, dsn::Action::Delivered), (Origin::Expanded, dsn::Action::Expanded)]
+    {
+        let mut message = world.message(&["bob@there.example"]);
+        message.recipients[0].notify = Some(Notify { success: true, failure: true, delay: true });
+        message.origin = origin;
+        world.enqueue(message, "Subject: a\r\n\r\nb\r\n").await;
+        sleep(MINUTE).await;
+        let told = notifications(&journal);
+        assert_eq!(told.last().unwrap().recipients[0].action, Some(action));
+    }
+    assert_eq!((journal.all().len(), journal.count("there.example")), (2, 0));
+    assert!(is_empty(&world).await);
+    node.stop().await;
+}

@@ -180,3 +180,28 @@ async fn mail_that_only_goes_elsewhere_is_refused_when_it_cannot_be_stored() {
     let reply = client.data(MESSAGE).await;
     assert!(reply.starts_with("451 4.3.0 "), "{reply}");
 }
+
+#[tokio::test]
+async fn a_sender_who_wants_to_hear_of_success_is_told_of_mailboxes_and_lists_here() {
+    let world = World::new().await;
+    let to = ["d@remote.test", "bob@example.test"].map(address).into();
+    world.directory.create_alias(&address("both@example.test"), to).await.unwrap();
+    let mut client = world.mx().await;
+    for sender in ["", "eve@third.test"] {
+        client.ask(&format!("MAIL FROM:<{sender}>"), "250 ").await;
+        client.ask("RCPT TO:<alice@example.test> NOTIFY=SUCCESS", "250 ").await;
+        client.ask("RCPT TO:<both@example.test> NOTIFY=SUCCESS,FAILURE", "250 ").await;
+        client.ask("RCPT TO:<bob@example.test>", "250 ").await;
+        assert!(client.data(MESSAGE).await.starts_with("250 "));
+        let here = queued(&world, "example.test").await;
+        if sender.is_empty() {
+            assert!(here.is_empty(), "nobody is there to be told");
+            continue;
+        }
+        let of = |origin| here.iter().filter(move |entry| entry.message.origin == origin).map(recipients);
+        assert_eq!(of(Origin::Delivered).collect::<Vec<_>>(), [["alice@example.test"]]);
+        assert_eq!(of(Origin::Expanded).collect::<Vec<_>>(), [["both@example.test"]]);
+    }
+    let forwarded = &queued(&world, "remote.test").await[1].entry.recipients[0].recipient;
+    assert!(forwarded.notify.is_some_and(|notify| notify.failure && !notify.success));
+}
