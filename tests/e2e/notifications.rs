@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::mail::message_from;
+use crate::support::mail::{message_from, subject};
 use crate::support::postfix::{self, Postfix};
 use crate::support::server::Builder;
 use crate::support::sink::Sink;
-use crate::support::{ALICE, Program, STRANGER, Server, require, wait_until};
+use crate::support::{ALICE, BOB, Program, STRANGER, Server, Smtp, require, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Another one of elsewhere.
@@ -24,17 +24,21 @@ fn sending_to(sink: &Sink) -> Builder {
 /// Submits a message of Alice with these parameters of MAIL, and of RCPT.
 #[track_caller]
 fn submit(server: &Server, subject: &str, mail: &str, recipients: &[(&str, &str)]) {
-    let mut smtp = server.submission(ALICE);
+    send(server.submission(ALICE), ALICE, subject, mail, recipients);
+}
+
+#[track_caller]
+fn send(mut smtp: Smtp, from: &str, subject: &str, mail: &str, recipients: &[(&str, &str)]) {
     let mut say = |line: &str| {
         let reply = smtp.command(line).unwrap();
         assert!(reply.code < 400, "{line}: {reply:?}");
     };
-    say(&format!("MAIL FROM:<{ALICE}> {mail}"));
+    say(&format!("MAIL FROM:<{from}> {mail}"));
     for (address, parameters) in recipients {
         say(&format!("RCPT TO:<{address}> {parameters}"));
     }
     say("DATA");
-    smtp.send(&crate::support::smtp::stuffed(&message_from(ALICE, subject, "the body"))).unwrap();
+    smtp.send(&crate::support::smtp::stuffed(&message_from(from, subject, "the body"))).unwrap();
     assert!(smtp.reply().unwrap().ok());
 }
 
@@ -44,11 +48,13 @@ fn notifications(server: &Server, count: usize) -> Vec<Value> {
     wait_until(&format!("{count} notifications"), PATIENCE, || server.inbox(ALICE).len() >= count);
     let inbox = server.inbox(ALICE);
     assert_eq!(inbox.len(), count);
-    let read = |mail: Vec<u8>| {
-        let script = Program::python("notification.py", server.home()).stdin(mail);
-        serde_json::from_str(&script.run().success().stdout).unwrap()
-    };
-    inbox.into_iter().map(read).collect()
+    inbox.into_iter().map(|mail| read(server, mail)).collect()
+}
+
+/// What a notification says.
+fn read(server: &Server, mail: Vec<u8>) -> Value {
+    let script = Program::python("notification.py", server.home()).stdin(mail);
+    serde_json::from_str(&script.run().success().stdout).unwrap()
 }
 
 fn wait_for_an_empty_queue(server: &Server) {
@@ -58,7 +64,7 @@ fn wait_for_an_empty_queue(server: &Server) {
 }
 
 #[test]
-fn a_server_that_tells_of_success_itself_is_asked_to() {
+fn between_servers_that_can_the_last_one_tells_of_success() {
     require!("python3");
     if !postfix::available() {
         return;
@@ -81,6 +87,17 @@ fn a_server_that_tells_of_success_itself_is_asked_to() {
     assert_eq!(told["recipients"][0]["original-recipient"], "rfc822;Carol@elsewhere.test");
     wait_for_an_empty_queue(&server);
     assert_eq!(server.inbox(ALICE).len(), 1);
+
+    // And the other way: what Postfix was asked for is asked of us, and told to its user.
+    let smtp = Smtp::hello(Server::address(postfix.port)).unwrap();
+    send(smtp, STRANGER, "back", "ENVID=QQ271828", &[(BOB, "NOTIFY=SUCCESS")]);
+    let arrived = postfix.wait_for(2, PATIENCE);
+    let told = arrived.into_iter().find(|mail| subject(mail) != "asked").unwrap();
+    let told = read(&server, crate::support::mail::with_crlf(&told));
+    assert_eq!(told["about"]["reporting-mta"], "dns; localhost");
+    assert_eq!(told["about"]["original-envelope-id"], "QQ271828");
+    assert_eq!(told["recipients"][0]["action"], "delivered");
+    assert_eq!(server.inbox(BOB).len(), 1);
 }
 
 #[test]
@@ -88,22 +105,35 @@ fn where_a_server_will_not_tell_of_success_we_say_how_far_we_know() {
     require!("smtp-sink", "python3");
     let sink = Sink::start("-N");
     let server = sending_to(&sink).start();
-    let recipients = [(STRANGER, "NOTIFY=SUCCESS"), (DORA, "NOTIFY=FAILURE")];
+    let recipients = [
+        (STRANGER, "NOTIFY=SUCCESS"),
+        (DORA, "NOTIFY=FAILURE"),
+        (BOB, "NOTIFY=SUCCESS"),
+        ("both@example.test", "NOTIFY=SUCCESS"),
+    ];
+    server.command(&format!("alias set both@example.test {BOB} {DORA}")).run().success();
     submit(&server, "told", "ENVID=Q1", &recipients);
     wait_for_an_empty_queue(&server);
-    let told = notifications(&server, 1);
+    let told = notifications(&server, 3);
     let mut actions: Vec<(&str, &str)> = Vec::new();
     for recipient in told.iter().flat_map(|told| told["recipients"].as_array().unwrap()) {
         let address = recipient["final-recipient"].as_str().unwrap();
         actions.push((address, recipient["action"].as_str().unwrap()));
     }
-    assert_eq!(actions, [("rfc822; carol@elsewhere.test", "relayed")]);
+    actions.sort_unstable();
+    let expected = [
+        ("rfc822; bob@example.test", "delivered"),
+        ("rfc822; both@example.test", "expanded"),
+        ("rfc822; carol@elsewhere.test", "relayed"),
+    ];
+    assert_eq!(actions, expected);
     assert!(told.iter().all(|told| told["about"]["original-envelope-id"] == "Q1"), "{told:?}");
-    let [caught] = &sink.wait_for(1, PATIENCE)[..] else { panic!("{:?}", sink.caught()) };
-    assert!(
-        !caught.mail.contains("ENVID") && !format!("{:?}", caught.recipients).contains("NOTIFY"),
-        "{caught:?}"
-    );
+    for caught in sink.wait_for(2, PATIENCE) {
+        assert!(
+            !caught.mail.contains("ENVID") && !format!("{:?}", caught.recipients).contains("NOTIFY"),
+            "{caught:?}"
+        );
+    }
 }
 
 #[test]
