@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::auth::Outcome;
 use crate::auth::arc::{self, Arc};
+use crate::auth::authors;
 use crate::auth::dkim::{self, Dkim};
 use crate::auth::dmarc::{self, Dmarc};
 use crate::auth::related;
@@ -61,7 +62,7 @@ pub(crate) async fn examine(
         }
         return findings;
     };
-    let authors = dmarc::authors(&parsed);
+    let authors = authors::domains(&parsed);
     findings.author = match authors.as_slice() {
         [only] => Some(only.clone()),
         _ => None,

@@ -150,7 +150,7 @@ fn words(value: &str) -> Option<Vec<Vec<String>>> {
 }
 
 /// Skips the rest of a comment, with those inside it.
-fn skip_comment(chars: &mut std::str::Chars<'_>) -> Option<()> {
+pub(crate) fn skip_comment(chars: &mut std::str::Chars<'_>) -> Option<()> {
     let mut depth = 1;
     while depth > 0 {
         match chars.next()? {
@@ -164,7 +164,7 @@ fn skip_comment(chars: &mut std::str::Chars<'_>) -> Option<()> {
 }
 
 /// Takes the rest of a quoted string.
-fn quoted(chars: &mut std::str::Chars<'_>, into: &mut String) -> Option<()> {
+pub(crate) fn quoted(chars: &mut std::str::Chars<'_>, into: &mut String) -> Option<()> {
     loop {
         match chars.next()? {
             '"' => return Some(()),

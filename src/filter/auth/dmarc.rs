@@ -13,12 +13,9 @@ use tokio::time::Instant;
 
 use super::dkim::Dkim;
 use super::sender::Spf;
-use super::{Outcome, a_labels};
+use super::{Outcome, authors};
 use crate::PublishedPolicy;
 use crate::spf::SpfResult;
-
-/// Authors' domains of one message that are looked up.
-const MAX_AUTHORS: usize = 4;
 
 /// What the owner of a domain asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,22 +88,6 @@ impl Dmarc {
     }
 }
 
-/// The domains of From, each once, as A-labels; not more than are looked up, and one.
-pub(crate) fn authors(message: &AuthenticatedMessage<'_>) -> Vec<String> {
-    let mut domains: Vec<String> = Vec::new();
-    for address in message.froms() {
-        let Some((_, domain)) = address.rsplit_once('@') else { continue };
-        let domain = a_labels(domain);
-        if !domain.is_empty() && !domains.contains(&domain) {
-            domains.push(domain);
-        }
-        if domains.len() > MAX_AUTHORS {
-            break;
-        }
-    }
-    domains
-}
-
 /// Evaluates the policy of the author's domain. `spf` is the result that counts: that of MAIL, or of EHLO for the null reverse-path.
 pub(crate) async fn evaluate(
     authenticator: &MessageAuthenticator,
@@ -115,7 +96,7 @@ pub(crate) async fn evaluate(
     dkim: &[Dkim],
     deadline: Instant,
 ) -> Dmarc {
-    let authors = authors(message);
+    let authors = authors::domains(message);
     match authors.as_slice() {
         [] => Dmarc::without_author(),
         [domain] => {
@@ -228,7 +209,7 @@ async fn any_policy(
     domains: &[String],
     deadline: Instant,
 ) -> Option<bool> {
-    if domains.len() > MAX_AUTHORS {
+    if domains.len() >= authors::MAX_DOMAINS {
         return Some(true);
     }
     let asks = async |domain: &String| {

@@ -126,6 +126,10 @@ async fn an_author_is_the_same_however_it_is_written() {
         "\"ceo@sender.test>\"@author.test",
         "ceo@author.test\u{3002}",
         "ceo@\u{ff41}uthor.test",
+        "ceo @ author . test",
+        "ceo@author.\r\n test",
+        "ceo@author(sender).test",
+        "\"ceo@author.test",
     ] {
         let judgement = world.judge("a@sender.test", message(from)).await;
         assert_eq!(outcome(&judgement), "5.7.26", "{from}: {}", judgement.results);
@@ -134,6 +138,32 @@ async fn an_author_is_the_same_however_it_is_written() {
         let judgement = world.judge("a@sender.test", message(nobody)).await;
         let notes = String::from_utf8_lossy(&judgement.header).into_owned();
         assert!(notes.contains("no-author"), "{nobody}: {notes}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_some_reader_may_take_for_the_author_is_one() {
+    let world = World::new(REJECT);
+    for from in [
+        "<ceo@author.test> <a@sender.test>",
+        "<ceo@author.test> a@sender.test",
+        "ceo@author.test a@sender.test",
+        "ceo@author.test>a@sender.test",
+        "<ceo@author.test,a@sender.test>",
+        "<ceo@author.test@sender.test>",
+        "x: ceo@author.test; y: a@sender.test;",
+    ] {
+        let judgement = world.judge("a@sender.test", message(from)).await;
+        assert_eq!(outcome(&judgement), "5.7.1", "{from}: {}", judgement.results);
+    }
+    for named in [
+        "ceo@author.test <a@sender.test>",
+        "\"ceo@author.test\" <a@sender.test>",
+        "a@sender.test (ceo@author.test)",
+        "ceo@author, Inc. <a@sender.test>",
+    ] {
+        let judgement = world.judge("a@sender.test", message(named)).await;
+        assert_eq!(outcome(&judgement), "accept", "{named}: {}", judgement.results);
     }
 }
 
