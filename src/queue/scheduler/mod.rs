@@ -30,11 +30,11 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
-use crate::{Queue, Result};
 use crate::metrics::Metrics;
 use crate::model::{EntryId, Hint, Shard};
 use crate::spool::{Loaded, Spool};
 use crate::transport::Transport;
+use crate::{Queue, Result};
 use attempt::{PutOff, Sent};
 use backlog::{Backlog, Name, Offered};
 use reader::{Batch, Entries, Reader, ReaderHandle};
@@ -51,8 +51,6 @@ const DRAIN: usize = 256;
 const TICK: Duration = Duration::from_secs(1);
 /// How often the depth of the queue is sampled.
 const SAMPLE: Duration = Duration::from_secs(15);
-/// How often void rows are removed.
-const SWEEP: Duration = Duration::from_secs(3600);
 
 /// Varies waits: a number from 0 to 1 with each call.
 pub type Variation = Arc<dyn Fn() -> f64 + Send + Sync>;
@@ -138,7 +136,6 @@ pub struct Scheduler {
     running: HashMap<Id, Task>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
     sampled: Option<Instant>,
-    swept: Option<Instant>,
 }
 
 impl Scheduler {
@@ -165,7 +162,6 @@ impl Scheduler {
             running: HashMap::new(),
             events: mpsc::channel(EVENTS),
             sampled: None,
-            swept: None,
         }
     }
 
@@ -316,16 +312,6 @@ impl Scheduler {
         if self.sampled.is_none_or(|at| now.duration_since(at) >= SAMPLE) {
             self.sampled = Some(now);
             self.sample(now);
-        }
-        if self.swept.is_none_or(|at| now.duration_since(at) >= SWEEP) {
-            self.swept = Some(now);
-            let queue = self.context.queue.clone();
-            self.spawn(Task::Other, async move {
-                if let Err(error) = queue.sweep().await {
-                    tracing::warn!(%error, "void rows of the queue are left for the next time");
-                }
-                Outcome::Nothing
-            });
         }
     }
 

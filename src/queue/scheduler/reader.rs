@@ -17,6 +17,8 @@ use crate::{Error, Result};
 const PAGE: usize = 256;
 /// A reader looks at the clock again after this time at the latest: the time of day may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// Everything is read again after this time, whatever was thought of it: an entry that could not be read, or was lost sight of, is found.
+const ANEW: Duration = Duration::from_secs(3600);
 /// The pause after a failure of the store.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -132,6 +134,8 @@ pub(crate) struct Reader {
     read_until: Option<Duration>,
     /// When the first entry is due that was not read yet, since the epoch; `None` if that is not known.
     next_due: Option<Option<Duration>>,
+    /// When it began to read at the start.
+    began: Instant,
 }
 
 impl Reader {
@@ -153,6 +157,7 @@ impl Reader {
             due: None,
             read_until: None,
             next_due: None,
+            began: Instant::now(),
         };
         ReaderHandle { mail, task: tokio::spawn(reader.run()).abort_handle() }
     }
@@ -232,8 +237,9 @@ impl Reader {
 
     fn read_mail(&mut self) {
         let wanted = self.mail.take();
-        if wanted.again {
+        if wanted.again || self.began.elapsed() >= ANEW {
             (self.fresh, self.due, self.read_until, self.next_due) = (None, None, None, None);
+            self.began = Instant::now();
         }
         if let Some(due) = wanted.due {
             if self.read_until.is_some_and(|read| due <= read) {

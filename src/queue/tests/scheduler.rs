@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ekitei_config::{QueueDestination, QueueWarmUp};
-use ekitei_kv::MemoryOptions;
+use ekitei_kv::keys::{range, subspace};
+use ekitei_kv::{KeyValue, MemoryOptions, Transaction};
 use ekitei_queue::{Action, Filter, Origin, dsn};
 use ekitei_relay::{DeliverBy, Notify, RecipientOutcome, Shipment};
 use support::{Fake, Journal, NodeOptions, World, deferred, failed, recipient, sent, unreachable};
@@ -391,5 +392,32 @@ async fn of_what_was_delivered_before_it_was_queued_the_sender_is_told_and_nothi
     }
     assert_eq!((journal.all().len(), journal.count("there.example")), (2, 0));
     assert!(is_empty(&world).await);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_could_not_be_read_is_looked_at_again_within_the_hour() {
+    let (world, journal) = (world(), Journal::default());
+    world.enqueue(world.message(&["bob@there.example"]), "Subject: a\r\n\r\nb\r\n").await;
+    let mut rows = Vec::new();
+    let page = |page: Vec<KeyValue>| {
+        rows.extend(page);
+        Ok::<_, ekitei_kv::Error>(())
+    };
+    world.database.scan(range(&(subspace::QUEUE, 0u32)), page).await.unwrap();
+    let entry = &rows[1];
+    let write = async |value: &[u8]| {
+        let set = |transaction: Transaction| async move {
+            transaction.set(&entry.key, value);
+            Ok::<_, ekitei_kv::Error>(())
+        };
+        world.database.transact(set).await.unwrap();
+    };
+    write(b"damaged").await;
+    let node = world.node(always(&journal, |_| sent()), NodeOptions::default());
+    sleep(MINUTE).await;
+    write(&entry.value).await;
+    sleep(HOUR + 2 * MINUTE).await;
+    assert_eq!(journal.count("there.example"), 1);
     node.stop().await;
 }
