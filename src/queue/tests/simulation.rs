@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ekitei_kv::{CommitFault, Faults, MemoryOptions};
-use ekitei_queue::{Action, Filter, Queue, QueueId, RecipientState, dsn};
+use ekitei_queue::{Action, Filter, Listed, Origin, Queue, QueueId, RecipientState, dsn};
 use ekitei_relay::{Failure, FailureKind, Notify, RecipientOutcome, Shipment, Status};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -413,12 +413,14 @@ impl Simulation {
         }
     }
 
-    /// Somebody holds, releases or retries what waits.
+    /// Somebody holds, releases, retries or returns what waits or is on its way. (A notification that is returned is told to nobody.)
     async fn administrate(&mut self) {
-        let actions = [Action::Hold, Action::Release, Action::Retry];
+        let actions = [Action::Hold, Action::Release, Action::Retry, Action::Bounce];
         let action = actions[self.rng.random_range(0..actions.len())];
         let page = self.world.queue.list(&Filter::default(), None, 5).await.unwrap();
-        let entries: Vec<_> = page.items.iter().map(|item| item.id).collect();
+        let may_act =
+            |item: &&Listed| action != Action::Bounce || item.message.origin != Origin::Notification;
+        let entries: Vec<_> = page.items.iter().filter(may_act).map(|item| item.id).collect();
         self.world.queue.act(action, &entries).await.unwrap();
     }
 
