@@ -23,7 +23,10 @@ use connect::{DEMO_CONFIG, ServerOptions};
 use exit::{EXIT_CODES, Failure, Outcome};
 use output::Format;
 use service::{Service, settings};
-use verbs::{accounts, aliases, app_passwords, bans, config, deliverability, dkim, doctor, domains, groups, mailboxes, queue, reports};
+use verbs::{
+    accounts, aliases, app_passwords, bans, config, deliverability, dkim, doctor, domains, groups, mailboxes,
+    queue, reports,
+};
 
 /// How long the end of the process waits for blocking threads.
 const BLOCKED: Duration = Duration::from_secs(2);
@@ -149,7 +152,9 @@ async fn run(cli: Cli) -> Outcome {
         Command::Queue(verb) => queue::run(&server.connect()?, output, verb).await,
         Command::Mailbox(verb) => mailboxes::run(&server.connect()?, output, verb).await,
         Command::Message(verb) => message::run(&server.connect()?, output, verb).await,
-        Command::Doctor { domain: Some(domain), .. } => deliverability::run(&server.connect()?, output, &domain).await,
+        Command::Doctor { domain: Some(domain), .. } => {
+            deliverability::run(&server.connect()?, output, &domain).await
+        }
         Command::Doctor { domain: None, config } => doctor::run(&server.connect()?, output, &config).await,
         Command::Completions { shell } => completions(shell),
     }

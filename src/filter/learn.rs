@@ -155,7 +155,9 @@ impl Teacher {
             match self.http.send(controller, bounds, request).await {
                 Ok((StatusCode::OK, _)) => return Ok("learned"),
                 Ok((StatusCode::ALREADY_REPORTED, _)) => return Ok("known"),
-                Ok((_, body)) if memchr::memmem::find(&body, ALREADY_LEARNED).is_some() => return Ok("known"),
+                Ok((_, body)) if memchr::memmem::find(&body, ALREADY_LEARNED).is_some() => {
+                    return Ok("known");
+                }
                 Ok((status, body)) => last = refused(status, &body),
                 Err(error) => last = error,
             }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ekitei_config::Live;
 use ekitei_directory::{AccountId, Directory};
-use ekitei_filter::learn::Learn;
 use ekitei_filter::Limits;
+use ekitei_filter::learn::Learn;
 use ekitei_kv::clock::SharedClock;
 use ekitei_mailstore::MailStore;
 use ekitei_net::{ByteBudget, Connection, Handler, Refusal, Shutdown, Tls};

@@ -26,8 +26,8 @@ use ekitei_signing::Signing;
 use ekitei_telemetry::{LogControl, Registry};
 
 use metrics::Counted;
-use sending::{Base, Sending};
 pub use reload::Reloader;
+use sending::{Base, Sending};
 
 /// The parts of a service that is built and listens, and serves nobody yet.
 pub struct Service {

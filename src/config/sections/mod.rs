@@ -23,7 +23,8 @@ mod storage;
 mod web;
 
 pub use authentication::{
-    Authentication, DomainPolicy, FilterAction, FilterFailure, FilterPolicy, FilterScores, HelloAction, HelloChecks, TemporaryError,
+    Authentication, DomainPolicy, FilterAction, FilterFailure, FilterPolicy, FilterScores, HelloAction,
+    HelloChecks, TemporaryError,
 };
 pub use client_limits::{BanPoints, Bans, ClientLimits};
 pub use directory::{Directory, PasswordHashing};

@@ -113,7 +113,8 @@ async fn names(state: &AppState) -> Vec<Check> {
         Err(error) => return vec![check("DNS", CheckStatus::Failure, error)],
     }
     let mut checks = join_all(names.iter().map(|name| resolve(name))).await;
-    let detail = "ekitei doctor <domain> looks at MX, SPF, DKIM, DMARC, MTA-STS, PTR and the others of a domain";
+    let detail =
+        "ekitei doctor <domain> looks at MX, SPF, DKIM, DMARC, MTA-STS, PTR and the others of a domain";
     checks.push(check("DNS records", CheckStatus::Skipped, detail));
     checks
 }

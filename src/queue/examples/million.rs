@@ -63,7 +63,11 @@ impl Bench {
         let live = Live::new(config);
         let queue = Queue::new(QueueContext { database: database.clone(), blobs, mailstore, live, clock });
         // A long lease: nobody else is there, and nothing renews it here.
-        let options = LeaseOptions { duration: Duration::from_secs(86_400), clock: MonotonicClock::system(), alone: false };
+        let options = LeaseOptions {
+            duration: Duration::from_secs(86_400),
+            clock: MonotonicClock::system(),
+            alone: false,
+        };
         let leases = Leases::new(database.clone(), options);
         let set = leases.join("queue", Shard::all().map(Shard::lease_name));
         leases.renew().await?;

@@ -201,7 +201,8 @@ impl Fixture {
 
 /// The leases of a process.
 fn process(database: &Database) -> (Leases, LeaseSet) {
-    let options = LeaseOptions { duration: Duration::from_secs(15), clock: MonotonicClock::system(), alone: false };
+    let options =
+        LeaseOptions { duration: Duration::from_secs(15), clock: MonotonicClock::system(), alone: false };
     let leases = Leases::new(database.clone(), options);
     let set = leases.join("queue", Shard::all().map(Shard::lease_name));
     (leases, set)

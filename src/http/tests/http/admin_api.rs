@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use ekitei_api::{
-    AccountPatch, AliasTargets, CheckStatus, Client, ClientError, DeliverabilityVerdict, DomainPatch, GroupPatch, ImportQuery,
-    NewAccount, NewAlias, NewDomain, NewGroup, PageQuery, ProblemCode,
+    AccountPatch, AliasTargets, CheckStatus, Client, ClientError, DeliverabilityVerdict, DomainPatch,
+    GroupPatch, ImportQuery, NewAccount, NewAlias, NewDomain, NewGroup, PageQuery, ProblemCode,
 };
 use ekitei_dns::testing::TestDns;
 use ekitei_http::openapi;
