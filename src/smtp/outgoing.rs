@@ -159,7 +159,8 @@ impl Server {
 
     /// The sender of forwarded mail: as it is if it is ours, else an address in our domain that leads back to it.
     async fn rewritten(&self, sender: &str, ours: &Domain) -> Result<Option<String>, Reply> {
-        let sender = EmailAddress::parse(sender).map_err(|_| reply::BAD_SENDER)?;
+        // What SMTP lets in and the directory does not (a domain with an underscore) cannot be rewritten; that is no reason to refuse the mail.
+        let Ok(sender) = EmailAddress::parse(sender) else { return Ok(Some(sender.to_owned())) };
         let local = self.context.directory.is_local_domain(sender.domain()).await;
         if local.map_err(|error| unavailable(&error))? {
             return Ok(Some(sender.to_wire()));

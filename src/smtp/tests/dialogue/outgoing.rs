@@ -205,3 +205,18 @@ async fn a_sender_who_wants_to_hear_of_success_is_told_of_mailboxes_and_lists_he
     let forwarded = &queued(&world, "remote.test").await[1].entry.recipients[0].recipient;
     assert!(forwarded.notify.is_some_and(|notify| notify.failure && !notify.success));
 }
+
+#[tokio::test]
+async fn a_sender_that_cannot_be_rewritten_is_forwarded_as_it_is() {
+    let world = World::new().await;
+    world
+        .directory
+        .create_alias(&address("away@example.test"), [address("d@remote.test")].into())
+        .await
+        .unwrap();
+    let mut client = world.mx().await;
+    client.envelope("list@a_b.test", &["away@example.test"]).await;
+    assert!(client.data(MESSAGE).await.starts_with("250 "));
+    let entry = &queued(&world, "remote.test").await[0];
+    assert_eq!(entry.message.envelope.reverse_path.as_deref(), Some("list@a_b.test"));
+}
