@@ -132,7 +132,7 @@ impl Service {
         background::start(&self);
         if self.net.live().load().queue.enabled {
             let (scheduler, until) = (self.scheduler, shutdown.clone());
-            shutdown.spawn(async move { scheduler.run(until.graceful()).await });
+            shutdown.spawn(send_mail(scheduler, until));
         }
         let reloader = Reloader::new(path, &self.net, &self.directory, logs);
         for (protocol, listener) in self.listeners {
@@ -163,6 +163,18 @@ impl Service {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Sends mail until the shutdown. A scheduler that died would keep its shards from everyone: the process ends instead, is started again, and takes
+/// up the work, or another does.
+async fn send_mail(scheduler: Scheduler, until: Shutdown) {
+    let sending = tokio::spawn(async move { scheduler.run(until.graceful()).await });
+    if let Err(error) = sending.await
+        && error.is_panic()
+    {
+        tracing::error!(%error, "the scheduler of the queue died; so does the process");
+        std::process::exit(1);
     }
 }
 
