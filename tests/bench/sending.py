@@ -189,16 +189,7 @@ smtpd_client_connection_rate_limit = 0
 smtpd_client_message_rate_limit = 0
 smtpd_client_recipient_rate_limit = 0
 """
-        lines = []
-        for line in pathlib.Path("/usr/share/postfix/master.cf.dist").read_text().splitlines():
-            fields = line.split()
-            if len(fields) >= 8 and not line.startswith(("#", " ", "\t")):
-                if fields[0] == "smtp" and fields[1] == "inet":
-                    fields[0] = f"127.0.0.1:{self.smtp}"
-                fields[4] = "n"
-                line = "\t".join(fields)
-            lines.append(line)
-        (config / "master.cf").write_text("\n".join(lines) + "\n")
+        (config / "master.cf").write_text(servers.postfix_services(self.smtp))
 
     def relay_to(self, port):
         (self.directory / "postfix/main.cf").write_text(self.main + f"relayhost = [127.0.0.1]:{port}\n")

@@ -94,6 +94,20 @@ def make_certificate(directory):
          "-out", directory / "cert.pem"], check=True, capture_output=True)
 
 
+def postfix_services(port):
+    """Postfix's master.cf as it is shipped, without chroot, on a port of 127.0.0.1."""
+    lines = []
+    for line in pathlib.Path("/usr/share/postfix/master.cf.dist").read_text().splitlines():
+        fields = line.split()
+        if len(fields) >= 8 and not line.startswith(("#", " ", "\t")):
+            if fields[0] == "smtp" and fields[1] == "inet":
+                fields[0] = f"127.0.0.1:{port}"
+            fields[4] = "n"
+            line = "\t".join(fields)
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
 class Ekitei:
     """Our own binary on its embedded store."""
 
@@ -271,16 +285,7 @@ smtpd_client_connection_rate_limit = 0
 smtpd_client_message_rate_limit = 0
 smtpd_client_recipient_rate_limit = 0
 """)
-        lines = []
-        for line in pathlib.Path("/usr/share/postfix/master.cf.dist").read_text().splitlines():
-            fields = line.split()
-            if len(fields) >= 8 and not line.startswith(("#", " ", "\t")):
-                if fields[0] == "smtp" and fields[1] == "inet":
-                    fields[0] = f"127.0.0.1:{self.smtp}"
-                fields[4] = "n"
-                line = "\t".join(fields)
-            lines.append(line)
-        (config / "master.cf").write_text("\n".join(lines) + "\n")
+        (config / "master.cf").write_text(postfix_services(self.smtp))
 
     def version(self):
         shown = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}, ", "postfix", "dovecot-core"],
