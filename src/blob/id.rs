@@ -53,6 +53,54 @@ impl fmt::Debug for BodyId {
     }
 }
 
+/// The unique id of a segment, made like a [`BodyId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct SegmentId(BodyId);
+
+impl SegmentId {
+    /// A new id, never given before.
+    pub fn generate(clock: &dyn Clock) -> Self {
+        Self(BodyId::generate(clock))
+    }
+
+    /// The id with these bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(BodyId::from_bytes(bytes))
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The name of its object.
+    pub fn object_name(&self) -> String {
+        format!("segments/{}", self.0)
+    }
+}
+
+impl fmt::Display for SegmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number of a data key, which bodies are encrypted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct DataKeyId(u64);
+
+impl DataKeyId {
+    /// The id with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,17 +12,28 @@ pub mod compression;
 mod directory_store;
 mod error;
 mod id;
+#[cfg(any(test, feature = "testing"))]
+mod memory_store;
+mod object_error;
 mod object_store;
+mod operation;
+mod reader;
 mod record;
 mod rows;
+mod writer;
 
-pub use blobs::{Blobs, Prepared, Settings};
+pub use blobs::{Blobs, Settings};
 pub use collector::Collected;
 pub use directory_store::DirectoryStore;
 pub use error::Error;
-pub use id::BodyId;
-pub use object_store::{ObjectFuture, ObjectStore};
+pub use id::{BodyId, DataKeyId, SegmentId};
+#[cfg(any(test, feature = "testing"))]
+pub use memory_store::{Fault, Faults, MemoryStore, Rates, ScriptedFaults, SeededFaults};
+pub use object_error::{ObjectError, ObjectErrorKind};
+pub use object_store::{MAX_NAME, ObjectFuture, ObjectInfo, ObjectStore, check_name};
+pub use operation::Operation;
 pub use rows::{add_reference, remove_reference};
+pub use writer::Prepared;
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

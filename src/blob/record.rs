@@ -5,10 +5,12 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::block::Block;
-use crate::{BodyId, Error, Result};
+use crate::{BodyId, DataKeyId, Error, Result, SegmentId};
 
-/// Written before every record, so that a later form can be told from this one.
-const FORMAT: u8 = 1;
+/// The first form of a record, which every release reads: without a key, and never in a segment. What it can say is written in it.
+const FORMAT_1: u8 = 1;
+/// The form that can say everything.
+const FORMAT_2: u8 = 2;
 
 /// What is stored of a body beside its octets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +21,8 @@ pub(crate) struct BodyRecord {
     pub(crate) block_size: u32,
     /// Where the blocks are.
     pub(crate) place: Place,
+    /// The data key that the blocks are encrypted with; `None` if they are not encrypted.
+    pub(crate) key: Option<DataKeyId>,
     /// The blocks, in order.
     pub(crate) blocks: Vec<Block>,
 }
@@ -30,20 +34,44 @@ pub(crate) enum Place {
     Hot,
     /// In the object named by the body's id.
     Object,
+    /// In an object with other bodies, from this octet on.
+    Segment {
+        /// The object.
+        segment: SegmentId,
+        /// Where the first block begins in it.
+        offset: u64,
+    },
+}
+
+/// A record in its first form.
+#[derive(Serialize, Deserialize)]
+struct FirstForm {
+    size: u64,
+    block_size: u32,
+    place: Place,
+    blocks: Vec<Block>,
 }
 
 impl BodyRecord {
     pub(crate) fn encode(&self) -> Vec<u8> {
         // Serialising plain numbers and vectors into memory cannot fail.
-        postcard::to_extend(self, vec![FORMAT]).unwrap_or_default()
+        if self.key.is_none() && !matches!(self.place, Place::Segment { .. }) {
+            let first = (self.size, self.block_size, self.place, &self.blocks);
+            return postcard::to_extend(&first, vec![FORMAT_1]).unwrap_or_default();
+        }
+        postcard::to_extend(self, vec![FORMAT_2]).unwrap_or_default()
     }
 
     pub(crate) fn decode(body: BodyId, value: &[u8]) -> Result<Self> {
         let damaged = |what| Error::Damaged { body, what };
+        let undecoded = |_| damaged("its record does not decode");
         match value.split_first() {
-            Some((&FORMAT, rest)) => {
-                postcard::from_bytes(rest).map_err(|_| damaged("its record does not decode"))
+            Some((&FORMAT_1, rest)) => {
+                let FirstForm { size, block_size, place, blocks } =
+                    postcard::from_bytes(rest).map_err(undecoded)?;
+                Ok(Self { size, block_size, place, key: None, blocks })
             }
+            Some((&FORMAT_2, rest)) => postcard::from_bytes(rest).map_err(undecoded),
             Some(_) => Err(damaged("its record is of a later form")),
             None => Err(damaged("its record is empty")),
         }
@@ -66,5 +94,31 @@ impl BodyRecord {
     /// Where block `index` begins among the stored octets.
     pub(crate) fn stored_offset(&self, index: usize) -> u64 {
         self.blocks.iter().take(index).map(|block| u64::from(block.stored)).sum()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use ekitei_kv::clock::SystemClock;
+
+    #[test]
+    fn a_record_has_the_oldest_form_that_can_say_it() {
+        let body = BodyId::generate(&SystemClock);
+        let segment = SegmentId::generate(&SystemClock);
+        let forms = [
+            (Place::Hot, None, FORMAT_1),
+            (Place::Object, None, FORMAT_1),
+            (Place::Segment { segment, offset: 7 }, None, FORMAT_2),
+            (Place::Hot, Some(DataKeyId::new(3)), FORMAT_2),
+        ];
+        for (place, key, form) in forms {
+            let record = BodyRecord { size: 10, block_size: 1000, place, key, blocks: Vec::new() };
+            let encoded = record.encode();
+            assert_eq!(encoded[0], form, "{record:?}");
+            assert_eq!(BodyRecord::decode(body, &encoded).unwrap(), record);
+        }
+        assert!(BodyRecord::decode(body, &[3, 0, 0]).is_err());
     }
 }
