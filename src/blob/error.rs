@@ -2,7 +2,7 @@
 
 use ekitei_kv::AsKvError;
 
-use crate::BodyId;
+use crate::{BodyId, ObjectError};
 
 /// An error of the body store.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +24,7 @@ pub enum Error {
     IntentExpired(BodyId),
     /// The object store failed: temporary for a client.
     #[error("the object store failed: {0}")]
-    Objects(#[from] std::io::Error),
+    Objects(#[from] ObjectError),
     /// The metadata store failed.
     #[error(transparent)]
     Store(#[from] ekitei_kv::Error),
@@ -36,5 +36,11 @@ impl AsKvError for Error {
             Self::Store(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::Objects(error.into())
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use ekitei_blob::{ObjectFuture, ObjectStore};
+use ekitei_blob::{ObjectFuture, ObjectInfo, ObjectStore};
 use ekitei_kv::{Database, Statistics};
 use ekitei_telemetry::{Counter, CounterFamily, Registry};
 
@@ -88,7 +88,24 @@ impl<S: ObjectStore> ObjectStore for Counted<S> {
         self.count("get", &self.reads, self.store.get(name, range))
     }
 
+    fn head<'a>(&'a self, name: &'a str) -> ObjectFuture<'a, ObjectInfo> {
+        self.store.head(name)
+    }
+
     fn delete<'a>(&'a self, name: &'a str) -> ObjectFuture<'a, ()> {
         self.count("delete", &self.deletions, self.store.delete(name))
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: &'a str,
+        limit: usize,
+    ) -> ObjectFuture<'a, Vec<ObjectInfo>> {
+        self.store.list(prefix, after, limit)
+    }
+
+    fn is_away(&self) -> bool {
+        self.store.is_away()
     }
 }
