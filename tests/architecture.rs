@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("net", &[]),
     ("dns", &[]),
     ("blob", &["kv"]),
+    ("cluster", &["kv"]),
     ("directory", &["kv"]),
     ("mailstore", &["kv", "blob", "directory"]),
     ("relay", &["net", "dns"]),

@@ -43,6 +43,8 @@ sections::section! {
         hostname: String = "localhost".to_owned(),
         /// The metadata store.
         store: Store = Store::default(),
+        /// This process as one of a cluster.
+        cluster: Cluster = Cluster::default(),
         /// Message bodies.
         blobs: Blobs = Blobs::default(),
         /// Certificates and versions of TLS.

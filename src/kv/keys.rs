@@ -24,7 +24,8 @@ pub mod subspace {
     pub const QUEUE: u32 = 7;
     /// Rate buckets, greylist, bans, with expiry. Every row: `src/filter/limits/rows.rs`.
     pub const LIMITS: u32 = 8;
-    /// Nodes, leases, incarnation, schema version. Rows: `src/kv/schema.rs`, `src/kv/lease/mod.rs`, `src/pop3/lease.rs`.
+    /// Nodes, leases, incarnation, schema version. Rows: `src/cluster/rows.rs`, `src/kv/schema.rs`, `src/kv/lease/mod.rs`,
+    /// `src/pop3/lease.rs`.
     pub const CLUSTER: u32 = 9;
     /// Reports: what is collected for others, and what others sent. Every row: `src/reports/rows.rs`.
     pub const REPORTS: u32 = 10;

@@ -1,13 +1,23 @@
 //! The version of the rows: checked at start, so that a release never misreads what a later one wrote.
 //!
 //! Row: `(CLUSTER, "schema")` -> the version, u32 little-endian.
+//!
+//! | version | what a store of it may have |
+//! |---|---|
+//! | 1 | the rows of the first release, which knows no features |
+//! | 2 | rows of features that became active (`src/cluster`): a release that knows features asks for them before it starts |
+//!
+//! A store of version 1 stays one until the first feature becomes active, so that processes of the first release can be started beside those of the
+//! next one until then.
 
 use crate::keys::key;
 use crate::keys::subspace::CLUSTER;
-use crate::{Database, Error, Transaction};
+use crate::{Database, Error, Result, Transaction};
 
-/// The version that this release reads and writes.
-pub const SCHEMA: u32 = 1;
+/// The version of new stores, and the latest that this release knows.
+pub const SCHEMA: u32 = 2;
+/// The earliest version, of stores that may be in use by a release that knows no features.
+pub const WITHOUT_FEATURES: u32 = 1;
 
 /// Why the store cannot be used by this release.
 #[derive(Debug, thiserror::Error)]
@@ -40,22 +50,35 @@ impl Database {
     /// # Errors
     /// [`SchemaError`].
     pub async fn check_schema(&self) -> Result<(), SchemaError> {
-        let row = &key(&(CLUSTER, "schema"));
         self.transact(|transaction: Transaction| async move {
-            match transaction.get(row).await? {
-                None => transaction.set(row, &SCHEMA.to_le_bytes()),
-                Some(value) => {
-                    let found = <[u8; 4]>::try_from(&value[..]).map(u32::from_le_bytes);
-                    let found = found.map_err(|_| Error::Corrupt("the row of the schema version".into()))?;
-                    if found > SCHEMA {
-                        return Err(SchemaError::TooNew { found });
-                    }
-                }
+            match schema(&transaction).await? {
+                None => raise_schema(&transaction),
+                Some(found) if found > SCHEMA => return Err(SchemaError::TooNew { found }),
+                Some(_) => {}
             }
             Ok(())
         })
         .await
     }
+}
+
+/// The version of the store; `None` for a new one.
+///
+/// # Errors
+/// Failures of the read; [`Error::Corrupt`].
+pub async fn schema(transaction: &Transaction) -> Result<Option<u32>> {
+    let Some(value) = transaction.get(&row()).await? else { return Ok(None) };
+    let found = <[u8; 4]>::try_from(&value[..]).map(u32::from_le_bytes);
+    found.map(Some).map_err(|_| Error::Corrupt("the row of the schema version".into()))
+}
+
+/// Gives the store the version of this release, so that earlier ones refuse to start on it.
+pub fn raise_schema(transaction: &Transaction) {
+    transaction.set(&row(), &SCHEMA.to_le_bytes());
+}
+
+fn row() -> Vec<u8> {
+    key(&(CLUSTER, "schema"))
 }
 
 #[cfg(test)]
@@ -69,7 +92,7 @@ mod tests {
         database.check_schema().await.unwrap();
         database.check_schema().await.unwrap();
         let later = |transaction: Transaction| async move {
-            transaction.set(&key(&(CLUSTER, "schema")), &(SCHEMA + 1).to_le_bytes());
+            transaction.set(&row(), &(SCHEMA + 1).to_le_bytes());
             Ok::<_, Error>(())
         };
         database.transact(later).await.unwrap();

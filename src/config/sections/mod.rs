@@ -2,6 +2,7 @@
 
 mod authentication;
 mod client_limits;
+mod cluster;
 mod directory;
 mod dns;
 mod dns_lists;
@@ -27,6 +28,7 @@ pub use authentication::{
     HelloChecks, TemporaryError,
 };
 pub use client_limits::{BanPoints, Bans, ClientLimits};
+pub use cluster::Cluster;
 pub use directory::{Directory, PasswordHashing};
 pub use dns::Dns;
 pub use dns_lists::{DnsList, DnsListAnswer, DnsListKind, DnsLists};

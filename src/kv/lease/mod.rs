@@ -19,6 +19,7 @@
 //! The names of a group are shared: nobody takes more than its part, and who has more is asked to give some back
 //! ([`Lease::is_wanted_back`]) when its work at hand is done.
 
+mod members;
 mod round;
 mod rows;
 #[cfg(test)]
@@ -39,13 +40,15 @@ use round::{Found, Round, Share};
 use rows::{Row, lease_key, member_rows};
 
 use crate::{Database, Error, MonotonicClock, RangeOptions, Result, Transaction};
+pub use members::{Holding, holdings, members};
 
 /// Renewals within the duration of a lease.
 const RENEWALS: u32 = 3;
 /// The part of the duration that the holder gives up, for clocks of different speed.
 const MARGIN: u32 = 5;
 
-type MemberId = [u8; 16];
+/// The id of a process among those that hold leases: another one each time that a process starts.
+pub type MemberId = [u8; 16];
 const NOBODY: MemberId = [0; 16];
 
 /// How leases are held.
@@ -191,6 +194,11 @@ impl Leases {
         Self { inner: Arc::new(Inner { database, options, member: random_member(), joined, round, state }) }
     }
 
+    /// Who this process is among the members.
+    pub fn member(&self) -> MemberId {
+        self.inner.member
+    }
+
     /// Takes part in the work of a group, at once if [`Leases::run`] runs. Every process must give the same names, or less.
     pub fn join(&self, group: &'static str, names: impl IntoIterator<Item = String>) -> LeaseSet {
         let mut state = self.inner.lock();
@@ -211,7 +219,9 @@ impl Leases {
             if let Err(error) = self.renew().await {
                 tracing::warn!(%error, "leases could not be renewed");
             }
+            // Biased, so that a simulation repeats itself.
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(self.inner.options.duration / RENEWALS) => {}
                 () = self.inner.joined.notified() => {}
             }

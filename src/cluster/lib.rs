@@ -1,0 +1,20 @@
+//! The processes of a cluster: who they are, and what all of them understand.
+//!
+//! A process is a member of the leases (`ekitei_kv::lease`), with a beat that tells that it lives. Here it has a row beside it that says who it is
+//! ([`Node`]), and which new forms of data it understands ([`Feature`]). A form is written only once every live process understands it; from then on it is
+//! *active*, for ever, and a release that does not know it refuses to start ([`JoinError::UnknownFeatures`]). So releases can be exchanged one
+//! process at a time.
+//!
+//! [`Cluster::join`] before anything of the store is read, [`Cluster::follow`] in a task of its own, [`Cluster::leave`] at the end. What writes
+//! new forms asks [`Features::is_active`], which is one atomic load.
+
+mod cluster;
+mod feature;
+mod features;
+mod node;
+mod rows;
+
+pub use cluster::{Cluster, JoinError, Parts, Settings, UnknownFeatures};
+pub use feature::{Feature, FeatureSet};
+pub use features::Features;
+pub use node::{Description, Node, NodeId, NodeState};

@@ -1,0 +1,19 @@
+//! The process as one of a cluster.
+
+use super::section;
+use crate::Duration;
+
+section! {
+    /// This process as one of a cluster.
+    pub struct Cluster {
+        /// The region that it works in; shown by `ekitei node list`.
+        region: String = String::new(),
+        /// How often it looks at the other processes.
+        interval: Duration = Duration::seconds(5),
+        /// How long every process must have understood a new form of data before the first such form is written to a store of a release that had none.
+        /// Longer than such a release takes to start.
+        feature_delay: Duration = Duration::minutes(1),
+        /// How long processes that died are shown.
+        keep_dead: Duration = Duration::hours(1),
+    }
+}
