@@ -19,6 +19,7 @@ mod object_store;
 mod operation;
 mod reader;
 mod record;
+pub mod resilience;
 mod rows;
 mod writer;
 
@@ -32,6 +33,7 @@ pub use memory_store::{Fault, Faults, MemoryStore, Rates, ScriptedFaults, Seeded
 pub use object_error::{ObjectError, ObjectErrorKind};
 pub use object_store::{MAX_NAME, ObjectFuture, ObjectInfo, ObjectStore, check_name};
 pub use operation::Operation;
+pub use resilience::Resilient;
 pub use rows::{add_reference, remove_reference};
 pub use writer::Prepared;
 
