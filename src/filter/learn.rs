@@ -1,18 +1,20 @@
 //! Teaching rspamd what users call spam, and what they say is none.
 //!
 //! What a user's command has to say is put into a queue at once and taught later, one message after the other: a command never waits for it, and
-//! what does not fit into the queue is not taught.
+//! what does not fit into the queue is not taught. A lesson that fails for a reason that may pass is taught again, before the next one, so that
+//! what a user said last of a message is what stays.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ekitei_config::{Live, RspamdLearning};
 use hyper::StatusCode;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::http::{Bounds, HttpClient};
 use crate::rspamd;
@@ -120,50 +122,115 @@ struct Teacher {
     waiting: Arc<AtomicU32>,
 }
 
+/// A controller's answer, read.
+enum Answer {
+    /// It learned the message.
+    Learned,
+    /// It had learned it before.
+    Known,
+}
+
+/// Why no controller learned a message.
+struct Failure {
+    error: ScanError,
+    /// Whether it may be another time.
+    may_pass: bool,
+}
+
 impl Teacher {
     async fn run(self, mut lessons: UnboundedReceiver<(Lesson, Loading)>) {
         while let Some((lesson, message)) = lessons.recv().await {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            let config = self.live.load();
-            let learning = &config.filter.scanners.rspamd.learning;
-            let teaching = timeout(learning.timeout.get(), self.teach(learning, lesson, message)).await;
-            let outcome = teaching.unwrap_or(Err(ScanError::Timeout)).unwrap_or_else(|error| {
-                self.metrics.failure(NAME, &error);
-                "failed"
-            });
+            let outcome = match self.load(message).await {
+                Ok(Some(message)) => self.teach(lesson, &message).await,
+                Ok(None) => "gone",
+                Err(error) => {
+                    self.metrics.failure(NAME, &error);
+                    "failed"
+                }
+            };
             self.metrics.lessons.with(&[lesson.label(), outcome]).inc();
         }
     }
 
-    /// Teaches one message; the outcome's name in metrics.
-    async fn teach(
+    async fn load(&self, message: Loading) -> Result<Option<Bytes>, ScanError> {
+        let patience = self.live.load().filter.scanners.rspamd.learning.timeout.get();
+        timeout(patience, message).await.map_err(|_| ScanError::Timeout)
+    }
+
+    /// Teaches one message, as often as is configured; the outcome's name in metrics.
+    async fn teach(&self, lesson: Lesson, message: &Bytes) -> &'static str {
+        let mut made = 0;
+        let mut pause = Duration::ZERO;
+        // Whether a controller may have learned it and said otherwise, or nothing: rspamd answers with an error when its files are locked
+        // at the very end.
+        let mut unsettled = false;
+        loop {
+            let config = self.live.load();
+            let learning = &config.filter.scanners.rspamd.learning;
+            made += 1;
+            let attempt = self.ask(learning, lesson, message, &mut unsettled);
+            let failure = match timeout(learning.timeout.get(), attempt).await {
+                Ok(Ok(Answer::Known)) if !unsettled => return "known",
+                Ok(Ok(_)) => return "learned",
+                Ok(Err(failure)) => failure,
+                Err(_) => {
+                    unsettled = true;
+                    Failure { error: ScanError::Timeout, may_pass: true }
+                }
+            };
+            self.metrics.failure(NAME, &failure.error);
+            if !failure.may_pass || made >= learning.attempts {
+                return "failed";
+            }
+            self.metrics.lesson_retries.with(&[lesson.label()]).inc();
+            let longest = learning.max_retry_delay.get();
+            pause = if made == 1 { learning.retry_delay.get() } else { pause.saturating_mul(2) }.min(longest);
+            sleep(pause).await;
+        }
+    }
+
+    /// Asks the controllers, one after the other, until one has learned the message. `unsettled` becomes true when one may have that did not say so.
+    async fn ask(
         &self,
         config: &RspamdLearning,
         lesson: Lesson,
-        message: Loading,
-    ) -> Result<&'static str, ScanError> {
-        let Some(message) = message.await else { return Ok("gone") };
-        let mut last = ScanError::Timeout;
+        message: &Bytes,
+        unsettled: &mut bool,
+    ) -> Result<Answer, Failure> {
+        let mut last = Failure { error: ScanError::Timeout, may_pass: false };
         for controller in &config.controllers {
             let mut request = rspamd::post(lesson.path());
             if let Some(password) = &config.password {
                 request = rspamd::header(request, "Password", password.expose());
             }
-            let request = rspamd::finish(request, message.clone())?;
+            let request = rspamd::finish(request, message.clone())
+                .map_err(|error| Failure { error, may_pass: false })?;
             let bounds =
                 Bounds { connect: config.connect_timeout.get(), answer: config.max_answer_size.get() };
-            match self.http.send(controller, bounds, request).await {
-                Ok((StatusCode::OK, _)) => return Ok("learned"),
-                Ok((StatusCode::ALREADY_REPORTED, _)) => return Ok("known"),
+            let failure = match self.http.send(controller, bounds, request).await {
+                Ok((StatusCode::OK, _)) => return Ok(Answer::Learned),
+                Ok((StatusCode::ALREADY_REPORTED, _)) => return Ok(Answer::Known),
                 Ok((_, body)) if memchr::memmem::find(&body, ALREADY_LEARNED).is_some() => {
-                    return Ok("known");
+                    return Ok(Answer::Known);
                 }
-                Ok((status, body)) => last = refused(status, &body),
-                Err(error) => last = error,
-            }
+                Ok((status, body)) => Failure { error: refused(status, &body), may_pass: !is_final(status) },
+                Err(error) => Failure { error, may_pass: true },
+            };
+            *unsettled |= failure.may_pass && !matches!(failure.error, ScanError::Connect { .. });
+            // Another time is worth it if it is for any of them.
+            last = Failure { may_pass: failure.may_pass || last.may_pass, ..failure };
         }
         Err(last)
     }
+}
+
+/// Whether a refusal is of the message or of us, so that the same will be said again: a wrong password (401, 403), a message without
+/// enough words (204), other 4xx. 408 and 429 pass, and so does 400, with which rspamd says "learn error" of everything that it has no
+/// status for.
+fn is_final(status: StatusCode) -> bool {
+    let passes = [StatusCode::BAD_REQUEST, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+    status.is_success() || status.is_client_error() && !passes.contains(&status)
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> ScanError {

@@ -134,6 +134,8 @@ pub(crate) struct ScanMetrics {
     seconds: HistogramFamily,
     /// Lessons of rspamd, by kind and outcome.
     pub(crate) lessons: CounterFamily,
+    /// Lessons that are taught again, by kind.
+    pub(crate) lesson_retries: CounterFamily,
 }
 
 impl ScanMetrics {
@@ -159,6 +161,11 @@ impl ScanMetrics {
                 "filter_lessons_total",
                 "Messages that users said are spam or not, by what rspamd made of it.",
                 &["lesson", "outcome"],
+            ),
+            lesson_retries: registry.counters(
+                "filter_lesson_retries_total",
+                "Times that a lesson failed for a reason that may pass, and is taught again.",
+                &["lesson"],
             ),
         }
     }

@@ -79,23 +79,24 @@ fn rspamd_learns_what_users_move_into_and_out_of_junk() {
         "rspamd: {{servers: ['{}'], learning: {{controllers: ['{}'], password: {PASSWORD}}}}}",
         rspamd.scanner, rspamd.controller
     ));
-    assert!(rspamd.statistics().contains("\"total_learns\":0"));
+    assert_eq!(rspamd.learned(), 0);
+    let learned = |lesson: &str| {
+        let counted = format!("ekitei_filter_lessons_total{{lesson=\"{lesson}\",outcome=\"learned\"}} 1");
+        wait_until(&counted, PATIENCE, || server.http("GET", "/metrics", "").unwrap().contains(&counted));
+    };
     let words = "cheap pills and watches for everybody who answers within the hour";
     assert_eq!(deliver(&server, &message("pills", words)).code, 250);
     let mut imap = server.imap(ALICE);
     imap.select("INBOX");
     imap.command("MOVE 1 Junk").ok();
-    wait_until("a lesson about spam", PATIENCE, || rspamd.statistics().contains("\"total_learns\":1"));
+    learned("spam");
     let other = "minutes of our meeting about the new harbour and its railway";
     assert_eq!(deliver(&server, &message("minutes", other)).code, 250);
     imap.command("NOOP").ok();
     imap.command("STORE 1 +FLAGS ($NotJunk)").ok();
-    wait_until("a lesson about ham", PATIENCE, || rspamd.statistics().contains("\"total_learns\":2"));
-    let metrics = server.http("GET", "/metrics", "").unwrap();
-    for lesson in ["spam", "ham"] {
-        let counted = format!("ekitei_filter_lessons_total{{lesson=\"{lesson}\",outcome=\"learned\"}} 1");
-        assert!(metrics.contains(&counted), "{counted} in {metrics}");
-    }
+    learned("ham");
+    // It may count one twice that it answered with an error, which is then taught again.
+    assert!(rspamd.learned() >= 2);
 }
 
 #[test]

@@ -17,6 +17,8 @@ impl Checks {
             ("rspamd.timeout", rspamd.timeout),
             ("rspamd.learning.connectTimeout", learning.connect_timeout),
             ("rspamd.learning.timeout", learning.timeout),
+            ("rspamd.learning.retryDelay", learning.retry_delay),
+            ("rspamd.learning.maxRetryDelay", learning.max_retry_delay),
             ("clamd.connectTimeout", clamd.connect_timeout),
             ("clamd.timeout", clamd.timeout),
         ] {

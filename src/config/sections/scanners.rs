@@ -117,8 +117,16 @@ section! {
         max_answer_size: ByteSize = ByteSize::kib(64),
         /// How long one controller may take to accept a connection.
         connect_timeout: Duration = Duration::seconds(3),
-        /// How long one message may take, over all controllers.
+        /// How long one attempt may take, over all controllers.
         timeout: Duration = Duration::seconds(30),
+        /// How often one message is tried while no controller can be reached, or they fail in a way that may pass; what they refuse for good, such as
+        /// with 401, is not tried again. The messages behind it wait.
+        #[schemars(range(min = 1))]
+        attempts: u32 = 5,
+        /// The pause before the second attempt; each one after is twice as long.
+        retry_delay: Duration = Duration::seconds(1),
+        /// No pause is longer.
+        max_retry_delay: Duration = Duration::seconds(30),
     }
 }
 

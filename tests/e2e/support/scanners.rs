@@ -102,8 +102,15 @@ impl Rspamd {
         Self { scanner, controller, _daemon: daemon }
     }
 
-    /// What the controller says of what it learned.
-    pub fn statistics(&self) -> String {
+    /// How many messages the controller says it learned.
+    pub fn learned(&self) -> u64 {
+        let statistics = self.statistics();
+        let count = statistics.split("\"total_learns\":").nth(1);
+        let digits = count.map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or(""));
+        digits.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("{statistics}"))
+    }
+
+    fn statistics(&self) -> String {
         let mut stream = TcpStream::connect(self.controller).unwrap();
         stream.set_read_timeout(Some(START)).unwrap();
         write!(stream, "GET /stat HTTP/1.0\r\nPassword: {PASSWORD}\r\n\r\n").unwrap();

@@ -1,4 +1,4 @@
-//! Lessons: they are taught one after the other, in the background, and as many as may wait.
+//! Lessons: they are taught one after the other, in the background, as many as may wait, and again when they fail for a while.
 
 use std::future::ready;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ekitei_filter::learn::{Learn as _, Lesson};
 use ekitei_telemetry::Registry;
 
-use crate::rspamd::http;
+use crate::rspamd::{http, http_script};
 use crate::support::{MAIL, in_time, nobody, scanners, scanners_and_registry};
 
 async fn counted(registry: &Registry, line: &str) {
@@ -75,9 +75,75 @@ async fn a_controller_that_is_away_fails_lessons_and_the_next_one_is_tried() {
     both.learner().offer(Lesson::Ham, 100, Box::pin(ready(Some(Bytes::from_static(MAIL)))));
     counted(&registry, "{lesson=\"ham\",outcome=\"learned\"} 1").await;
     let (away, registry) =
-        scanners_and_registry(&format!("rspamd: {{learning: {{controllers: ['{away}']}}}}"));
+        scanners_and_registry(&format!("rspamd: {{learning: {{controllers: ['{away}'], {QUICK}}}}}"));
     away.learner().offer(Lesson::Ham, 100, Box::pin(ready(Some(Bytes::from_static(MAIL)))));
     counted(&registry, "{lesson=\"ham\",outcome=\"failed\"} 1").await;
+    counted(&registry, "filter_lesson_retries_total{lesson=\"ham\"} 2").await;
+}
+
+/// Three attempts, one right after the other.
+const QUICK: &str = "attempts: 3, retryDelay: 1ms, maxRetryDelay: 2ms";
+
+/// What rspamd says when its files were locked at the end of a lesson.
+const LOCKED: (&str, &str) = ("500 Error", r#"{"error":"cannot commit checkpoint: database is locked"}"#);
+const DONE: (&str, &str) = ("200 OK", r#"{"success":true}"#);
+const KNOWN: (&str, &str) =
+    ("208 Already Reported", r#"{"error":"<a@b> has been already learned as spam, ignore it"}"#);
+
+/// Offers a lesson to a controller that answers with these, one after the other; how often it was asked when the outcome was counted.
+async fn taught(answers: &'static [(&'static str, &'static str)], outcome: &str) -> usize {
+    let (controller, seen) = http_script(answers).await;
+    let yaml = format!("rspamd: {{learning: {{controllers: ['{controller}'], {QUICK}}}}}");
+    let (scanners, registry) = scanners_and_registry(&yaml);
+    scanners.learner().offer(Lesson::Spam, 100, Box::pin(ready(Some(Bytes::from_static(MAIL)))));
+    counted(&registry, &format!("{{lesson=\"spam\",outcome=\"{outcome}\"}} 1")).await;
+    let requests = seen.lock().unwrap();
+    assert!(requests.iter().all(|(_, (_, body))| body == MAIL));
+    requests.len()
+}
+
+#[tokio::test]
+async fn a_lesson_that_fails_for_a_while_is_taught_again() {
+    assert_eq!(taught(&[LOCKED, LOCKED, DONE], "learned").await, 3);
+    assert_eq!(taught(&[("429 Too Many Requests", "{}"), DONE], "learned").await, 2);
+}
+
+#[tokio::test]
+async fn a_lesson_that_was_learned_in_spite_of_an_error_counts_as_learned() {
+    assert_eq!(taught(&[LOCKED, KNOWN], "learned").await, 2);
+    assert_eq!(taught(&[KNOWN], "known").await, 1);
+}
+
+#[tokio::test]
+async fn a_lesson_is_given_up_after_the_configured_attempts() {
+    assert_eq!(taught(&[LOCKED], "failed").await, 3);
+}
+
+#[tokio::test]
+async fn a_lesson_that_is_refused_for_good_is_not_taught_again() {
+    for answers in [
+        &[("401 Unauthorized", "{}"), DONE],
+        &[("403 Forbidden", "{}"), DONE],
+        &[("413 Too Large", "{}"), DONE],
+        &[("204 No tokens", ""), DONE],
+    ] {
+        assert_eq!(taught(answers, "failed").await, 1, "{}", answers[0].0);
+    }
+}
+
+#[tokio::test]
+async fn the_next_lesson_waits_for_the_one_that_is_taught_again() {
+    let (controller, seen) = http_script(&[LOCKED, DONE]).await;
+    let yaml = format!("rspamd: {{learning: {{controllers: ['{controller}'], {QUICK}}}}}");
+    let (scanners, registry) = scanners_and_registry(&yaml);
+    let learner = scanners.learner();
+    for lesson in [Lesson::Spam, Lesson::Ham] {
+        learner.offer(lesson, 100, Box::pin(ready(Some(Bytes::from_static(MAIL)))));
+    }
+    counted(&registry, "{lesson=\"ham\",outcome=\"learned\"} 1").await;
+    let requests = seen.lock().unwrap();
+    let paths: Vec<&str> = requests.iter().filter_map(|(_, (head, _))| head.split(' ').nth(1)).collect();
+    assert_eq!(paths, ["/learnspam", "/learnspam", "/learnham"]);
 }
 
 #[tokio::test]

@@ -29,21 +29,34 @@ pub async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Request> 
     Some((head, body))
 }
 
-/// A server that keeps connections, answers all requests alike, and remembers them with the number of their connection.
-pub async fn http(
-    status: &'static str,
-    body: &'static str,
-) -> (SocketAddr, Arc<Mutex<Vec<(usize, Request)>>>) {
-    let seen = Arc::new(Mutex::new(Vec::new()));
+/// What a server was asked, with the number of the connection.
+type Seen = Arc<Mutex<Vec<(usize, Request)>>>;
+
+/// A server that keeps connections, answers all requests alike, and remembers them.
+pub async fn http(status: &'static str, body: &'static str) -> (SocketAddr, Seen) {
+    http_script(&[(status, body)]).await
+}
+
+/// The same, with an answer (status and body) for each request; the last one for all that follow.
+pub async fn http_script(
+    answers: impl IntoIterator<Item = &(&'static str, &'static str)>,
+) -> (SocketAddr, Seen) {
+    let answers: Arc<[(&str, &str)]> = answers.into_iter().copied().collect();
+    let seen = Seen::default();
     let log = Arc::clone(&seen);
     let connections = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let server = serve(move |stream| {
-        let log = Arc::clone(&log);
+        let (log, answers) = (Arc::clone(&log), Arc::clone(&answers));
         let number = connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         async move {
             let mut stream = BufReader::new(stream);
             while let Some(request) = read_request(&mut stream).await {
-                log.lock().unwrap().push((number, request));
+                let asked = {
+                    let mut log = log.lock().unwrap();
+                    log.push((number, request));
+                    log.len()
+                };
+                let (status, body) = answers[asked.min(answers.len()) - 1];
                 let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
                 stream.get_mut().write_all(answer.as_bytes()).await.unwrap();
             }
