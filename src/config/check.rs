@@ -6,17 +6,21 @@ mod scanners;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use crate::{ByteSize, Config, Duration, Problem, Protocol};
+use crate::{ByteSize, Config, Duration, Problem, Protocol, Store};
 
 /// The most that one transaction may write; a batch of bodies leaves room for their rows.
 const MAX_BATCH: ByteSize = ByteSize::mib(8);
 /// The largest body that may be written inside a transaction.
 const MAX_INLINE: ByteSize = ByteSize::mib(1);
+/// Octets of what all keys in a shared cluster begin with.
+const MAX_PREFIX: usize = 256;
 
 /// All problems of `config`, in the order of the sections.
 pub(crate) fn check(config: &Config) -> Vec<Problem> {
     let mut checks = Checks { problems: Vec::new() };
     checks.hostname(&config.hostname);
+    checks.store(config);
+    checks.not_zero("cluster.interval", config.cluster.interval);
     checks.blobs(config);
     checks.listeners(config);
     checks.smtp(config);
@@ -90,6 +94,14 @@ impl Checks {
                 name,
                 "is not a full name such as mx1.example.com; other hosts may refuse it",
             );
+        }
+    }
+
+    fn store(&mut self, config: &Config) {
+        if let Store::FoundationDb { prefix, .. } = &config.store
+            && prefix.len() > MAX_PREFIX
+        {
+            self.error("store.prefix", prefix, "must have at most 256 octets, since it is part of every key");
         }
     }
 
@@ -650,6 +662,8 @@ listeners:
     fn limits_must_allow_what_other_limits_promise() {
         assert_eq!(errors("smtp: { maxMessageSize: 1GiB }"), ["smtp.maxBodiesInFlight"]);
         assert_eq!(errors("imap: { maxLiteral: 2MiB }"), ["imap.maxCommandSize"]);
+        let long = "x".repeat(257);
+        assert_eq!(errors(&format!("store: {{ kind: foundationdb, prefix: {long} }}")), ["store.prefix"]);
         assert_eq!(errors("blobs: { inlineLimit: 2MiB }"), ["blobs.inlineLimit"]);
         assert_eq!(errors("blobs: { gracePeriod: 10s }"), ["blobs.gracePeriod"]);
         assert_eq!(

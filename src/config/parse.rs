@@ -291,7 +291,10 @@ admin: { token: '${SECRET}' }
         )
         .unwrap();
         assert_eq!(config.hostname, "mx1.example.test");
-        assert_eq!(config.store, Store::FoundationDb { cluster_file: "/run/fdb.cluster".into() });
+        assert_eq!(
+            config.store,
+            Store::FoundationDb { cluster_file: "/run/fdb.cluster".into(), prefix: String::new() }
+        );
         assert_eq!(config.tls.min_version, TlsVersion::Tls13);
         assert_eq!(config.listeners[0].protocol, Protocol::Smtp);
         assert_eq!(config.listeners[0].label(), "smtp");

@@ -16,6 +16,7 @@ mod faults;
 #[cfg(feature = "foundationdb")]
 mod fdb;
 mod monotonic;
+mod observer;
 mod range_set;
 mod retry;
 mod rules;
@@ -29,6 +30,7 @@ pub use embedded::{EmbeddedOptions, MemoryOptions, Verify};
 pub use error::{AsKvError, Error};
 pub use faults::{CommitFault, FaultScript, Faults, Link, LinkFuture};
 pub use monotonic::{ManualMonotonicClock, MonotonicClock};
+pub use observer::{Observed, Observer};
 pub use statistics::Statistics;
 pub use transaction::{Transaction, Watch};
 
@@ -77,6 +79,8 @@ pub struct Database {
     engine: Engine,
     /// What lies between this handle and the store, in simulations.
     link: Option<Arc<dyn Link>>,
+    /// Counts what is done through this handle, in tests.
+    observer: Option<Observer>,
 }
 
 #[derive(Clone)]
@@ -128,24 +132,32 @@ impl Database {
         Ok(Self::embedded(EmbeddedDatabase::open(path.as_ref(), &options)?))
     }
 
-    /// Connects to the FoundationDB cluster that `cluster_file` names. A program that did must call
+    /// Connects to the FoundationDB cluster that `cluster_file` names. All keys begin with `prefix` there, so that several
+    /// installations can share a cluster; it is at most 256 octets. A program that did must call
     /// [`stop_foundationdb`] before it returns from `main`.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the client library refuses. That the cluster cannot be reached shows later, in reads.
+    /// [`Error::Unavailable`] when the client library refuses, [`Error::Misuse`] for a wrong prefix. That the cluster cannot be reached shows later, in reads.
     #[cfg(feature = "foundationdb")]
-    pub fn open_foundationdb(cluster_file: impl AsRef<str>) -> Result<Self> {
-        let engine = Engine::FoundationDb(Arc::new(FdbDatabase::open(cluster_file.as_ref())?));
-        Ok(Self { engine, link: None })
+    pub fn open_foundationdb(cluster_file: impl AsRef<str>, prefix: impl AsRef<[u8]>) -> Result<Self> {
+        let database = FdbDatabase::open(cluster_file.as_ref(), prefix.as_ref())?;
+        let engine = Engine::FoundationDb(Arc::new(database));
+        Ok(Self { engine, link: None, observer: None })
     }
 
     fn embedded(database: EmbeddedDatabase) -> Self {
-        Self { engine: Engine::Embedded(Arc::new(database)), link: None }
+        Self { engine: Engine::Embedded(Arc::new(database)), link: None, observer: None }
     }
 
     /// The same database for a process behind a link that may break, for simulations.
     pub fn behind(&self, link: Arc<dyn Link>) -> Self {
-        Self { engine: self.engine.clone(), link: Some(link) }
+        Self { engine: self.engine.clone(), link: Some(link), observer: self.observer.clone() }
+    }
+
+    /// The same database through a handle that counts what is done through it and its clones.
+    pub fn observed(&self) -> (Self, Observer) {
+        let observer = Observer::default();
+        (Self { observer: Some(observer.clone()), ..self.clone() }, observer)
     }
 
     async fn pass(&self) -> Result<()> {
@@ -187,12 +199,19 @@ impl Database {
     }
 
     fn begin_attempt(&self, may_have_committed: bool) -> Transaction {
+        let observer = self.observer.clone();
+        if let Some(observer) = &observer {
+            observer.begun();
+        }
         match &self.engine {
             Engine::Embedded(database) => {
-                Transaction::embedded(EmbeddedTransaction::new(database.clone()), may_have_committed)
+                let transaction = EmbeddedTransaction::new(database.clone());
+                Transaction::embedded(transaction, may_have_committed, observer)
             }
             #[cfg(feature = "foundationdb")]
-            Engine::FoundationDb(database) => Transaction::foundationdb(database.begin(), may_have_committed),
+            Engine::FoundationDb(database) => {
+                Transaction::foundationdb(database.begin(), may_have_committed, observer)
+            }
         }
     }
 

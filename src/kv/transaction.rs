@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::embedded::{EmbeddedTransaction, WatchHandle};
 #[cfg(feature = "foundationdb")]
 use crate::fdb::{FdbTransaction, FdbWatch};
+use crate::observer::Observer;
 use crate::{Error, KeyValue, RangeOptions, Result, Version};
 
 /// A transaction: a handle, cheap to clone, so that a closure can move it into its future.
@@ -18,6 +19,7 @@ use crate::{Error, KeyValue, RangeOptions, Result, Version};
 pub struct Transaction {
     engine: Engine,
     may_have_committed: bool,
+    observer: Option<Observer>,
 }
 
 /// Which engine runs it. An enum, since embedded reads are ready at once and need no boxed future.
@@ -29,13 +31,21 @@ enum Engine {
 }
 
 impl Transaction {
-    pub(crate) fn embedded(transaction: EmbeddedTransaction, may_have_committed: bool) -> Self {
-        Self { engine: Engine::Embedded(Arc::new(transaction)), may_have_committed }
+    pub(crate) fn embedded(
+        transaction: EmbeddedTransaction,
+        may_have_committed: bool,
+        observer: Option<Observer>,
+    ) -> Self {
+        Self { engine: Engine::Embedded(Arc::new(transaction)), may_have_committed, observer }
     }
 
     #[cfg(feature = "foundationdb")]
-    pub(crate) fn foundationdb(transaction: FdbTransaction, may_have_committed: bool) -> Self {
-        Self { engine: Engine::FoundationDb(Arc::new(transaction)), may_have_committed }
+    pub(crate) fn foundationdb(
+        transaction: FdbTransaction,
+        may_have_committed: bool,
+        observer: Option<Observer>,
+    ) -> Self {
+        Self { engine: Engine::FoundationDb(Arc::new(transaction)), may_have_committed, observer }
     }
 
     /// The value of a key, with a read conflict on it (unless this transaction's own writes decide it).
@@ -43,6 +53,9 @@ impl Transaction {
     /// # Errors
     /// [`Error::TransactionTooOld`] and the engine's failures.
     pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        if let Some(observer) = &self.observer {
+            observer.got();
+        }
         match &self.engine {
             Engine::Embedded(transaction) => transaction.get(key, false),
             #[cfg(feature = "foundationdb")]
@@ -55,6 +68,9 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::get`].
     pub async fn get_snapshot(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        if let Some(observer) = &self.observer {
+            observer.got();
+        }
         match &self.engine {
             Engine::Embedded(transaction) => transaction.get(key, true),
             #[cfg(feature = "foundationdb")]
@@ -67,11 +83,15 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::get`].
     pub async fn get_range(&self, range: Range<Vec<u8>>, options: RangeOptions) -> Result<Vec<KeyValue>> {
-        match &self.engine {
+        let found = match &self.engine {
             Engine::Embedded(transaction) => transaction.get_range(range, options),
             #[cfg(feature = "foundationdb")]
             Engine::FoundationDb(transaction) => transaction.get_range(range, options).await,
+        };
+        if let Some(observer) = &self.observer {
+            observer.read_range(found.as_ref().map_or(0, Vec::len));
         }
+        found
     }
 
     /// Sets a key. Limits are checked at commit.
@@ -194,10 +214,24 @@ impl Transaction {
     /// # Errors
     /// [`Error::Conflict`], [`Error::CommitUnknown`], limits, and the engine's failures.
     pub async fn commit(self) -> Result<Version> {
-        match &self.engine {
+        let written = (self.observer.is_some() && self.writes()).then(|| self.size());
+        let outcome = match &self.engine {
             Engine::Embedded(transaction) => transaction.commit().await,
             #[cfg(feature = "foundationdb")]
             Engine::FoundationDb(transaction) => transaction.commit().await,
+        };
+        if let (Some(observer), Some(bytes)) = (&self.observer, written) {
+            observer.ended(bytes, &outcome);
+        }
+        outcome
+    }
+
+    /// Whether its commit would change anything, or make others conflict.
+    fn writes(&self) -> bool {
+        match &self.engine {
+            Engine::Embedded(transaction) => transaction.writes(),
+            #[cfg(feature = "foundationdb")]
+            Engine::FoundationDb(transaction) => transaction.writes(),
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) async fn open(store: &Store, accept_loss: bool) -> anyhow::Result<Dat
                 .with_context(|| format!("cannot create the directory of the store {}", path.display()))?;
             Ok(tokio::task::spawn_blocking(move || Database::open_embedded(path, options)).await??)
         }
-        Store::FoundationDb { cluster_file } => open_cluster(&cluster_file),
+        Store::FoundationDb { cluster_file, prefix } => open_cluster(&cluster_file, &prefix),
     }
 }
 
@@ -42,12 +42,12 @@ pub(super) fn private_directory(path: &Path) -> std::io::Result<()> {
 }
 
 #[cfg(feature = "foundationdb")]
-fn open_cluster(cluster_file: &Path) -> anyhow::Result<Database> {
-    Ok(Database::open_foundationdb(cluster_file.to_string_lossy())?)
+fn open_cluster(cluster_file: &Path, prefix: &str) -> anyhow::Result<Database> {
+    Ok(Database::open_foundationdb(cluster_file.to_string_lossy(), prefix)?)
 }
 
 #[cfg(not(feature = "foundationdb"))]
-fn open_cluster(cluster_file: &Path) -> anyhow::Result<Database> {
+fn open_cluster(cluster_file: &Path, _prefix: &str) -> anyhow::Result<Database> {
     anyhow::bail!(
         "store.kind: foundationdb ({}): this build has no FoundationDB; build it with --features foundationdb",
         cluster_file.display()

@@ -44,6 +44,10 @@ pub enum Store {
         /// The cluster file of FoundationDB.
         #[serde(default = "default_cluster_file")]
         cluster_file: PathBuf,
+        /// What all keys begin with, at most 256 octets: installations with different prefixes can share a cluster. It must never be changed, nor be the
+        /// beginning of another's.
+        #[serde(default)]
+        prefix: String,
     },
 }
 

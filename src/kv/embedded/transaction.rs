@@ -154,6 +154,10 @@ impl EmbeddedTransaction {
         self.lock().size()
     }
 
+    pub(crate) fn writes(&self) -> bool {
+        self.lock().writes()
+    }
+
     pub(crate) fn watch(&self, key: &[u8]) -> WatchHandle {
         let id = self.database.next_watch();
         let (wake, woken) = oneshot::channel();
@@ -184,7 +188,7 @@ impl EmbeddedTransaction {
                 return Err(error);
             }
             let read = state.snapshot.as_ref().map(|snapshot| snapshot.at);
-            if state.writes.is_empty() && state.write_conflicts.is_empty() {
+            if !state.writes() {
                 self.activate(state.watches);
                 return Ok(
                     read.map_or_else(|| self.database.shared.published.load().version, |at| at.version)
@@ -265,6 +269,10 @@ impl State {
 
     fn size(&self) -> usize {
         self.writes.size() + self.reads_size + self.write_conflicts_size
+    }
+
+    fn writes(&self) -> bool {
+        !self.writes.is_empty() || !self.write_conflicts.is_empty()
     }
 
     /// Whether a write keeps the rules; the first that does not fails the commit.

@@ -1,6 +1,7 @@
 //! The FoundationDB engine: the interface's semantics are its own, so this is translation, of errors most of all.
 
 mod error;
+mod prefix;
 mod transaction;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use foundationdb::options::DatabaseOption;
 
 use crate::statistics::{Counters, Statistics};
 use crate::{GIVE_UP_AFTER, Result};
+use prefix::Prefix;
 pub(crate) use transaction::{FdbTransaction, FdbWatch};
 
 /// A read or commit that takes longer means that the cluster is away.
@@ -27,13 +29,15 @@ const FENCE_PAUSE: Duration = Duration::from_millis(500);
 /// A cluster.
 pub(crate) struct FdbDatabase {
     database: foundationdb::Database,
+    prefix: Prefix,
     counters: Counters,
 }
 
 impl FdbDatabase {
     /// Connects to the cluster that the file names, and starts the network thread the first time. Returns at once; a
-    /// cluster that cannot be reached shows in the first read.
-    pub(crate) fn open(cluster_file: &str) -> Result<Self> {
+    /// cluster that cannot be reached shows in the first read. All keys begin with `prefix`.
+    pub(crate) fn open(cluster_file: &str, prefix: &[u8]) -> Result<Self> {
+        let prefix = Prefix::new(prefix)?;
         ekitei_kv_network::start().map_err(error::of_read)?;
         let database = foundationdb::Database::from_path(cluster_file).map_err(error::of_read)?;
         for option in [
@@ -44,7 +48,7 @@ impl FdbDatabase {
         ] {
             database.set_option(option).map_err(error::of_read)?;
         }
-        Ok(Self { database, counters: Counters::default() })
+        Ok(Self { database, prefix, counters: Counters::default() })
     }
 
     pub(crate) fn begin(self: &Arc<Self>) -> FdbTransaction {

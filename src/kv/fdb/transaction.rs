@@ -54,7 +54,7 @@ impl FdbTransaction {
             if !snapshot {
                 state.size += limits::conflict_size(&Span::Key(Bytes::copy_from_slice(key)));
             }
-            state.transaction()?.get(key, snapshot)
+            state.transaction()?.get(&self.database.prefix.key(key), snapshot)
         };
         Ok(value.await.map_err(error::of_read)?.map(|value| Bytes::copy_from_slice(&value)))
     }
@@ -71,11 +71,12 @@ impl FdbTransaction {
         if !options.snapshot {
             self.lock().size += range.start.len() + range.end.len() + limits::RANGE_OVERHEAD;
         }
+        let prefix = &self.database.prefix;
         let mut next = Some(RangeOption {
             limit: (options.limit > 0).then_some(options.limit),
             mode: StreamingMode::WantAll,
             reverse: options.reverse,
-            ..RangeOption::from(range)
+            ..RangeOption::from(prefix.range(&range))
         });
         let mut rows = Vec::new();
         let mut iteration = 0;
@@ -84,7 +85,7 @@ impl FdbTransaction {
             let reply = self.lock().transaction()?.get_range(&part, iteration, options.snapshot);
             let reply = reply.await.map_err(error::of_read)?;
             rows.extend(reply.iter().map(|row| KeyValue {
-                key: Bytes::copy_from_slice(row.key()),
+                key: Bytes::copy_from_slice(prefix.strip(row.key())),
                 value: Bytes::copy_from_slice(row.value()),
             }));
             next = part.next_range(&reply);
@@ -99,11 +100,13 @@ impl FdbTransaction {
     }
 
     pub(crate) fn set(&self, key: &[u8], value: &[u8]) {
-        self.write(check_write(key, value.len()), point(key, value), |t| t.set(key, value));
+        let at = self.database.prefix.key(key);
+        self.write(check_write(key, value.len()), point(key, value), |t| t.set(&at, value));
     }
 
     pub(crate) fn clear(&self, key: &[u8]) {
-        self.write(check_write(key, 0), point(key, key), |t| t.clear(key));
+        let at = self.database.prefix.key(key);
+        self.write(check_write(key, 0), point(key, key), |t| t.clear(&at));
     }
 
     pub(crate) fn clear_range(&self, range: Range<Vec<u8>>) {
@@ -112,19 +115,22 @@ impl FdbTransaction {
             return;
         }
         let size = limits::clear_range_size(range.start.len(), range.end.len());
-        self.write(check_written_range(&range), size, |t| t.clear_range(&range.start, &range.end));
+        let at = self.database.prefix.range(&range);
+        self.write(check_written_range(&range), size, |t| t.clear_range(&at.start, &at.end));
     }
 
     pub(crate) fn add(&self, key: &[u8], delta: i64) {
         let delta = delta.to_le_bytes();
+        let at = self.database.prefix.key(key);
         self.write(check_write(key, delta.len()), point(key, &delta), |t| {
-            t.atomic_op(key, &delta, MutationType::Add)
+            t.atomic_op(&at, &delta, MutationType::Add)
         });
     }
 
     pub(crate) fn set_versionstamped_key(&self, key: &[u8], offset: usize, value: &[u8]) {
         let checked = check_write(key, value.len()).and(check_stamp(key.len(), offset));
-        let template = with_offset(key, offset);
+        let prefix = &self.database.prefix;
+        let template = with_offset(&prefix.key(key), offset.saturating_add(prefix.len()));
         self.write(checked, point(key, value), |t| {
             t.atomic_op(&template, value, MutationType::SetVersionstampedKey)
         });
@@ -133,8 +139,9 @@ impl FdbTransaction {
     pub(crate) fn set_versionstamped_value(&self, key: &[u8], value: &[u8], offset: usize) {
         let checked = check_write(key, value.len()).and(check_stamp(value.len(), offset));
         let template = with_offset(value, offset);
+        let at = self.database.prefix.key(key);
         self.write(checked, point(key, value), |t| {
-            t.atomic_op(key, &template, MutationType::SetVersionstampedValue)
+            t.atomic_op(&at, &template, MutationType::SetVersionstampedValue)
         });
     }
 
@@ -150,8 +157,9 @@ impl FdbTransaction {
     fn add_conflict(&self, checked: Result<()>, range: &Range<Vec<u8>>, kind: ConflictRangeType) {
         let mut state = self.lock();
         state.size += range.start.len() + range.end.len() + limits::RANGE_OVERHEAD;
+        let at = self.database.prefix.range(range);
         let added = checked.and_then(|()| {
-            state.transaction()?.add_conflict_range(&range.start, &range.end, kind).map_err(error::of_read)
+            state.transaction()?.add_conflict_range(&at.start, &at.end, kind).map_err(error::of_read)
         });
         if let Err(error) = added {
             state.refused.get_or_insert(error);
@@ -162,7 +170,7 @@ impl FdbTransaction {
         let mut state = self.lock();
         state.watches = true;
         match state.transaction() {
-            Ok(transaction) => FdbWatch(Box::pin(transaction.watch(key))),
+            Ok(transaction) => FdbWatch(Box::pin(transaction.watch(&self.database.prefix.key(key)))),
             Err(_) => {
                 FdbWatch(Box::pin(std::future::ready(Err(FdbError::from_code(error::TRANSACTION_CANCELLED)))))
             }
@@ -171,6 +179,10 @@ impl FdbTransaction {
 
     pub(crate) fn size(&self) -> usize {
         self.lock().size
+    }
+
+    pub(crate) fn writes(&self) -> bool {
+        self.lock().writes
     }
 
     pub(crate) async fn commit(&self) -> Result<Version> {
