@@ -8,10 +8,12 @@ use ekitei_kv::clock::SharedClock;
 use ekitei_kv::lease::{self, Leases};
 use ekitei_kv::schema::{self, WITHOUT_FEATURES};
 use ekitei_kv::{AsKvError, Database, Transaction};
+use ekitei_telemetry::Registry;
 use tokio::time::Instant;
 
 use crate::feature::{Feature, FeatureSet};
 use crate::features::Features;
+use crate::metrics::{Count, Metrics};
 use crate::node::{Description, Node, NodeId, NodeState};
 use crate::rows::{self, FeatureRow, NodeRow};
 
@@ -41,6 +43,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Who this process is.
     pub description: Description,
+    /// For the metrics.
+    pub registry: Registry,
 }
 
 /// Features became active that this release does not understand: it must not go on.
@@ -76,6 +80,17 @@ impl AsKvError for JoinError {
     }
 }
 
+/// How far a feature is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureState {
+    /// Which.
+    pub feature: Feature,
+    /// Since when it is active, if it is.
+    pub active: Option<FeatureRow>,
+    /// The processes that are alive and do not understand it.
+    pub waits_for: Vec<NodeId>,
+}
+
 /// The cluster as one process sees it: cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
@@ -88,6 +103,7 @@ struct Inner {
     clock: SharedClock,
     settings: Settings,
     features: Features,
+    metrics: Metrics,
     id: NodeId,
     /// What the process says of itself; held briefly.
     description: Mutex<Description>,
@@ -108,7 +124,7 @@ impl Cluster {
     /// # Errors
     /// [`JoinError`]; the process has left again then, and must not use the store.
     pub async fn join(parts: Parts) -> Result<Self, JoinError> {
-        let Parts { database, leases, clock, settings, description } = parts;
+        let Parts { database, leases, clock, settings, description, registry } = parts;
         // The beat comes first: who makes a feature active from now on finds a process that does not say that it understands it, and waits.
         leases.renew().await?;
         let inner = Inner {
@@ -118,6 +134,7 @@ impl Cluster {
             clock,
             settings,
             features: Features::fixed([]),
+            metrics: Metrics::new(&registry),
             description: Mutex::new(description),
             settling: Mutex::new(None),
         };
@@ -142,6 +159,11 @@ impl Cluster {
     /// This process's id.
     pub fn id(&self) -> NodeId {
         self.inner.id
+    }
+
+    /// Brings the metrics up to date.
+    pub fn sample(&self) {
+        self.inner.metrics.sample(self.inner.leases.statistics(), &self.inner.features);
     }
 
     /// Says where the process listens.
@@ -208,12 +230,14 @@ impl Cluster {
         let own = &inner.row();
         let now = inner.clock.now().as_secs();
         let keep = inner.settings.keep_dead.as_secs();
-        inner
+        let count = inner
             .database
             .transact(|transaction: Transaction| async move {
                 let members: BTreeSet<NodeId> =
                     lease::members(&transaction, true).await?.into_iter().map(NodeId).collect();
                 let nodes = rows::nodes(&transaction, true).await?;
+                let alive = nodes.keys().filter(|id| members.contains(id)).count();
+                let count = Count { alive, unknown: members.len() - alive, dead: nodes.len() - alive };
                 if nodes.get(&inner.id) != Some(own) {
                     rows::set_node(&transaction, inner.id, own)?;
                 }
@@ -232,7 +256,33 @@ impl Cluster {
                         Some(_) => {}
                     }
                 }
-                Ok::<_, JoinError>(())
+                Ok::<_, JoinError>(count)
+            })
+            .await?;
+        inner.metrics.count_nodes(count);
+        Ok(())
+    }
+
+    /// The features that this release knows: which are active, and who keeps the others back.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn feature_states(&self) -> Result<Vec<FeatureState>, ekitei_kv::Error> {
+        self.inner
+            .database
+            .read(|transaction: Transaction| async move {
+                let mut active = rows::features(&transaction).await?;
+                let nodes = rows::nodes(&transaction, true).await?;
+                let members = lease::members(&transaction, true).await?;
+                let lacks = |id: &NodeId, feature: Feature| {
+                    nodes.get(id).is_none_or(|node| !node.features.contains(feature.name()))
+                };
+                let of = |&feature: &Feature| FeatureState {
+                    feature,
+                    active: active.remove(feature.name()),
+                    waits_for: members.iter().map(|id| NodeId(*id)).filter(|id| lacks(id, feature)).collect(),
+                };
+                Ok(Feature::ALL.iter().map(of).collect())
             })
             .await
     }

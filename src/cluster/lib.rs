@@ -5,16 +5,22 @@
 //! *active*, for ever, and a release that does not know it refuses to start ([`JoinError::UnknownFeatures`]). So releases can be exchanged one
 //! process at a time.
 //!
+//! What need not be done by every process is a job ([`Jobs`]): one process at a time does it, under a lease, and another takes it up when that one dies.
+//!
 //! [`Cluster::join`] before anything of the store is read, [`Cluster::follow`] in a task of its own, [`Cluster::leave`] at the end. What writes
 //! new forms asks [`Features::is_active`], which is one atomic load.
 
 mod cluster;
 mod feature;
 mod features;
+mod jobs;
+mod metrics;
 mod node;
 mod rows;
 
-pub use cluster::{Cluster, JoinError, Parts, Settings, UnknownFeatures};
+pub use cluster::{Cluster, FeatureState, JoinError, Parts, Settings, UnknownFeatures};
 pub use feature::{Feature, FeatureSet};
 pub use features::Features;
+pub use jobs::{Jobs, Outcome};
 pub use node::{Description, Node, NodeId, NodeState};
+pub use rows::FeatureRow;

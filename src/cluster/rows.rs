@@ -32,11 +32,11 @@ pub(crate) struct NodeRow {
 /// A feature that is active.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct FeatureRow {
+pub struct FeatureRow {
     /// Since when, in seconds since the epoch.
-    pub(crate) since: u64,
+    pub since: u64,
     /// The release of the process that saw that all understand it.
-    pub(crate) version: String,
+    pub version: String,
 }
 
 pub(crate) fn node_key(id: NodeId) -> Vec<u8> {

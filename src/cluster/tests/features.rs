@@ -10,6 +10,7 @@ use ekitei_kv::keys::{key, subspace::CLUSTER};
 use ekitei_kv::lease::{LeaseOptions, Leases};
 use ekitei_kv::schema::{SCHEMA, WITHOUT_FEATURES, schema};
 use ekitei_kv::{Database, Error, ManualMonotonicClock, MonotonicClock, Transaction};
+use ekitei_telemetry::Registry;
 
 const LEASE: Duration = Duration::from_secs(15);
 const SETTLE: Duration = Duration::from_secs(60);
@@ -27,6 +28,7 @@ fn parts(database: &Database, leases: Leases, name: &str, alone: bool) -> Parts 
         leases,
         clock: ManualClock::new(Duration::from_secs(1_000_000)) as Arc<_>,
         settings: Settings { interval: INTERVAL, settle: SETTLE, keep_dead: 100 * LEASE, alone },
+        registry: Registry::new(),
         description: Description { host, version: "2".to_owned(), ..Description::default() },
     }
 }

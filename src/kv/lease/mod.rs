@@ -22,6 +22,7 @@
 mod members;
 mod round;
 mod rows;
+mod statistics;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +42,7 @@ use rows::{Row, lease_key, member_rows};
 
 use crate::{Database, Error, MonotonicClock, RangeOptions, Result, Transaction};
 pub use members::{Holding, holdings, members};
+pub use statistics::LeaseStatistics;
 
 /// Renewals within the duration of a lease.
 const RENEWALS: u32 = 3;
@@ -111,11 +113,17 @@ struct State {
     seen: HashMap<MemberId, Seen>,
     beat: u64,
     stopped: bool,
+    /// Nanoseconds on the process's clock: so long holds what was renewed last.
+    until: u64,
+    late: u64,
+    failed: u64,
 }
 
 struct Group {
     names: BTreeSet<String>,
     held: BTreeMap<String, Lease>,
+    /// Leases that were taken from processes that died.
+    takeovers: u64,
     changes: watch::Sender<u64>,
 }
 
@@ -199,12 +207,25 @@ impl Leases {
         self.inner.member
     }
 
+    /// What this process has seen of leases until now.
+    pub fn statistics(&self) -> LeaseStatistics {
+        let state = self.inner.lock();
+        let held = |group: &Group| group.held.values().filter(|lease| lease.holds()).count();
+        LeaseStatistics {
+            held: state.groups.iter().map(|(name, group)| (*name, held(group))).collect(),
+            takeovers: state.groups.iter().map(|(name, group)| (*name, group.takeovers)).collect(),
+            late: state.late,
+            failed: state.failed,
+        }
+    }
+
     /// Takes part in the work of a group, at once if [`Leases::run`] runs. Every process must give the same names, or less.
     pub fn join(&self, group: &'static str, names: impl IntoIterator<Item = String>) -> LeaseSet {
         let mut state = self.inner.lock();
         let joined = state.groups.entry(group).or_insert_with(|| Group {
             names: BTreeSet::new(),
             held: BTreeMap::new(),
+            takeovers: 0,
             changes: watch::Sender::new(0),
         });
         joined.names.extend(names);
@@ -217,6 +238,7 @@ impl Leases {
     pub async fn run(&self) {
         while !self.inner.lock().stopped {
             if let Err(error) = self.renew().await {
+                self.inner.lock().failed += 1;
                 tracing::warn!(%error, "leases could not be renewed");
             }
             // Biased, so that a simulation repeats itself.
@@ -337,6 +359,9 @@ impl Inner {
         let until = nanoseconds(began + duration - duration / MARGIN);
         let mut state = self.lock();
         let state = &mut *state;
+        let held = state.groups.values().any(|group| !group.held.is_empty());
+        state.late += u64::from(held && nanoseconds(now) >= state.until);
+        state.until = until;
         state.seen.retain(|member, _| found.beats.contains_key(member));
         for (member, beat) in found.beats {
             let seen = state.seen.entry(member).or_insert(Seen { beat, since: now });
@@ -366,6 +391,7 @@ impl Group {
     /// Takes over what a round found: these are the leases that the process holds now, until `until`.
     fn apply(&mut self, share: &Share, until: u64, new: impl Fn(&str, u64) -> Arc<Held>) {
         let mut changed = false;
+        self.takeovers += share.taken_over;
         self.held.retain(|name, lease| {
             let stays = share.held.get(name) == Some(&lease.token());
             if !stays {

@@ -37,6 +37,8 @@ pub(super) struct Share {
     pub(super) held: BTreeMap<String, u64>,
     /// How many it should have at most.
     pub(super) part: usize,
+    /// How many of them were taken now from processes that are dead.
+    pub(super) taken_over: u64,
 }
 
 /// The processes that are alive.
@@ -102,12 +104,14 @@ impl Round {
         }
         let ours = leases.iter().filter(|(_, row)| row.holder == self.member);
         let mut held: BTreeMap<String, u64> = ours.map(|(name, row)| (name.clone(), row.token)).collect();
+        let mut taken_over = 0;
         for name in names {
             let row = leases.get(name).copied().unwrap_or(Row { token: 0, holder: NOBODY });
             if held.len() >= part || row.holder == self.member || members.beats.contains_key(&row.holder) {
                 continue;
             }
             if row.holder != NOBODY {
+                taken_over += 1;
                 // Nobody knows this process any more. Should it come back meanwhile, this has to begin again.
                 transaction.add_read_conflict(one_key(member_key(&row.holder)));
             }
@@ -115,7 +119,7 @@ impl Round {
             transaction.set(&lease_key(group, name), &taken.encode());
             held.insert(name.clone(), taken.token);
         }
-        Ok(Share { held, part })
+        Ok(Share { held, part, taken_over })
     }
 }
 

@@ -68,6 +68,8 @@ async fn the_work_of_a_process_that_died_is_taken_up_within_thirty_seconds() {
         assert!(waited > DURATION, "too early: it may be alive");
         assert_eq!(heir.held().len(), SHARDS, "nobody else is there");
         assert!(heir.held().iter().zip(&old).all(|(new, old)| new.token() > old.token()));
+        let figures = heir.leases.statistics();
+        assert_eq!((figures.held["queue"], figures.takeovers["queue"]), (SHARDS, SHARDS as u64));
     }
 }
 
@@ -78,6 +80,7 @@ async fn a_paused_holder_stops_by_its_own_clock_and_is_fenced_by_the_store() {
     paused.renew().await;
     let lease = paused.held().remove(0);
     check(&database, &lease).await.unwrap();
+    assert_eq!(paused.leases.statistics().late, 0);
     for _ in 0..5 {
         heir.renew().await;
         heir.hand.advance(5 * second());
@@ -90,6 +93,7 @@ async fn a_paused_holder_stops_by_its_own_clock_and_is_fenced_by_the_store() {
     assert!(matches!(check(&database, &lease).await, Err(Error::Fenced)));
     paused.renew().await;
     assert!(lease.is_lost() && paused.held().is_empty(), "it notices, and waits for its part");
+    assert_eq!(paused.leases.statistics().late, 1);
     check(&database, &taken).await.unwrap();
     paused.leases.release(&lease).await.unwrap();
     check(&database, &taken).await.unwrap();
