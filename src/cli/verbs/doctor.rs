@@ -77,10 +77,10 @@ fn store(config: &Config) -> Check {
         Store::Embedded { path, .. } => {
             check("store", CheckStatus::Warning, format!("{} is not there; a start makes it", path.display()))
         }
-        Store::FoundationDb { cluster_file } if cluster_file.is_file() => {
+        Store::FoundationDb { cluster_file, .. } if cluster_file.is_file() => {
             check("store", CheckStatus::Skipped, "whether the cluster answers shows when the service runs")
         }
-        Store::FoundationDb { cluster_file } => {
+        Store::FoundationDb { cluster_file, .. } => {
             check("store", CheckStatus::Failure, format!("{} is not there", cluster_file.display()))
         }
     }
