@@ -54,7 +54,8 @@ pub trait ObjectStore: Send + Sync + 'static {
     }
 
     /// The objects whose names begin with `prefix` and come after `after` (all, if that is empty), in the order of their octets; at most
-    /// `limit`. None means that there are no more. An object that is written meanwhile may be missing.
+    /// `limit`. None means that there are no more. An object that is written meanwhile may be missing. (A server that keeps folders may give
+    /// all of `a/` before `a-b`; names that differ so are not used side by side.)
     fn list<'a>(&'a self, prefix: &'a str, after: &'a str, limit: usize)
     -> ObjectFuture<'a, Vec<ObjectInfo>>;
 

@@ -1,0 +1,101 @@
+//! A bucket of a real server keeps what an object store promises.
+
+use crate::support::{bucket, noise, seaweed, settings};
+use ekitei_blob::{ObjectErrorKind, ObjectStore};
+use ekitei_s3::aws::Keys;
+use ekitei_s3::{S3Store, Settings};
+
+#[tokio::test]
+async fn an_object_is_written_read_in_pieces_and_deleted_twice() {
+    let Some(address) = seaweed::shared() else { return };
+    let store = bucket(&address, "objects").await;
+    store.put("segments/0001", vec!["hello ".into(), "world".into()]).await.unwrap();
+    assert_eq!(store.get("segments/0001", 3..8).await.unwrap(), "lo wo");
+    assert_eq!(store.get("segments/0001", 9..99).await.unwrap(), "ld");
+    assert_eq!(store.get("segments/0001", 2..u64::MAX).await.unwrap(), "llo world");
+    assert_eq!(store.get("segments/0001", 50..60).await.unwrap(), "");
+    assert_eq!(store.get("segments/0001", 5..5).await.unwrap(), "");
+    let info = store.head("segments/0001").await.unwrap();
+    assert_eq!((info.name.as_str(), info.size), ("segments/0001", 11));
+    let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH + info.modified);
+    assert!(age.is_ok_and(|age| age.as_secs() < 60));
+
+    store.put("empty", Vec::new()).await.unwrap();
+    assert_eq!(store.get("empty", 0..10).await.unwrap(), "");
+    for _ in 0..2 {
+        store.delete("segments/0001").await.unwrap();
+    }
+    for missing in [store.get("segments/0001", 0..1).await.err(), store.head("segments/0001").await.err()] {
+        assert_eq!(missing.unwrap().kind(), ObjectErrorKind::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn a_large_object_is_uploaded_in_parts() {
+    let Some(address) = seaweed::shared() else { return };
+    let store = bucket(&address, "large").await;
+    let body = noise(40 << 20);
+    // In pieces that are no parts.
+    let pieces =
+        (0..body.len()).step_by(300_000).map(|begin| body.slice(begin..body.len().min(begin + 300_000)));
+    store.put("large-object", pieces.collect()).await.unwrap();
+    assert_eq!(store.head("large-object").await.unwrap().size, 40 << 20);
+    assert_eq!(store.get("large-object", 0..u64::MAX).await.unwrap(), body);
+    let across = (8 << 20) - 7..(8 << 20) + 9;
+    let expected = body.slice(across.start..across.end);
+    assert_eq!(store.get("large-object", across.start as u64..across.end as u64).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn objects_are_listed_in_order_and_in_pages() {
+    let Some(address) = seaweed::shared() else { return };
+    let store = bucket(&address, "listed").await;
+    let mut names: Vec<String> = (0..40).map(|n| format!("segments/{n:04}")).collect();
+    names.extend(["0000aaaa".to_owned(), "segmentsx".to_owned(), "zzzz".to_owned()]);
+    names.sort();
+    for name in &names {
+        store.put(name, vec![name.clone().into()]).await.unwrap();
+    }
+    let listed = async |prefix, after, limit| {
+        let found = store.list(prefix, after, limit).await.unwrap();
+        found.into_iter().map(|info| info.name).collect::<Vec<_>>()
+    };
+    assert_eq!(listed("", "", 100).await, names);
+    assert_eq!(listed("segments/", "segments/0029", 100).await.len(), 10);
+    assert_eq!(
+        listed("segments/", "segments/0010", 3).await,
+        ["segments/0011", "segments/0012", "segments/0013"]
+    );
+    assert!(listed("none/", "", 100).await.is_empty());
+    assert_eq!(store.list("zzzz", "", 1).await.unwrap()[0].size, 4);
+
+    store.delete_many(&names).await.unwrap();
+    assert!(listed("", "", 100).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_mistake_in_the_settings_is_told_from_a_store_that_is_away() {
+    let Some(address) = seaweed::shared() else { return };
+    bucket(&address, "settings").await;
+    let kind = async |settings: Settings| {
+        let error = S3Store::open(settings).await.unwrap().list("", "", 1).await.unwrap_err();
+        assert!(!error.to_string().contains("a-secret"), "{error}");
+        error.kind()
+    };
+    let right = settings(&address, "settings");
+    let keys = |id: &str, secret: &str| {
+        let mut wrong = right.clone();
+        wrong.access.keys = Some(Keys {
+            access_key_id: id.to_owned(),
+            secret_access_key: secret.to_owned(),
+            session_token: None,
+        });
+        wrong
+    };
+    assert_eq!(kind(keys("nobody", "a-secret")).await, ObjectErrorKind::Denied);
+    assert_eq!(kind(keys(seaweed::ACCESS_KEY, "a-secret")).await, ObjectErrorKind::Denied);
+    assert_eq!(kind(settings(&address, "no-bucket")).await, ObjectErrorKind::Invalid);
+    let mut nowhere = right.clone();
+    nowhere.access.endpoint = Some("http://127.0.0.1:1".to_owned());
+    assert_eq!(kind(nowhere).await, ObjectErrorKind::Unavailable);
+}
