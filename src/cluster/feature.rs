@@ -10,17 +10,20 @@ pub enum Feature {
     SegmentedBodies,
     /// Encrypted bodies: records of bodies of format 2 with a data key.
     EncryptedBodies,
+    /// What accounts hold is counted for their domains by every transaction that changes it.
+    DomainUsage,
 }
 
 impl Feature {
     /// All that this release understands.
-    pub const ALL: &[Self] = &[Self::SegmentedBodies, Self::EncryptedBodies];
+    pub const ALL: &[Self] = &[Self::SegmentedBodies, Self::EncryptedBodies, Self::DomainUsage];
 
     /// Its name in the store and for people.
     pub const fn name(self) -> &'static str {
         match self {
             Self::SegmentedBodies => "segmented-bodies",
             Self::EncryptedBodies => "encrypted-bodies",
+            Self::DomainUsage => "domain-usage",
         }
     }
 

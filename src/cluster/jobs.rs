@@ -19,6 +19,17 @@ const LOOK: Duration = Duration::from_secs(5);
 /// What a round of a job ends with. The error is only shown: the next round goes on.
 pub type Outcome = Result<(), Box<dyn fmt::Display + Send>>;
 
+/// The outcome of work that may fail.
+///
+/// # Errors
+/// What it failed with.
+pub fn outcome<T, E: fmt::Display + Send + 'static>(result: Result<T, E>) -> Outcome {
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Box::new(error)),
+    }
+}
+
 /// The jobs of a process: cheap to clone.
 #[derive(Clone)]
 pub struct Jobs {

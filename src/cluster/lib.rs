@@ -21,6 +21,6 @@ mod rows;
 pub use cluster::{Cluster, FeatureState, JoinError, Parts, Settings, UnknownFeatures};
 pub use feature::{Feature, FeatureSet};
 pub use features::Features;
-pub use jobs::{Jobs, Outcome};
+pub use jobs::{Jobs, Outcome, outcome};
 pub use node::{Description, Node, NodeId, NodeState};
 pub use rows::FeatureRow;

@@ -512,6 +512,7 @@ impl Checks {
             "transactions end at 10 MB",
         );
         self.not_zero("mailstore.maintenanceInterval", config.mailstore.maintenance_interval);
+        self.not_zero("mailstore.watchPollInterval", config.mailstore.watch_poll_interval);
     }
 
     fn reports(&mut self, config: &Config) {

@@ -6,6 +6,7 @@
 mod companion;
 pub mod envelope;
 mod error;
+mod fence;
 mod header;
 mod mime;
 mod mutation;
@@ -21,6 +22,7 @@ mod watch;
 
 pub use companion::Companion;
 pub use error::Error;
+pub use fence::Fence;
 pub use record::MessageRecord;
 pub use request::{
     Appended, Changed, Copied, Delivery, ExpungeScope, FlagChange, FlagOperation, Folder, Mailbox,
@@ -32,6 +34,7 @@ pub use types::{
     SpecialUse, Uid,
 };
 pub use view::{Entry, Snapshot, View};
+pub use watch::WatchFigures;
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -29,6 +29,10 @@ pub struct Settings {
     pub change_log_length: usize,
     /// Octets of message records kept in memory.
     pub record_cache_size: u64,
+    /// Watches on the store, one for each account that sessions of this process wait for; accounts beyond that are polled.
+    pub max_watches: usize,
+    /// How often accounts without a watch are looked at.
+    pub watch_poll_interval: Duration,
     /// Raised when the data moves to another cluster, so that MODSEQ keeps rising (see [`ModSeq`]).
     pub incarnation: u16,
 }
@@ -45,6 +49,8 @@ impl Default for Settings {
             max_search_bodies: 20_000,
             change_log_length: 10_000,
             record_cache_size: 8 << 20,
+            max_watches: 20_000,
+            watch_poll_interval: Duration::from_secs(1),
             incarnation: 0,
         }
     }

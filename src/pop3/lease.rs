@@ -13,6 +13,8 @@ use ekitei_directory::AccountId;
 use ekitei_kv::clock::SharedClock;
 use ekitei_kv::keys::{self, subspace};
 use ekitei_kv::{Database, Error, Transaction};
+use ekitei_mailstore::Fence;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -149,14 +151,6 @@ impl Lease {
         let _ = self.lost.clone().wait_for(|lost| *lost).await;
     }
 
-    /// Makes sure that the mailbox is this session's for the whole length from now: before it deletes messages.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub(crate) async fn confirm(&self) -> Result<bool, Error> {
-        self.holder.extend(false).await
-    }
-
     /// Gives the mailbox back before the reply to QUIT, so that a client may come again at once.
     pub(crate) async fn release(mut self) {
         self.released = true;
@@ -164,6 +158,20 @@ impl Lease {
         if let Err(error) = self.holder.clear().await {
             tracing::warn!(account = %self.holder.account, %error, "a POP3 lease ends by itself");
         }
+    }
+}
+
+/// A session that was paused may find that another has the mailbox now: what it then deletes is refused where it is committed, however late it is.
+impl Fence for Lease {
+    fn check<'a>(&'a self, transaction: &'a Transaction) -> BoxFuture<'a, Result<(), Error>> {
+        let key = self.holder.key();
+        Box::pin(async move {
+            let row = transaction.get(&key).await?.as_ref().and_then(Row::decode);
+            match row {
+                Some(row) if row.token == self.holder.token => Ok(()),
+                _ => Err(Error::Fenced),
+            }
+        })
     }
 }
 
@@ -224,9 +232,37 @@ mod tests {
         assert!(leases.acquire(alice, LENGTH).await.unwrap().is_none());
         clock.advance(Duration::from_secs(1));
         let taken = leases.acquire(alice, LENGTH).await.unwrap().unwrap();
-        assert!(!paused.confirm().await.unwrap(), "the paused session must not delete");
+        assert!(!may_delete(&leases, &paused).await, "the paused session must not delete");
         paused.release().await;
-        assert!(taken.confirm().await.unwrap(), "giving back what is another's changes nothing");
+        assert!(may_delete(&leases, &taken).await, "giving back what is another's changes nothing");
+    }
+
+    /// Commits something behind the fence of a session.
+    async fn may_delete(leases: &Leases, lease: &Lease) -> bool {
+        let delete = |transaction: Transaction| async move {
+            lease.check(&transaction).await?;
+            transaction.set(b"deleted", b"");
+            Ok::<_, Error>(())
+        };
+        match leases.database.transact(delete).await {
+            Ok(()) => true,
+            Err(Error::Fenced) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_deletion_that_was_let_through_is_refused_if_the_mailbox_changes_hands_before_its_commit() {
+        let (leases, clock) = leases();
+        let alice = AccountId::new(1);
+        let paused = leases.acquire(alice, LENGTH).await.unwrap().unwrap();
+        let late = leases.database.begin();
+        paused.check(&late).await.unwrap();
+        late.set(b"deleted", b"");
+        clock.advance(LENGTH);
+        let _taken = leases.acquire(alice, LENGTH).await.unwrap().unwrap();
+        assert!(matches!(late.commit().await, Err(Error::Conflict)));
+        assert!(!may_delete(&leases, &paused).await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,6 +23,12 @@ section! {
         change_log_length: u32 = 10_000,
         /// Memory for what is known about messages that clients list.
         record_cache_size: ByteSize = ByteSize::mib(8),
+        /// How many accounts with waiting clients this process follows with a watch on the store, so that they hear of changes at once. FoundationDB keeps about
+        /// 100 MB of watches on each storage server, for all processes together. Accounts beyond that are polled.
+        #[schemars(range(min = 1))]
+        max_watches: u32 = 20_000,
+        /// How often accounts without a watch are looked at.
+        watch_poll_interval: Duration = Duration::seconds(1),
         /// How often old changes are forgotten and bodies that nothing refers to are removed.
         maintenance_interval: Duration = Duration::minutes(10),
         /// How deliveries share transactions.

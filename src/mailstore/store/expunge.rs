@@ -5,6 +5,7 @@ use futures_util::future::try_join_all;
 
 use super::transaction::{entries, mailbox_row};
 use super::{Inner, MailStore};
+use crate::fence::{Fence, NoFence};
 use crate::mutation::{Attempts, Mutation};
 use crate::request::{Changed, ExpungeScope};
 use crate::rows;
@@ -26,6 +27,20 @@ impl MailStore {
         mailbox: MailboxId,
         scope: &ExpungeScope,
     ) -> Result<Changed> {
+        self.expunge_behind(account, mailbox, scope, &NoFence).await
+    }
+
+    /// [`MailStore::expunge`] by one who has to hold something for it: each transaction is refused unless the fence lets it pass.
+    ///
+    /// # Errors
+    /// As [`MailStore::expunge`]; what the fence returns, as [`Error::Store`]. What earlier transactions removed stays removed.
+    pub async fn expunge_behind(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        scope: &ExpungeScope,
+        fence: &dyn Fence,
+    ) -> Result<Changed> {
         let (candidates, any_flags) = match scope {
             ExpungeScope::Deleted => (self.deleted(account, mailbox).await?, false),
             ExpungeScope::DeletedAmong(uids) => (uids.clone(), false),
@@ -33,7 +48,7 @@ impl MailStore {
         };
         let mut changed = Changed { uids: Vec::new(), modseq: ModSeq::default() };
         for batch in candidates.chunks(BATCH) {
-            let done = self.expunge_batch(account, mailbox, batch, any_flags).await?;
+            let done = self.expunge_batch(account, mailbox, batch, any_flags, fence).await?;
             if !done.uids.is_empty() {
                 changed.uids.extend(done.uids);
                 changed.modseq = done.modseq;
@@ -57,6 +72,7 @@ impl MailStore {
         mailbox: MailboxId,
         uids: &[Uid],
         any_flags: bool,
+        fence: &dyn Fence,
     ) -> Result<Changed> {
         let inner = &self.inner;
         let (operation, attempts) = (inner.operation(), &Attempts::new());
@@ -66,6 +82,7 @@ impl MailStore {
                 if let Some((done, version)) = attempts.committed(&transaction, operation).await? {
                     return Ok((done, Some(version)));
                 }
+                fence.check(&transaction).await?;
                 mailbox_row(&transaction, account, mailbox).await?;
                 let mut found = entries(&transaction, account, mailbox, uids).await?;
                 found.retain(|entry| any_flags || entry.flags.contains(Flags::DELETED));

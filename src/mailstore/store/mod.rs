@@ -27,7 +27,7 @@ use crate::mutation::OperationId;
 use crate::record::MessageRecord;
 use crate::types::{AccountId, BodyId, MailboxId, MessageId};
 use crate::view::{SharedView, View};
-use crate::watch::Watches;
+use crate::watch::{WatchFigures, Watches};
 use crate::{Result, Settings};
 use delivery::Combiner;
 
@@ -74,7 +74,7 @@ impl MailStore {
     pub fn new(database: Database, blobs: Blobs, settings: Settings, clock: SharedClock) -> Self {
         let records = Cache::with_weighter(1000, settings.record_cache_size, ByWeight);
         let inner = Arc::new(Inner {
-            watches: Watches::new(database.clone()),
+            watches: Watches::new(database.clone(), settings.max_watches, settings.watch_poll_interval),
             database,
             blobs,
             settings,
@@ -114,6 +114,11 @@ impl MailStore {
     /// whatever the number of receivers.
     pub fn watch(&self, account: AccountId) -> tokio::sync::watch::Receiver<u64> {
         self.inner.watches.subscribe(account)
+    }
+
+    /// How the accounts are followed that somebody waits for.
+    pub fn watch_figures(&self) -> WatchFigures {
+        self.inner.watches.figures()
     }
 }
 

@@ -4,6 +4,7 @@ use ekitei_mailstore::{Entry, ExpungeScope, MailboxId};
 
 use super::authorization::store_failed;
 use super::{End, Next, Opened, Session, State};
+use crate::lease::Lease;
 use crate::maildrop::{Maildrop, NoMessage};
 use crate::proto::{Command, Encoder};
 use crate::reply::{Code, Reply};
@@ -104,14 +105,7 @@ impl Session<'_> {
         let reply = if marked.is_empty() {
             Ok(Reply::ok("bye"))
         } else {
-            match lease.confirm().await {
-                Ok(true) => self.remove(account, marked).await,
-                Ok(false) => Ok(Reply::code(
-                    Code::SysTemp,
-                    "another session has taken over the mailbox; nothing was deleted",
-                )),
-                Err(error) => Ok(store_failed(account, &error.into())),
-            }
+            self.remove(account, marked, &lease).await
         };
         lease.release().await;
         reply
@@ -121,14 +115,20 @@ impl Session<'_> {
         &self,
         account: ekitei_directory::AccountId,
         marked: Vec<ekitei_mailstore::Uid>,
+        lease: &Lease,
     ) -> Result<Reply, End> {
         let count = marked.len();
         let scope = ExpungeScope::Exactly(marked);
-        match self.service.store.expunge(account, MailboxId::INBOX, &scope).await {
+        match self.service.store.expunge_behind(account, MailboxId::INBOX, &scope, lease).await {
             Ok(_) => {
                 self.service.metrics.deleted.inc_by(count as u64);
                 tracing::info!(%account, messages = count, "messages deleted");
                 Ok(Reply::ok(format!("bye, {count} messages deleted")))
+            }
+            Err(ekitei_mailstore::Error::Store(ekitei_kv::Error::Fenced)) => {
+                tracing::warn!(%account, "another session has taken over the mailbox");
+                let text = "another session has taken over the mailbox; what is left was not deleted";
+                Ok(Reply::code(Code::SysTemp, text))
             }
             Err(error) if error.is_outcome_unknown() => {
                 tracing::warn!(%account, %error, "whether messages were deleted is not known");
