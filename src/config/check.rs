@@ -1,5 +1,6 @@
 //! Rules between keys, and bounds that the types do not have.
 
+mod blobs;
 mod relay;
 mod scanners;
 
@@ -10,8 +11,6 @@ use crate::{ByteSize, Config, Duration, Problem, Protocol, Store};
 
 /// The most that one transaction may write; a batch of bodies leaves room for their rows.
 const MAX_BATCH: ByteSize = ByteSize::mib(8);
-/// The largest body that may be written inside a transaction.
-const MAX_INLINE: ByteSize = ByteSize::mib(1);
 /// Octets of what all keys in a shared cluster begin with.
 const MAX_PREFIX: usize = 256;
 
@@ -102,14 +101,6 @@ impl Checks {
             && prefix.len() > MAX_PREFIX
         {
             self.error("store.prefix", prefix, "must have at most 256 octets, since it is part of every key");
-        }
-    }
-
-    fn blobs(&mut self, config: &Config) {
-        let blobs = &config.blobs;
-        self.at_most("blobs.inlineLimit", blobs.inline_limit, MAX_INLINE, "it must fit into a transaction");
-        if blobs.grace_period < config.smtp.timeouts.store {
-            self.error("blobs.gracePeriod", blobs.grace_period, "must be longer than smtp.timeouts.store, or a body could be removed while it is being written");
         }
     }
 

@@ -59,6 +59,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
     // Secrets look alike in the tree, since it redacts them.
     let secrets = [
         ("admin.token", old.admin.token != new.admin.token),
+        ("blobs.credentials", old.blobs.credentials != new.blobs.credentials),
         ("signing.encryptionKey", old.signing.encryption_key != new.signing.encryption_key),
         (
             "signing.previousEncryptionKeys",

@@ -11,6 +11,7 @@ mod greylist;
 mod imap;
 mod listeners;
 mod mailstore;
+mod objects;
 mod pop3;
 mod process;
 mod queue;
@@ -39,6 +40,7 @@ pub use listeners::{
     CertificateConfig, Limits, ListenerConfig, Protocol, ProxyProtocol, TlsConfig, TlsVersion,
 };
 pub use mailstore::{DeliveryBatch, Mailstore};
+pub use objects::{BlobCredentials, BlobRetries, BlobSse, BlobStore, BlobTimeouts};
 pub use pop3::Pop3;
 pub use process::{Admin, Log, LogFormat, LogLevel, Shutdown};
 pub use queue::{Queue, Suppression};
@@ -50,7 +52,7 @@ pub use scanners::{
 };
 pub use signing::{DkimAlgorithm, Signing};
 pub use smtp::{Smtp, SmtpTimeouts, Submission};
-pub use storage::{BlobStore, Blobs, Store, Verify};
+pub use storage::{Blobs, Store, Verify};
 pub use web::{ClientService, MtaSts, MtaStsMode, Web};
 
 /// Declares a section: a struct whose keys each carry a doc comment, a type and a default. The defaults

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::section;
+use super::{BlobCredentials, BlobRetries, BlobSse, BlobStore, BlobTimeouts, section};
 use crate::{ByteSize, Duration};
 
 /// How thoroughly the embedded store checks its files at start.
@@ -78,22 +78,48 @@ impl Default for Store {
     }
 }
 
-/// The kinds of object store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum BlobStore {
-    /// A directory on a local disk.
-    #[default]
-    Directory,
-}
-
 section! {
     /// Message bodies.
     pub struct Blobs {
         /// The kind of object store for bodies above `inlineLimit`.
         kind: BlobStore = BlobStore::Directory,
-        /// The directory of the object store.
+        /// The directory of the object store, for `kind: directory`.
         path: PathBuf = "data/blobs".into(),
+        /// The URL of the server, such as `https://s3.example.net:9000`. Without it, Amazon's of the region.
+        endpoint: Option<String> = None,
+        /// The bucket. It must be there.
+        bucket: String = String::new(),
+        /// The region of the bucket. Without it, that of the environment, or `us-east-1` for an `endpoint`.
+        region: Option<String> = None,
+        /// Whether the bucket is named in the path of a URL, and not in its host name. Most servers but Amazon's need it.
+        path_style: bool = false,
+        /// What the names of all objects begin with, such as `mail/`. Never change it.
+        prefix: String = String::new(),
+        /// Who asks. Without it, credentials come from where all AWS programs look: the environment, the profile, the web identity (IRSA) or the container of the
+        /// pod, the machine.
+        credentials: Option<BlobCredentials> = None,
+        /// How the server encrypts what it stores.
+        sse: BlobSse = BlobSse::None,
+        /// The id of the key for `sse: aws:kms`. Without it, the account's own for S3.
+        sse_key_id: Option<String> = None,
+        /// Certificates in PEM to trust beside the system's.
+        ca_file: Option<PathBuf> = None,
+        /// A larger object is uploaded in parts of this size, 5MiB to 5GiB.
+        part_size: ByteSize = ByteSize::mib(8),
+        /// Parts of one object that are uploaded at the same time.
+        part_uploads: u32 = 4,
+        /// How long requests may take.
+        timeouts: BlobTimeouts = BlobTimeouts::default(),
+        /// How often requests are made again.
+        retries: BlobRetries = BlobRetries::default(),
+        /// After this long without an answer a read is asked a second time, and the first answer counts: about what one read of a hundred takes. `0` for never.
+        hedge_after: Duration = Duration::seconds(1),
+        /// Requests at the same time, by one process.
+        max_requests: u32 = 64,
+        /// After nothing but failures for this long, the store is away: calls fail at once until it answers again.
+        away_after: Duration = Duration::seconds(10),
+        /// How often a store that is away is asked whether it is back.
+        probe_interval: Duration = Duration::seconds(2),
         /// Bodies up to this size, after compression, are written with their metadata in one transaction.
         /// At most 1MiB.
         inline_limit: ByteSize = ByteSize::kib(256),
