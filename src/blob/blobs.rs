@@ -1,6 +1,6 @@
 //! The body store: its settings, and what all of its parts share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +10,10 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::BodyId;
+use crate::encryption::DataKeys;
+use crate::hot::HotTotal;
 use crate::object_store::ObjectStore;
+use crate::segments::Packing;
 
 /// How bodies are kept.
 #[derive(Clone, Debug)]
@@ -25,6 +28,10 @@ pub struct Settings {
     pub grace: Duration,
     /// Octets of decoded blocks kept in memory.
     pub cache_size: u64,
+    /// How hot bodies are packed into segments.
+    pub packing: Packing,
+    /// The keys that bodies are encrypted with, if there are any.
+    pub data_keys: Option<Arc<dyn DataKeys>>,
 }
 
 impl Default for Settings {
@@ -35,6 +42,8 @@ impl Default for Settings {
             compression_level: 1,
             grace: Duration::from_secs(3600),
             cache_size: 16 << 20,
+            packing: Packing::default(),
+            data_keys: None,
         }
     }
 }
@@ -50,6 +59,7 @@ pub(crate) struct Inner {
     pub(crate) objects: Box<dyn ObjectStore>,
     pub(crate) settings: Settings,
     pub(crate) clock: SharedClock,
+    pub(crate) hot_total: Mutex<HotTotal>,
     /// Decoded blocks by body and number: a client that fetches a message piece by piece decodes each block once.
     pub(crate) cache: Cache<(BodyId, usize), Bytes, ByLength>,
 }
@@ -72,6 +82,7 @@ impl Blobs {
         clock: SharedClock,
     ) -> Self {
         let cache = Cache::with_weighter(1000, settings.cache_size, ByLength);
-        Self { inner: Arc::new(Inner { database, objects: Box::new(objects), settings, clock, cache }) }
+        let (objects, hot_total) = (Box::new(objects), Mutex::default());
+        Self { inner: Arc::new(Inner { database, objects, settings, clock, hot_total, cache }) }
     }
 }

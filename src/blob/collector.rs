@@ -3,14 +3,18 @@
 //! Both wait for the grace period. Every decision is one transaction that reads the reference rows (or the intent row), so a
 //! delivery or copy that commits meanwhile makes it void; an object is deleted only under an intent row that says so, which a
 //! late delivery sees. It may run in several processes at once.
+//!
+//! Segments that nothing lives in are retired by compaction, and their objects deleted here a grace period later: readers may be at them.
 
 use std::time::Duration;
 
 use ekitei_kv::{Database, KeyValue, RangeOptions, Transaction};
 
+use crate::hot;
 use crate::record::{BodyRecord, Place};
 use crate::rows::{self, Intent};
-use crate::{Blobs, BodyId, Error, Result};
+use crate::segments::{bury, read_segment};
+use crate::{Blobs, BodyId, Error, Result, SegmentId};
 
 /// What one run of the collector did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +54,64 @@ impl Blobs {
                 collected.objects += 1;
             }
         }
+        self.collect_segments(&mut collected).await?;
         Ok(collected)
+    }
+
+    /// Ends what packers left behind, and deletes the objects of segments that were retired a grace period ago.
+    async fn collect_segments(&self, collected: &mut Collected) -> Result<()> {
+        for row in scan(&self.inner.database, rows::all_segment_intents()).await? {
+            let Some((segment, (state, since))) =
+                rows::segment_of(&row.key).zip(rows::decode_intent(&row.value))
+            else {
+                continue;
+            };
+            if !self.is_old(since) {
+                collected.waiting += 1;
+            } else if state == Intent::Write {
+                self.end_abandoned(segment).await?;
+                collected.waiting += 1;
+            } else {
+                self.inner.objects.delete(&segment.object_name()).await?;
+                self.clear_deletion(segment).await?;
+                collected.objects += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides about a segment whose packer did not come to its end: if bodies are in it, it is one; else its object will be deleted.
+    async fn end_abandoned(&self, segment: SegmentId) -> Result<()> {
+        let now = self.inner.clock.now();
+        self.inner
+            .database
+            .transact(|transaction| async move {
+                let key = rows::segment_intent(segment);
+                let intent = transaction.get(&key).await?;
+                // The packer's swaps read this row, too.
+                let Some((Intent::Write, _)) = intent.as_deref().and_then(rows::decode_intent) else {
+                    return Ok::<_, Error>(());
+                };
+                match read_segment(&transaction, segment).await? {
+                    Some(row) => {
+                        transaction.clear(&key);
+                        transaction.set(&rows::hint(row.group, segment), &rows::encode_time(now));
+                    }
+                    None => transaction.set(&key, &rows::encode_intent(Intent::Delete, now)),
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn clear_deletion(&self, segment: SegmentId) -> Result<()> {
+        self.inner
+            .database
+            .transact(|transaction| async move {
+                transaction.clear(&rows::segment_intent(segment));
+                Ok::<_, Error>(())
+            })
+            .await
     }
 
     fn is_old(&self, since: Duration) -> bool {
@@ -74,8 +135,17 @@ impl Blobs {
                     return Ok::<_, Error>(false);
                 }
                 let Some(record) = transaction.get(&rows::record(body)).await? else { return Ok(false) };
-                if BodyRecord::decode(body, &record)?.place == Place::Object {
-                    transaction.set(&rows::intent(body), &rows::encode_intent(Intent::Delete, now));
+                let record = BodyRecord::decode(body, &record)?;
+                match record.place {
+                    Place::Hot => {
+                        if let Some(group) = hot::index_of(&record) {
+                            hot::leave(&transaction, group, body).await?;
+                        }
+                    }
+                    Place::Object => {
+                        transaction.set(&rows::intent(body), &rows::encode_intent(Intent::Delete, now));
+                    }
+                    Place::Segment { .. } => bury(&transaction, body, &record, now),
                 }
                 transaction.clear_range(rows::record_and_chunks(body));
                 Ok(true)

@@ -2,7 +2,8 @@
 
 use ekitei_kv::AsKvError;
 
-use crate::{BodyId, ObjectError};
+use crate::encryption::SealFailed;
+use crate::{BodyId, KeyError, ObjectError};
 
 /// An error of the body store.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +23,18 @@ pub enum Error {
     /// the whole delivery again.
     #[error("body {0} was collected before it was referred to")]
     IntentExpired(BodyId),
+    /// The object store is away, and the body cannot wait for it in the metadata store: it is too large, or too much waits there already. Temporary.
+    #[error("there is no room for the body until the object store is back: {0}")]
+    NoRoom(ObjectError),
     /// The object store failed: temporary for a client.
     #[error("the object store failed: {0}")]
     Objects(#[from] ObjectError),
+    /// The key of the body cannot be had, now or at all.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The body cannot be encrypted: the cryptographic library refuses it.
+    #[error("the body cannot be encrypted")]
+    NotEncrypted,
     /// The metadata store failed.
     #[error(transparent)]
     Store(#[from] ekitei_kv::Error),
@@ -34,8 +44,15 @@ impl AsKvError for Error {
     fn as_kv_error(&self) -> Option<&ekitei_kv::Error> {
         match self {
             Self::Store(error) => Some(error),
+            Self::Key(error) => error.as_kv_error(),
             _ => None,
         }
+    }
+}
+
+impl From<SealFailed> for Error {
+    fn from(_: SealFailed) -> Self {
+        Self::NotEncrypted
     }
 }
 

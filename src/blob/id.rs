@@ -1,6 +1,7 @@
 //! Names of bodies.
 
 use std::fmt;
+use std::time::Duration;
 
 use ekitei_kv::clock::Clock;
 
@@ -26,6 +27,13 @@ impl BodyId {
     /// Its bytes.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
+    }
+
+    /// When it was made, by the clock of who made it.
+    pub fn time(&self) -> Duration {
+        let mut millis = [0; 8];
+        millis[2..].copy_from_slice(&self.0[..6]);
+        Duration::from_millis(u64::from_be_bytes(millis))
     }
 
     /// The id that [`fmt::Display`] printed as `text`: 32 hexadecimal digits.
@@ -58,6 +66,9 @@ impl fmt::Debug for BodyId {
 pub struct SegmentId(BodyId);
 
 impl SegmentId {
+    /// What the names of all segments' objects begin with.
+    pub(crate) const PREFIX: &'static str = "segments/";
+
     /// A new id, never given before.
     pub fn generate(clock: &dyn Clock) -> Self {
         Self(BodyId::generate(clock))
@@ -73,9 +84,14 @@ impl SegmentId {
         self.0.as_bytes()
     }
 
+    /// The segment whose object has this name.
+    pub(crate) fn of_object(name: &str) -> Option<Self> {
+        name.strip_prefix(Self::PREFIX).and_then(BodyId::parse).map(Self)
+    }
+
     /// The name of its object.
     pub fn object_name(&self) -> String {
-        format!("segments/{}", self.0)
+        format!("{}{}", Self::PREFIX, self.0)
     }
 }
 
@@ -110,6 +126,9 @@ mod tests {
     fn an_id_is_read_back_as_it_was_printed() {
         let id = BodyId::generate(&SystemClock);
         assert_eq!(BodyId::parse(&id.to_string()), Some(id));
+        let segment = SegmentId::generate(&SystemClock);
+        assert_eq!(SegmentId::of_object(&segment.object_name()), Some(segment));
+        assert!(SystemClock.now() - id.time() < Duration::from_secs(10));
         assert_eq!(BodyId::parse("00"), None);
         assert_eq!(BodyId::parse(&"g".repeat(32)), None);
     }

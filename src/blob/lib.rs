@@ -7,34 +7,48 @@
 
 mod blobs;
 mod block;
+mod cache;
 mod collector;
 pub mod compression;
 mod directory_store;
+mod encryption;
 mod error;
+mod hot;
 mod id;
 #[cfg(any(test, feature = "testing"))]
 mod memory_store;
 mod object_error;
 mod object_store;
 mod operation;
+mod owner;
 mod reader;
 mod record;
 pub mod resilience;
 mod rows;
+mod scrub;
+mod segments;
+mod usage;
 mod writer;
 
 pub use blobs::{Blobs, Settings};
+pub use cache::{CacheSettings, CachedStore};
 pub use collector::Collected;
 pub use directory_store::DirectoryStore;
+pub use encryption::{DATA_KEY_OCTETS, DataKey, DataKeys, KeyError, KeyFuture, KeyScope};
 pub use error::Error;
+pub use hot::Figures;
 pub use id::{BodyId, DataKeyId, SegmentId};
 #[cfg(any(test, feature = "testing"))]
 pub use memory_store::{Fault, Faults, MemoryStore, Rates, ScriptedFaults, SeededFaults};
 pub use object_error::{ObjectError, ObjectErrorKind};
 pub use object_store::{MAX_NAME, ObjectFuture, ObjectInfo, ObjectStore, check_name};
 pub use operation::Operation;
+pub use owner::{Group, Owner};
 pub use resilience::Resilient;
-pub use rows::{add_reference, remove_reference};
+pub use rows::{add_reference, is_stored, remove_reference};
+pub use scrub::{Finding, FindingKind, ScrubPhase, ScrubReport, ScrubTally, Scrubbed, Scrubber};
+pub use segments::{Compacted, Gate, Packed, Packer, Packing};
+pub use usage::body_under;
 pub use writer::Prepared;
 
 /// The result of everything in this crate.

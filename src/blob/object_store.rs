@@ -63,6 +63,9 @@ pub trait ObjectStore: Send + Sync + 'static {
     fn is_away(&self) -> bool {
         false
     }
+
+    /// What was read of an object turned out to be damaged: what a store keeps of it elsewhere is not to be used again.
+    fn forget(&self, _name: &str) {}
 }
 
 /// The most octets of a name.
@@ -119,6 +122,10 @@ impl<S: ObjectStore + ?Sized> ObjectStore for Arc<S> {
 
     fn is_away(&self) -> bool {
         (**self).is_away()
+    }
+
+    fn forget(&self, name: &str) {
+        (**self).forget(name);
     }
 }
 

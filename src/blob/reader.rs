@@ -3,37 +3,57 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use ekitei_kv::{KeyValue, RangeOptions};
+use ekitei_kv::{KeyValue, RangeOptions, Transaction};
 
 use crate::block;
+use crate::encryption::{BodyKey, KeyError};
 use crate::record::{BodyRecord, Place};
 use crate::{Blobs, BodyId, Error, Result, rows};
+
+/// Times that a body is looked for before it is missing or damaged.
+const ATTEMPTS: u32 = 3;
 
 impl Blobs {
     /// Octets of a body, cut to its size. Reads the blocks that hold them, no others.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Damaged`], and failures of the stores.
+    /// [`Error::NotFound`], [`Error::Damaged`], [`Error::Key`], and failures of the stores.
     pub async fn read(&self, body: BodyId, range: Range<u64>) -> Result<Bytes> {
         if let Some(bytes) = self.read_cached(body, &range) {
             return Ok(bytes);
         }
-        let (record, chunks) = self
-            .inner
-            .database
-            .read(|transaction| async move {
-                let options = RangeOptions { snapshot: true, ..RangeOptions::default() };
-                let rows = transaction.get_range(rows::record_and_chunks(body), options).await?;
-                let (first, chunks) = rows.split_first().ok_or(Error::NotFound(body))?;
-                if first.key != rows::record(body) {
-                    return Err(Error::Damaged { body, what: "its record is missing" });
+        let mut attempts = ATTEMPTS;
+        loop {
+            attempts -= 1;
+            let record = self.record_and_chunks(body).await?;
+            match self.read_range(body, &record, range.clone()).await {
+                // The object went away after its body had moved elsewhere, or was spoiled on its way.
+                Err(Error::Objects(error)) if error.is_not_found() && attempts > 0 => {}
+                Err(Error::Damaged { .. }) if record.0.place != Place::Hot && attempts > 0 => {
+                    self.inner.objects.forget(&record.0.place.object_name(body));
                 }
-                Ok((BodyRecord::decode(body, &first.value)?, chunks.to_vec()))
-            })
-            .await?;
+                result => return result,
+            }
+        }
+    }
+
+    /// A body's record and the chunks of a hot one, of one snapshot.
+    async fn record_and_chunks(&self, body: BodyId) -> Result<(BodyRecord, Vec<KeyValue>)> {
+        self.inner
+            .database
+            .read(|transaction| async move { read_record_and_chunks(&transaction, body).await })
+            .await
+    }
+
+    async fn read_range(
+        &self,
+        body: BodyId,
+        (record, chunks): &(BodyRecord, Vec<KeyValue>),
+        range: Range<u64>,
+    ) -> Result<Bytes> {
         let range = range.start.min(record.size)..range.end.min(record.size);
         let blocks = record.blocks_of(&range);
-        let decoded = self.read_blocks(body, &record, &chunks, blocks.clone()).await?;
+        let decoded = self.read_blocks(body, record, chunks, blocks.clone()).await?;
         let skip = range.start - blocks.start as u64 * u64::from(record.block_size);
         Ok(cut(decoded, skip, range.end.saturating_sub(range.start)))
     }
@@ -57,7 +77,11 @@ impl Blobs {
         chunks: &[KeyValue],
         blocks: Range<usize>,
     ) -> Result<Vec<Bytes>> {
+        if blocks.is_empty() {
+            return Ok(Vec::new());
+        }
         let wanted = blocks.clone();
+        let key = self.key_of(body, record).await?;
         let begin = record.stored_offset(blocks.start);
         let end = record.stored_offset(blocks.end);
         let mut stored = match record.place {
@@ -73,7 +97,9 @@ impl Blobs {
                 record.blocks.get(index).ok_or(Error::Damaged { body, what: "a block is missing" })?;
             let octets = stored.split_to(stored.len().min(block.stored as usize));
             let length = record.block_length(index);
-            let raw = block::decode(block, octets, length).map_err(|what| Error::Damaged { body, what })?;
+            let sealing = key.as_ref().map(|key| (key, index));
+            let raw = block::decode(block, octets, length, sealing)
+                .map_err(|what| Error::Damaged { body, what })?;
             // What is read in one go is rarely read again; what is read in pieces, at once.
             if wanted.len() == 1 && u64::from(record.block_size) == self.inner.settings.block_size as u64 {
                 self.inner.cache.insert((body, index), raw.clone());
@@ -82,6 +108,51 @@ impl Blobs {
         }
         Ok(decoded)
     }
+
+    /// The key of an encrypted body.
+    async fn key_of(&self, body: BodyId, record: &BodyRecord) -> Result<Option<BodyKey>> {
+        let Some(seal) = &record.key else { return Ok(None) };
+        let Some(keys) = &self.inner.settings.data_keys else {
+            let reason = "the body is encrypted, and no keys are configured";
+            return Err(KeyError::Missing { key: seal.data_key, reason }.into());
+        };
+        let data_key = keys.get(seal.data_key).await?;
+        Ok(Some(BodyKey::derive(&data_key, seal, body, record.size, record.block_size)?))
+    }
+}
+
+impl BodyRecord {
+    /// Checks what is stored of all blocks, which takes no key.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub(crate) fn check_stored(&self, body: BodyId, pieces: &[Bytes]) -> Result<()> {
+        let damaged = |what| Error::Damaged { body, what };
+        let mut rest = cut(pieces.to_vec(), 0, u64::MAX);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let octets = rest.split_to(rest.len().min(block.stored as usize));
+            if self.key.is_some() {
+                block::check_sealed(block, &octets).map_err(damaged)?;
+            } else {
+                block::decode(block, octets, self.block_length(index), None).map_err(damaged)?;
+            }
+        }
+        if rest.is_empty() { Ok(()) } else { Err(damaged("there is more of it than its record says")) }
+    }
+}
+
+/// A body's record and the chunks of a hot one, without a conflict.
+pub(crate) async fn read_record_and_chunks(
+    transaction: &Transaction,
+    body: BodyId,
+) -> Result<(BodyRecord, Vec<KeyValue>)> {
+    let options = RangeOptions { snapshot: true, ..RangeOptions::default() };
+    let rows = transaction.get_range(rows::record_and_chunks(body), options).await?;
+    let (first, chunks) = rows.split_first().ok_or(Error::NotFound(body))?;
+    if first.key != rows::record(body) {
+        return Err(Error::Damaged { body, what: "its record is missing" });
+    }
+    Ok((BodyRecord::decode(body, &first.value)?, chunks.to_vec()))
 }
 
 /// `length` octets after the first `skip` of `pieces`; without copying if they lie in one piece.

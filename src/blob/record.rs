@@ -5,9 +5,11 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::block::Block;
-use crate::{BodyId, DataKeyId, Error, Result, SegmentId};
+use crate::encryption::BodySeal;
+use crate::owner::Owner;
+use crate::{BodyId, Error, Result, SegmentId};
 
-/// The first form of a record, which every release reads: without a key, and never in a segment. What it can say is written in it.
+/// The first form of a record, which every release reads: without key and owner, and never in a segment. What it can say is written in it.
 const FORMAT_1: u8 = 1;
 /// The form that can say everything.
 const FORMAT_2: u8 = 2;
@@ -21,8 +23,10 @@ pub(crate) struct BodyRecord {
     pub(crate) block_size: u32,
     /// Where the blocks are.
     pub(crate) place: Place,
-    /// The data key that the blocks are encrypted with; `None` if they are not encrypted.
-    pub(crate) key: Option<DataKeyId>,
+    /// What the blocks are encrypted with; `None` if they are not encrypted.
+    pub(crate) key: Option<BodySeal>,
+    /// Whose it is. A hot body has one if and only if it is in the hot index, a body in a segment always has.
+    pub(crate) owner: Option<Owner>,
     /// The blocks, in order.
     pub(crate) blocks: Vec<Block>,
 }
@@ -43,6 +47,16 @@ pub(crate) enum Place {
     },
 }
 
+impl Place {
+    /// The object that a body is in, unless it is hot.
+    pub(crate) fn object_name(&self, body: BodyId) -> String {
+        match self {
+            Self::Hot | Self::Object => body.to_string(),
+            Self::Segment { segment, .. } => segment.object_name(),
+        }
+    }
+}
+
 /// A record in its first form.
 #[derive(Serialize, Deserialize)]
 struct FirstForm {
@@ -55,7 +69,7 @@ struct FirstForm {
 impl BodyRecord {
     pub(crate) fn encode(&self) -> Vec<u8> {
         // Serialising plain numbers and vectors into memory cannot fail.
-        if self.key.is_none() && !matches!(self.place, Place::Segment { .. }) {
+        if self.key.is_none() && self.owner.is_none() && !matches!(self.place, Place::Segment { .. }) {
             let first = (self.size, self.block_size, self.place, &self.blocks);
             return postcard::to_extend(&first, vec![FORMAT_1]).unwrap_or_default();
         }
@@ -69,7 +83,7 @@ impl BodyRecord {
             Some((&FORMAT_1, rest)) => {
                 let FirstForm { size, block_size, place, blocks } =
                     postcard::from_bytes(rest).map_err(undecoded)?;
-                Ok(Self { size, block_size, place, key: None, blocks })
+                Ok(Self { size, block_size, place, key: None, owner: None, blocks })
             }
             Some((&FORMAT_2, rest)) => postcard::from_bytes(rest).map_err(undecoded),
             Some(_) => Err(damaged("its record is of a later form")),
@@ -91,6 +105,11 @@ impl BodyRecord {
         usize::try_from(length).unwrap_or(usize::MAX)
     }
 
+    /// Octets of all blocks as they are stored.
+    pub(crate) fn stored_octets(&self) -> u64 {
+        self.stored_offset(self.blocks.len())
+    }
+
     /// Where block `index` begins among the stored octets.
     pub(crate) fn stored_offset(&self, index: usize) -> u64 {
         self.blocks.iter().take(index).map(|block| u64::from(block.stored)).sum()
@@ -101,6 +120,7 @@ impl BodyRecord {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::DataKeyId;
     use ekitei_kv::clock::SystemClock;
 
     #[test]
@@ -111,10 +131,11 @@ mod tests {
             (Place::Hot, None, FORMAT_1),
             (Place::Object, None, FORMAT_1),
             (Place::Segment { segment, offset: 7 }, None, FORMAT_2),
-            (Place::Hot, Some(DataKeyId::new(3)), FORMAT_2),
+            (Place::Hot, Some(BodySeal::new(DataKeyId::new(3))), FORMAT_2),
         ];
         for (place, key, form) in forms {
-            let record = BodyRecord { size: 10, block_size: 1000, place, key, blocks: Vec::new() };
+            let record =
+                BodyRecord { size: 10, block_size: 1000, place, key, owner: None, blocks: Vec::new() };
             let encoded = record.encode();
             assert_eq!(encoded[0], form, "{record:?}");
             assert_eq!(BodyRecord::decode(body, &encoded).unwrap(), record);

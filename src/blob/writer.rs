@@ -1,20 +1,35 @@
-//! Writing bodies: encoded first, then stored in the transaction that refers to them.
+//! Writing bodies: encoded and encrypted first, then stored in the transaction that refers to them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use ekitei_kv::Transaction;
 
 use crate::block::{self, Block};
+use crate::encryption::{BodyKey, BodySeal, DataKeys, KeyScope, SealFailed};
+use crate::hot::{self, HotEntry};
+use crate::owner::Owner;
 use crate::record::{BodyRecord, Place};
 use crate::rows::{self, CHUNK_SIZE, Intent};
-use crate::{Blobs, BodyId, Error, Result};
+use crate::{Blobs, BodyId, Error, ObjectError, Result};
+
+/// Octets of a body that becomes rows while the object store is away: a transaction has room for it and what refers to it.
+const HOT_WHILE_AWAY: usize = 6_000_000;
 
 /// A body that is encoded and, if it is large, in the object store already; to be [stored](Prepared::store) with what refers to it.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     id: BodyId,
     record: BodyRecord,
+    /// Where the key of an encrypted body is.
+    keys: Option<Arc<dyn DataKeys>>,
     /// The encoded blocks of a hot body.
     hot: Vec<Bytes>,
+    /// Whether a hot body is entered into the index, to be packed.
+    indexed: bool,
+    /// Whether a transaction has tried to store it.
+    attempted: Arc<AtomicBool>,
 }
 
 impl Prepared {
@@ -25,14 +40,23 @@ impl Prepared {
 
     /// Octets that [`Prepared::store`] adds to a transaction, about.
     pub fn row_size(&self) -> usize {
-        200 + self.record.blocks.len() * 24 + self.hot.iter().map(Bytes::len).sum::<usize>()
+        /// Record, keys, index row and counters.
+        const ROWS: usize = 1_000;
+        ROWS + self.record.blocks.len() * 24 + self.hot.iter().map(Bytes::len).sum::<usize>()
     }
 
-    /// Writes the body's rows. Add a reference in the same transaction.
+    /// Writes the body's rows. Add a reference in the same transaction. It may be called again, in the same transaction's next attempt or in another one that
+    /// refers to the body, too; `owner` tells what the body lies beside.
     ///
     /// # Errors
-    /// [`Error::IntentExpired`] when the object is gone already.
-    pub async fn store(&self, transaction: &Transaction) -> Result<()> {
+    /// [`Error::IntentExpired`] when the object is gone already; [`Error::Key`] when the key was destroyed meanwhile.
+    pub async fn store(&self, transaction: &Transaction, owner: Owner) -> Result<()> {
+        // It may be there, and even be packed already.
+        if self.attempted.swap(true, Ordering::Relaxed)
+            && transaction.get(&rows::record(self.id)).await?.is_some()
+        {
+            return Ok(());
+        }
         if self.record.place == Place::Object {
             let intent = transaction.get(&rows::intent(self.id)).await?;
             match intent.as_deref().and_then(rows::decode_intent) {
@@ -42,7 +66,14 @@ impl Prepared {
                 _ => return Err(Error::IntentExpired(self.id)),
             }
         }
-        transaction.set(&rows::record(self.id), &self.record.encode());
+        if let (Some(keys), Some(seal)) = (&self.keys, self.record.key) {
+            keys.confirm(transaction, seal.data_key).await?;
+        }
+        let record = BodyRecord { owner: self.indexed.then_some(owner), ..self.record.clone() };
+        transaction.set(&rows::record(self.id), &record.encode());
+        if self.indexed {
+            hot::enter(transaction, self.id, HotEntry { owner, octets: record.stored_octets() });
+        }
         for (n, chunk) in self.hot.iter().flat_map(|block| block.chunks(CHUNK_SIZE)).enumerate() {
             transaction.set(&rows::chunk(self.id, n), chunk);
         }
@@ -51,10 +82,10 @@ impl Prepared {
 }
 
 impl Blobs {
-    /// Encodes a body under a new id and, if it is large, writes its object durably.
+    /// Encodes a body under a new id and, if it is large, writes its object durably. It is mail of no domain: see [`Blobs::prepare_for`].
     ///
     /// # Errors
-    /// When the object store or the metadata store fails; then nothing of the body is left but what the collector removes.
+    /// When the keys, the object store or the metadata store fails; then nothing of the body is left but what the collector removes.
     pub async fn prepare(&self, body: Bytes) -> Result<Prepared> {
         self.prepare_within(body, usize::MAX).await
     }
@@ -65,28 +96,108 @@ impl Blobs {
     /// # Errors
     /// As [`Blobs::prepare`].
     pub async fn prepare_within(&self, body: Bytes, max_hot: usize) -> Result<Prepared> {
+        self.prepare_for(&KeyScope::Service, body, max_hot).await
+    }
+
+    /// Like [`Blobs::prepare_within`], encrypted with the key of this scope if bodies are encrypted.
+    ///
+    /// # Errors
+    /// As [`Blobs::prepare`].
+    pub async fn prepare_for(&self, scope: &KeyScope, body: Bytes, max_hot: usize) -> Result<Prepared> {
+        self.prepare_under(BodyId::generate(&*self.inner.clock), scope, body, max_hot).await
+    }
+
+    /// Whether bodies are encrypted now, so that one for several domains is prepared for each of them.
+    pub fn encrypts(&self) -> bool {
+        self.inner.settings.data_keys.as_ref().is_some_and(|keys| keys.is_enabled())
+    }
+
+    /// Like [`Blobs::prepare`], under an id that the body had in another store: for a restore. The id must never have been in this one,
+    /// unless an attempt that wrote the same was interrupted.
+    ///
+    /// # Errors
+    /// As [`Blobs::prepare`]; [`Error::IntentExpired`] while the collector removes what is left of such an attempt.
+    pub async fn prepare_as(
+        &self,
+        id: BodyId,
+        scope: &KeyScope,
+        body: Bytes,
+        max_hot: usize,
+    ) -> Result<Prepared> {
+        let read = |transaction: Transaction| async move {
+            Ok::<_, Error>(transaction.get_snapshot(&rows::intent(id)).await?)
+        };
+        let intent = self.inner.database.read(read).await?;
+        if let Some((Intent::Delete, _)) = intent.as_deref().and_then(rows::decode_intent) {
+            return Err(Error::IntentExpired(id));
+        }
+        self.prepare_under(id, scope, body, max_hot).await
+    }
+
+    async fn prepare_under(
+        &self,
+        id: BodyId,
+        scope: &KeyScope,
+        body: Bytes,
+        max_hot: usize,
+    ) -> Result<Prepared> {
         let settings = &self.inner.settings;
-        let (block_size, level) = (settings.block_size, settings.compression_level);
-        let size = body.len() as u64;
+        let (size, block_size) = (body.len() as u64, settings.block_size);
+        let keys = settings.data_keys.clone();
+        let (key, seal) = self.body_key(scope, id, size).await?.unzip();
+        let encoder = Encoder { block_size, level: settings.compression_level, key };
         // Compressing a small body takes less time than handing it to another thread.
         let encoded = if body.len() <= block_size {
-            encode_all(&body, block_size, level)
+            encoder.encode_all(&body)
         } else {
-            tokio::task::spawn_blocking(move || encode_all(&body, block_size, level))
+            tokio::task::spawn_blocking(move || encoder.encode_all(&body))
                 .await
                 .map_err(std::io::Error::other)?
         };
-        let (blocks, stored): (Vec<Block>, Vec<Bytes>) = encoded.into_iter().unzip();
-        let id = BodyId::generate(&*self.inner.clock);
-        let hot = stored.iter().map(Bytes::len).sum::<usize>() <= settings.hot_limit.min(max_hot);
+        let (blocks, stored): (Vec<Block>, Vec<Bytes>) = encoded?.into_iter().unzip();
         let block_size = u32::try_from(block_size).unwrap_or(u32::MAX);
-        let place = if hot { Place::Hot } else { Place::Object };
-        let record = BodyRecord { size, block_size, place, key: None, blocks };
-        if hot {
-            return Ok(Prepared { id, record, hot: stored });
+        let place = self.write_if_large(id, &stored, max_hot).await?;
+        let record = BodyRecord { size, block_size, place, key: seal, owner: None, blocks };
+        let hot = if place == Place::Hot { stored } else { Vec::new() };
+        let indexed = place == Place::Hot && settings.packing.is_active();
+        Ok(Prepared { id, record, keys, hot, indexed, attempted: Arc::default() })
+    }
+
+    /// Decides where a body goes. Small ones become rows as long as not too many wait there to be packed; the others become objects, or, while the object
+    /// store is away, rows if they fit. What is an object is written when this returns.
+    async fn write_if_large(&self, id: BodyId, stored: &[Bytes], max_hot: usize) -> Result<Place> {
+        let octets = stored.iter().map(Bytes::len).sum::<usize>();
+        let packing = &self.inner.settings.packing;
+        let is_packed = packing.is_active();
+        let has_room =
+            !is_packed || self.hot_octets().await.saturating_add(octets as u64) <= packing.hot_limit;
+        if octets <= self.inner.settings.hot_limit.min(max_hot) && has_room {
+            return Ok(Place::Hot);
         }
-        self.write_object(id, stored).await?;
-        Ok(Prepared { id, record, hot: Vec::new() })
+        let failure = if self.inner.objects.is_away() {
+            ObjectError::unavailable("the object store is away")
+        } else {
+            match self.write_object(id, stored.to_vec()).await {
+                Ok(()) => return Ok(Place::Object),
+                Err(Error::Objects(failure)) if failure.kind().is_of_the_store() => failure,
+                Err(error) => return Err(error),
+            }
+        };
+        if is_packed && has_room && octets <= HOT_WHILE_AWAY.min(max_hot) {
+            tracing::debug!(body = %id, octets, %failure, "a large body waits in rows for the object store");
+            return Ok(Place::Hot);
+        }
+        Err(Error::NoRoom(failure))
+    }
+
+    /// The key of a new body, and what its record says of it; `None` if bodies are not encrypted now.
+    async fn body_key(&self, scope: &KeyScope, id: BodyId, size: u64) -> Result<Option<(BodyKey, BodySeal)>> {
+        let settings = &self.inner.settings;
+        let Some(keys) = &settings.data_keys else { return Ok(None) };
+        let Some(data_key) = keys.current(scope).await? else { return Ok(None) };
+        let seal = BodySeal::new(data_key.id());
+        let block_size = u32::try_from(settings.block_size).unwrap_or(u32::MAX);
+        Ok(Some((BodyKey::derive(&data_key, &seal, id, size, block_size)?, seal)))
     }
 
     async fn write_object(&self, id: BodyId, stored: Vec<Bytes>) -> Result<()> {
@@ -103,9 +214,21 @@ impl Blobs {
     }
 }
 
-fn encode_all(body: &Bytes, block_size: usize, level: i32) -> Vec<(Block, Bytes)> {
-    (0..body.len())
-        .step_by(block_size.max(1))
-        .map(|begin| block::encode(body.slice(begin..body.len().min(begin + block_size)), level))
-        .collect()
+/// Makes blocks of a body.
+struct Encoder {
+    block_size: usize,
+    level: i32,
+    key: Option<BodyKey>,
+}
+
+impl Encoder {
+    fn encode_all(&self, body: &Bytes) -> Result<Vec<(Block, Bytes)>, SealFailed> {
+        let blocks = (0..body.len()).step_by(self.block_size.max(1)).enumerate();
+        blocks
+            .map(|(index, begin)| {
+                let raw = body.slice(begin..body.len().min(begin + self.block_size));
+                block::encode(raw, self.level, self.key.as_ref().map(|key| (key, index)))
+            })
+            .collect()
+    }
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ekitei_blob::Owner;
 use ekitei_kv::{AsKvError, RangeOptions, Transaction};
 use ekitei_mailstore::Companion;
 use ekitei_relay::Failure;
@@ -206,7 +207,7 @@ impl Writer<'_> {
             suppression::count(self.inner, self.transaction, failure.0, failure.1).await?;
         }
         for notification in &settlement.notifications {
-            notification.body.store(self.transaction).await?;
+            notification.body.store(self.transaction, Owner::Transit).await?;
             notification.accepted.write(self.transaction, notification.body.id(), &mut self.tally);
         }
         let next = self.changed(entry, settlement);

@@ -19,6 +19,9 @@ pub struct Metrics {
     in_flight: Gauge,
     away: Gauge,
     gone: Counter,
+    writes: Counter,
+    written: Counter,
+    read: Counter,
 }
 
 /// A request that is on its way.
@@ -67,6 +70,9 @@ impl Metrics {
             ),
             in_flight: registry.gauge("blob_object_requests_in_flight", "Requests to the object store now."),
             away: registry.gauge("blob_object_store_away", "1 while the object store does not answer."),
+            writes: registry.counter("blob_object_writes_total", "Objects written."),
+            written: registry.counter("blob_object_written_bytes_total", "Octets of objects written."),
+            read: registry.counter("blob_object_read_bytes_total", "Octets read of objects."),
             gone: registry
                 .counter("blob_object_store_outages_total", "Times that the object store went away."),
         }
@@ -91,6 +97,15 @@ impl Metrics {
 
     pub(super) fn hedged(&self, outcome: &str) {
         self.hedges.with(&[outcome]).inc();
+    }
+
+    pub(super) fn wrote(&self, octets: u64) {
+        self.writes.inc();
+        self.written.inc_by(octets);
+    }
+
+    pub(super) fn read(&self, octets: usize) {
+        self.read.inc_by(octets as u64);
     }
 
     pub(super) fn away(&self, away: bool) {

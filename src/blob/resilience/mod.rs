@@ -256,14 +256,25 @@ fn length(pieces: &[Bytes]) -> u64 {
 
 impl ObjectStore for Resilient {
     fn put<'a>(&'a self, name: &'a str, pieces: Vec<Bytes>) -> ObjectFuture<'a, ()> {
-        let carries = length(&pieces);
-        Box::pin(self.call(Operation::Put, name, carries, move || self.inner.store.put(name, pieces.clone())))
+        let (carries, inner) = (length(&pieces), &*self.inner);
+        Box::pin(async move {
+            self.call(Operation::Put, name, carries, move || inner.store.put(name, pieces.clone())).await?;
+            inner.metrics.wrote(carries);
+            Ok(())
+        })
     }
 
     fn get<'a>(&'a self, name: &'a str, range: Range<u64>) -> ObjectFuture<'a, Bytes> {
+        let inner = &*self.inner;
         // Whoever reads to the end of an object without saying where that is has the time of a large one.
-        let carries = range.end.saturating_sub(range.start).min(self.inner.settings.largest_object);
-        Box::pin(self.call(Operation::Get, name, carries, move || self.inner.store.get(name, range.clone())))
+        let carries = range.end.saturating_sub(range.start).min(inner.settings.largest_object);
+        Box::pin(async move {
+            let read = self
+                .call(Operation::Get, name, carries, move || inner.store.get(name, range.clone()))
+                .await?;
+            inner.metrics.read(read.len());
+            Ok(read)
+        })
     }
 
     fn head<'a>(&'a self, name: &'a str) -> ObjectFuture<'a, ObjectInfo> {

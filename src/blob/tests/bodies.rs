@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ekitei_blob::{
-    Blobs, BodyId, Collected, DirectoryStore, Error, Settings, add_reference, remove_reference,
+    Blobs, BodyId, Collected, DirectoryStore, Error, Owner, Settings, add_reference, remove_reference,
 };
 use ekitei_kv::Database;
 use ekitei_kv::clock::ManualClock;
@@ -38,7 +38,7 @@ impl Fixture {
         let prepared = &self.blobs.prepare(body).await.unwrap();
         self.database
             .transact(|transaction| async move {
-                prepared.store(&transaction).await?;
+                prepared.store(&transaction, Owner::Account(1)).await?;
                 add_reference(&transaction, prepared.id(), 1);
                 Ok::<_, Error>(())
             })
@@ -150,7 +150,7 @@ async fn an_object_without_a_delivery_is_removed_and_its_late_delivery_is_refuse
     assert_eq!(fixture.blobs.collect().await.unwrap().objects, 1);
     assert_eq!(fixture.object_files(), 0);
     let late =
-        fixture.database.transact(|transaction| async move { prepared.store(&transaction).await }).await;
+        fixture.database.transact(|transaction| async move { prepared.store(&transaction, Owner::Transit).await }).await;
     assert!(matches!(late, Err(Error::IntentExpired(_))));
 }
 

@@ -1,6 +1,6 @@
 //! APPEND: messages that a client brings.
 
-use ekitei_blob::Prepared;
+use ekitei_blob::{Owner, Prepared};
 
 use super::transaction::{UidAllocator, check_quota, mailbox_row};
 use super::{Inner, MailStore};
@@ -108,7 +108,7 @@ impl MailStore {
                 let mut uids = Vec::with_capacity(read.len());
                 for (message, row) in read {
                     let uid = allocator.allocate(&transaction, account, mailbox).await?;
-                    message.body.store(&transaction).await?;
+                    message.body.store(&transaction, Owner::Account(account.get())).await?;
                     message.record.store(&transaction, account, row.message, b"");
                     ekitei_blob::add_reference(&transaction, row.message, account.get());
                     mutation.add(account, mailbox, uid, row);

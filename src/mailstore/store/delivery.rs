@@ -7,6 +7,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ekitei_blob::Owner;
 use ekitei_kv::{AsKvError, Transaction};
 use futures_util::future::{join, try_join_all};
 use tokio::sync::{mpsc, oneshot};
@@ -266,8 +267,11 @@ impl<'a> Writer<'a> {
                 place.insert(self.deliver_to(message, pending.received, target).await?);
             }
         }
-        if places.values().any(Result::is_ok) || !pending.companions.is_empty() {
-            message.body.store(self.transaction).await?;
+        let holder = places.iter().find(|(_, place)| place.is_ok()).map(|(account, _)| account.get());
+        if holder.is_some() || !pending.companions.is_empty() {
+            // It will lie with the other mail of the first who has it.
+            let owner = holder.map_or(Owner::Transit, Owner::Account);
+            message.body.store(self.transaction, owner).await?;
         }
         for companion in &pending.companions {
             companion.write(self.transaction, message.body.id());

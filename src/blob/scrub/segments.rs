@@ -1,0 +1,153 @@
+//! Segments: every body in them is read, and what is counted of them is counted again.
+
+use bytes::Bytes;
+use ekitei_kv::lease::Lease;
+use ekitei_kv::{RangeOptions, decode_counter};
+
+use super::{FindingKind, Scrubber, Step};
+use crate::hot::signed;
+use crate::record::{BodyRecord, Place};
+use crate::segments::{Extent, Living, SegmentRow};
+use crate::{BodyId, Result, SegmentId, rows};
+
+/// Extents that are counted in one transaction.
+const COUNTED: usize = 50_000;
+
+impl Scrubber {
+    /// Scrubs the segment that comes after the cursor.
+    pub(super) async fn segment(&self, lease: &Lease, cursor: &[u8]) -> Result<Step> {
+        let Some((segment, row)) = self.segment_after(cursor).await? else { return Ok(Step::default()) };
+        let mut step = Step { next: Some(segment.as_bytes().to_vec()), ..Step::default() };
+        step.tally.segments += 1;
+        step.tally.repaired += u64::from(self.recount(lease, segment).await?);
+        let living = self.blobs.living(segment).await?;
+        let name = segment.object_name();
+        let objects = &self.blobs.inner.objects;
+        let octets = match objects.get(&name, 0..row.octets).await {
+            Ok(octets) => octets,
+            Err(error) if error.is_not_found() => {
+                if self.is_still_there(segment).await? {
+                    step.find(FindingKind::Missing, &name, format!("{} bodies are in it", living.len()));
+                }
+                return Ok(step);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        step.tally.octets += octets.len() as u64;
+        for living in &living {
+            step.tally.bodies += 1;
+            if !is_sound(living, &octets) {
+                self.look_again(&mut step, segment, living).await?;
+            }
+        }
+        Ok(step)
+    }
+
+    async fn segment_after(&self, cursor: &[u8]) -> Result<Option<(SegmentId, SegmentRow)>> {
+        let mut range = rows::all_segments();
+        if let Ok(last) = cursor.try_into() {
+            range.start = rows::segment(SegmentId::from_bytes(last));
+            range.start.push(0);
+        }
+        let options = RangeOptions { limit: 1, snapshot: true, ..RangeOptions::default() };
+        let range = &range;
+        let read = self
+            .blobs
+            .inner
+            .database
+            .read(|transaction| async move { transaction.get_range(range.clone(), options).await });
+        let found = read.await?.pop();
+        Ok(found.and_then(|row| rows::segment_of(&row.key).zip(SegmentRow::decode(&row.value))))
+    }
+
+    async fn is_still_there(&self, segment: SegmentId) -> Result<bool> {
+        let read = self
+            .blobs
+            .inner
+            .database
+            .read(|transaction| async move { transaction.get_snapshot(&rows::segment(segment)).await });
+        Ok(read.await?.is_some())
+    }
+
+    /// A body that was not read as it should be: it may be elsewhere by now, or have been spoiled on its way.
+    async fn look_again(&self, step: &mut Step, segment: SegmentId, living: &Living) -> Result<()> {
+        let (body, record, extent) = living;
+        let now = self.blobs.record(*body).await?;
+        if now.as_ref() != Some(record) {
+            return Ok(());
+        }
+        let range = extent.offset..extent.offset + extent.octets;
+        let octets = self.blobs.inner.objects.get(&segment.object_name(), range).await?;
+        if let Err(error) = record.check_stored(*body, &[octets]) {
+            step.find(FindingKind::Damaged, body, format!("in segment {segment}: {error}"));
+        }
+        Ok(())
+    }
+
+    /// Counts the live octets of a segment again, and removes what its rows say of bodies that are elsewhere; whether that changed anything.
+    async fn recount(&self, lease: &Lease, segment: SegmentId) -> Result<bool> {
+        let options = RangeOptions { limit: COUNTED, ..RangeOptions::default() };
+        let mut void = Vec::new();
+        let living = self.blobs.living(segment).await?;
+        for (body, _) in self.blobs.extents(segment).await? {
+            if !living.iter().any(|(known, ..)| *known == body) {
+                void.push(body);
+            }
+        }
+        let void = &void;
+        self.blobs
+            .inner
+            .database
+            .transact(|transaction| async move {
+                lease.check(&transaction).await?;
+                let mut repaired = false;
+                for body in void {
+                    let record = transaction.get(&rows::record(*body)).await?;
+                    let record = record.map(|record| BodyRecord::decode(*body, &record)).transpose()?;
+                    let key = rows::extent(segment, *body);
+                    if !record.is_some_and(|record| is_in(&record, segment))
+                        && transaction.get(&key).await?.is_some()
+                    {
+                        transaction.clear(&key);
+                        repaired = true;
+                    }
+                }
+                let extents = transaction.get_range(rows::extents(segment), options).await?;
+                if extents.len() == COUNTED {
+                    return Ok(repaired);
+                }
+                let sum: u64 =
+                    extents.iter().filter_map(|row| Extent::decode(&row.value)).map(|extent| extent.octets).sum();
+                let key = rows::live_octets(segment);
+                let counted = decode_counter(transaction.get(&key).await?.as_deref());
+                if counted != signed(sum) && transaction.get(&rows::segment(segment)).await?.is_some() {
+                    tracing::warn!(%segment, counted, sum, "live octets were miscounted");
+                    transaction.add(&key, signed(sum) - counted);
+                    repaired = true;
+                }
+                Ok(repaired)
+            })
+            .await
+    }
+}
+
+fn is_in(record: &BodyRecord, segment: SegmentId) -> bool {
+    matches!(record.place, Place::Segment { segment: known, .. } if known == segment)
+}
+
+fn is_sound((body, record, extent): &Living, segment: &Bytes) -> bool {
+    let at = |offset: u64| usize::try_from(offset).map_or(segment.len(), |at| at.min(segment.len()));
+    let octets = segment.slice(at(extent.offset)..at(extent.offset + extent.octets));
+    record.check_stored(*body, &[octets]).is_ok()
+}
+
+impl crate::Blobs {
+    /// The record of a body, if it is there.
+    pub(super) async fn record(&self, body: BodyId) -> Result<Option<BodyRecord>> {
+        let read = self
+            .inner
+            .database
+            .read(|transaction| async move { transaction.get_snapshot(&rows::record(body)).await });
+        read.await?.map(|record| BodyRecord::decode(body, &record)).transpose()
+    }
+}
