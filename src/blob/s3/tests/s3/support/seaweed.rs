@@ -33,7 +33,7 @@ pub fn program() -> Option<PathBuf> {
         Some(cache) => PathBuf::from(cache).join("ekitei"),
         None => home.join(".cache/ekitei"),
     });
-    let folders = std::env::split_paths(&path).chain([cache.join("venv/bin")]);
+    let folders = std::env::split_paths(&path).chain([cache.join("seaweedfs/bin")]);
     folders.map(|folder| folder.join("weed")).find(|program| program.is_file())
 }
 
@@ -79,7 +79,12 @@ impl SeaweedFs {
             command.arg(format!("-{name}.port.grpc={}", ports[2 * n + 1]));
         }
         command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.port.iceberg=0"]);
-        command.args(["-master.volumeSizeLimitMB=64", "-master.volumePreallocate=false", "-volume.max=100"]);
+        command.args([
+            "-master.telemetry=false",
+            "-master.volumeSizeLimitMB=64",
+            "-master.volumePreallocate=false",
+            "-volume.max=100",
+        ]);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let guard = command.spawn().unwrap();
         let address = format!("127.0.0.1:{}", ports[6]);
