@@ -78,6 +78,7 @@ conformance! {
     watches:
         a_watch_wakes_on_a_change,
         a_watch_sees_a_change_between_read_and_commit,
+        what_is_watched_has_been_read,
         a_watch_counts_from_its_own_write,
         a_watch_sleeps_through_unrelated_writes,
         a_watch_of_a_range_clear_wakes,

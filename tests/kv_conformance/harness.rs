@@ -59,7 +59,7 @@ async fn open_foundationdb(prefix: Vec<u8>) -> Option<Store> {
         eprintln!("skipped: FDB_CLUSTER_FILE does not name a cluster");
         return None;
     };
-    let db = Database::open_foundationdb(cluster_file, "conformance").unwrap();
+    let db = Database::open_foundationdb(cluster_file, "").unwrap();
     let store = Store { db, prefix, control: None, _folder: None };
     store.change(|t| t.clear_range(store.all())).await;
     Some(store)

@@ -39,9 +39,18 @@ pub async fn a_watch_sees_a_change_between_read_and_commit(store: Store) {
     t.get_snapshot(&store.key("a")).await.unwrap();
     let watch = t.watch(&store.key("a"));
     store.set(&[("a", "2")]).await;
-    t.set(&store.key("b"), b"");
     t.commit().await.unwrap();
     soon(watch.changed()).await.unwrap();
+}
+
+pub async fn what_is_watched_has_been_read(store: Store) {
+    store.set(&[("a", "1")]).await;
+    let t = store.db.begin();
+    let _watch = t.watch(&store.key("a"));
+    t.get_snapshot(&store.key("a")).await.unwrap();
+    store.set(&[("a", "2")]).await;
+    t.set(&store.key("b"), b"");
+    assert!(matches!(t.commit().await, Err(Error::Conflict)));
 }
 
 pub async fn a_watch_counts_from_its_own_write(store: Store) {

@@ -167,6 +167,10 @@ impl EmbeddedTransaction {
         let mut state = self.lock();
         let seen = self.begin_read(&mut state).and_then(|()| {
             let own = state.writes.get(&key, state.read_version());
+            // As in FoundationDB, what is watched has been read.
+            if matches!(own, Own::Base(_)) {
+                state.add_read(Span::Key(key.clone()));
+            }
             state.resolve(&key, own)
         });
         // What cannot be seen (a versionstamp, a damaged block) cannot be compared either: dropping `wake` tells the

@@ -51,10 +51,11 @@ impl FdbTransaction {
         check_key(key)?;
         let value = {
             let mut state = self.lock();
+            let at = self.database.prefix.key(key);
             if !snapshot {
-                state.size += limits::conflict_size(&Span::Key(Bytes::copy_from_slice(key)));
+                state.size += limits::conflict_size(&Span::Key(Bytes::copy_from_slice(&at)));
             }
-            state.transaction()?.get(&self.database.prefix.key(key), snapshot)
+            state.transaction()?.get(&at, snapshot)
         };
         Ok(value.await.map_err(error::of_read)?.map(|value| Bytes::copy_from_slice(&value)))
     }
@@ -68,15 +69,16 @@ impl FdbTransaction {
         self.database.counters.reads.add(1);
         check_range(&range)?;
         check_key(&range.start)?;
-        if !options.snapshot {
-            self.lock().size += range.start.len() + range.end.len() + limits::RANGE_OVERHEAD;
-        }
         let prefix = &self.database.prefix;
+        let at = prefix.range(&range);
+        if !options.snapshot {
+            self.lock().size += at.start.len() + at.end.len() + limits::RANGE_OVERHEAD;
+        }
         let mut next = Some(RangeOption {
             limit: (options.limit > 0).then_some(options.limit),
             mode: StreamingMode::WantAll,
             reverse: options.reverse,
-            ..RangeOption::from(prefix.range(&range))
+            ..RangeOption::from(at)
         });
         let mut rows = Vec::new();
         let mut iteration = 0;
@@ -101,12 +103,12 @@ impl FdbTransaction {
 
     pub(crate) fn set(&self, key: &[u8], value: &[u8]) {
         let at = self.database.prefix.key(key);
-        self.write(check_write(key, value.len()), point(key, value), |t| t.set(&at, value));
+        self.write(check_write(key, value.len()), point(&at, value), |t| t.set(&at, value));
     }
 
     pub(crate) fn clear(&self, key: &[u8]) {
         let at = self.database.prefix.key(key);
-        self.write(check_write(key, 0), point(key, key), |t| t.clear(&at));
+        self.write(check_write(key, 0), point(&at, &at), |t| t.clear(&at));
     }
 
     pub(crate) fn clear_range(&self, range: Range<Vec<u8>>) {
@@ -114,15 +116,15 @@ impl FdbTransaction {
         if range.start == range.end {
             return;
         }
-        let size = limits::clear_range_size(range.start.len(), range.end.len());
         let at = self.database.prefix.range(&range);
+        let size = limits::clear_range_size(at.start.len(), at.end.len());
         self.write(check_written_range(&range), size, |t| t.clear_range(&at.start, &at.end));
     }
 
     pub(crate) fn add(&self, key: &[u8], delta: i64) {
         let delta = delta.to_le_bytes();
         let at = self.database.prefix.key(key);
-        self.write(check_write(key, delta.len()), point(key, &delta), |t| {
+        self.write(check_write(key, delta.len()), point(&at, &delta), |t| {
             t.atomic_op(&at, &delta, MutationType::Add)
         });
     }
@@ -130,8 +132,9 @@ impl FdbTransaction {
     pub(crate) fn set_versionstamped_key(&self, key: &[u8], offset: usize, value: &[u8]) {
         let checked = check_write(key, value.len()).and(check_stamp(key.len(), offset));
         let prefix = &self.database.prefix;
-        let template = with_offset(&prefix.key(key), offset.saturating_add(prefix.len()));
-        self.write(checked, point(key, value), |t| {
+        let at = prefix.key(key);
+        let template = with_offset(&at, offset.saturating_add(prefix.len()));
+        self.write(checked, point(&at, value), |t| {
             t.atomic_op(&template, value, MutationType::SetVersionstampedKey)
         });
     }
@@ -140,7 +143,7 @@ impl FdbTransaction {
         let checked = check_write(key, value.len()).and(check_stamp(value.len(), offset));
         let template = with_offset(value, offset);
         let at = self.database.prefix.key(key);
-        self.write(checked, point(key, value), |t| {
+        self.write(checked, point(&at, value), |t| {
             t.atomic_op(&at, &template, MutationType::SetVersionstampedValue)
         });
     }
@@ -155,9 +158,9 @@ impl FdbTransaction {
     }
 
     fn add_conflict(&self, checked: Result<()>, range: &Range<Vec<u8>>, kind: ConflictRangeType) {
-        let mut state = self.lock();
-        state.size += range.start.len() + range.end.len() + limits::RANGE_OVERHEAD;
         let at = self.database.prefix.range(range);
+        let mut state = self.lock();
+        state.size += at.start.len() + at.end.len() + limits::RANGE_OVERHEAD;
         let added = checked.and_then(|()| {
             state.transaction()?.add_conflict_range(&at.start, &at.end, kind).map_err(error::of_read)
         });
