@@ -185,6 +185,18 @@ impl Database {
         }
     }
 
+    /// What the cluster says of itself, in JSON as FoundationDB documents it; nothing for an embedded store.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the cluster does not answer.
+    #[cfg(feature = "foundationdb")]
+    pub async fn cluster_status(&self) -> Result<Option<Bytes>> {
+        match &self.engine {
+            Engine::Embedded(_) => Ok(None),
+            Engine::FoundationDb(database) => database.status().await,
+        }
+    }
+
     /// Begins a transaction. Prefer [`Database::transact`], which also retries.
     pub fn begin(&self) -> Transaction {
         self.begin_attempt(false)

@@ -2,6 +2,7 @@
 
 mod error;
 mod prefix;
+mod status;
 mod transaction;
 
 use std::sync::Arc;
