@@ -14,6 +14,9 @@ use crate::record::{BodyRecord, Place};
 use crate::rows::{self, CHUNK_SIZE, Intent};
 use crate::{Blobs, BodyId, Error, ObjectError, Result};
 
+/// Octets of a body that is encoded by the task that stores it, and not by a thread for what takes long.
+const ENCODED_HERE: usize = 256 << 10;
+
 /// Octets of a body that becomes rows while the object store is away: a transaction has room for it and what refers to it.
 const HOT_WHILE_AWAY: usize = 6_000_000;
 
@@ -147,7 +150,7 @@ impl Blobs {
         let (key, seal) = self.body_key(scope, id, size).await?.unzip();
         let encoder = Encoder { block_size, level: settings.compression_level, key };
         // Compressing a small body takes less time than handing it to another thread.
-        let encoded = if body.len() <= block_size {
+        let encoded = if body.len() <= ENCODED_HERE {
             encoder.encode_all(&body)
         } else {
             tokio::task::spawn_blocking(move || encoder.encode_all(&body))

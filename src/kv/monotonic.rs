@@ -12,6 +12,7 @@ pub struct MonotonicClock(Source);
 enum Source {
     System(Instant),
     Runtime(tokio::time::Instant),
+    Drifting { start: tokio::time::Instant, rate: f64 },
     Manual(Arc<AtomicU64>),
 }
 
@@ -31,6 +32,11 @@ impl MonotonicClock {
         Self(Source::Runtime(tokio::time::Instant::now()))
     }
 
+    /// The clock of the surrounding tokio runtime, running `rate` times as fast: one of several clocks of a simulation, which do not agree.
+    pub fn drifting(rate: f64) -> Self {
+        Self(Source::Drifting { start: tokio::time::Instant::now(), rate })
+    }
+
     /// A clock that moves only when its hand is moved.
     pub fn manual() -> (Self, ManualMonotonicClock) {
         let nanos = Arc::new(AtomicU64::new(0));
@@ -42,6 +48,7 @@ impl MonotonicClock {
         match &self.0 {
             Source::System(start) => start.elapsed(),
             Source::Runtime(start) => start.elapsed(),
+            Source::Drifting { start, rate } => start.elapsed().mul_f64(*rate),
             Source::Manual(nanos) => Duration::from_nanos(nanos.load(Ordering::Acquire)),
         }
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use ekitei_blob::BodyId;
 use ekitei_kv::Transaction;
-use ekitei_kv::clock::Clock;
 use ekitei_mailstore::Companion;
 use ekitei_relay::Recipient;
 
@@ -33,7 +32,7 @@ pub(crate) struct Accepted {
 impl Accepted {
     /// # Errors
     /// [`Error::NoRecipients`], [`Error::TooLarge`].
-    pub(crate) fn new(new: NewMessage, clock: &dyn Clock) -> Result<Self> {
+    pub(crate) fn new(new: NewMessage, id: QueueId) -> Result<Self> {
         if new.recipients.is_empty() {
             return Err(Error::NoRecipients);
         }
@@ -51,7 +50,7 @@ impl Accepted {
             body: BodyId::from_bytes([0; 16]),
             entries: u32::try_from(entries.len()).unwrap_or(u32::MAX),
         };
-        Ok(Self { id: QueueId::generate(clock), message, entries })
+        Ok(Self { id, message, entries })
     }
 
     pub(crate) fn id(&self) -> QueueId {

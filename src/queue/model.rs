@@ -18,19 +18,6 @@ use crate::dsn::Action;
 pub struct QueueId(pub(crate) [u8; 16]);
 
 impl QueueId {
-    /// A new id, never given before: 48 bits of milliseconds since the epoch, then 80 random bits. Those that a process gives in the same
-    /// millisecond ascend, too.
-    pub fn generate(clock: &dyn Clock) -> Self {
-        static LAST: Mutex<[u8; 16]> = Mutex::new([0; 16]);
-        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut id = *BodyId::generate(clock).as_bytes();
-        if id[..6] == last[..6] && id <= *last {
-            id = u128::from_be_bytes(*last).wrapping_add(1).to_be_bytes();
-        }
-        *last = id;
-        Self(id)
-    }
-
     /// The id that [`fmt::Display`] printed as `text`.
     pub fn parse(text: &str) -> Option<Self> {
         BodyId::parse(text).map(|id| Self(*id.as_bytes()))
@@ -62,6 +49,23 @@ impl QueueId {
         let mut random = [0; 8];
         random.copy_from_slice(&self.0[8..]);
         u64::from_be_bytes(random) | 1 << 63
+    }
+}
+
+/// Gives ids to the messages of one process.
+#[derive(Default)]
+pub(crate) struct QueueIds(Mutex<[u8; 16]>);
+
+impl QueueIds {
+    /// A new id, never given before: 48 bits of milliseconds since the epoch, then 80 random bits. Those of the same millisecond ascend, too.
+    pub(crate) fn next(&self, clock: &dyn Clock) -> QueueId {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut id = *BodyId::generate(clock).as_bytes();
+        if id[..6] == last[..6] && id <= *last {
+            id = u128::from_be_bytes(*last).wrapping_add(1).to_be_bytes();
+        }
+        *last = id;
+        QueueId(id)
     }
 }
 
@@ -341,7 +345,7 @@ mod tests {
 
     #[test]
     fn ids_are_read_back_as_they_were_printed() {
-        let id = EntryId { message: QueueId::generate(&ekitei_kv::clock::SystemClock), number: 7 };
+        let id = EntryId { message: QueueIds::default().next(&ekitei_kv::clock::SystemClock), number: 7 };
         assert_eq!(EntryId::parse(&id.to_string()), Some(id));
         assert_eq!(QueueId::parse(&id.message.to_string()), Some(id.message));
         for nonsense in ["", "-", "00-1", &format!("{}-x", id.message)] {

@@ -14,7 +14,7 @@ use ekitei_mailstore::{Companion, Delivery, MailStore};
 use tokio::time::Instant;
 
 use crate::accept::Accepted;
-use crate::model::{NewMessage, QueueId};
+use crate::model::{NewMessage, QueueId, QueueIds};
 use crate::quota::Portions;
 use crate::rows::{self, Total};
 use crate::spool::{Inner, Spool};
@@ -52,7 +52,7 @@ impl Queue {
     /// The queue of a process. Starts the task that combines results, so it must be called within a tokio runtime.
     pub fn new(context: QueueContext) -> Self {
         let QueueContext { database, blobs, mailstore, live, clock } = context;
-        let spool = Spool::new(Arc::new(Inner { database, blobs, live, clock }));
+        let spool = Spool::new(Arc::new(Inner { database, blobs, live, clock, ids: QueueIds::default() }));
         Self { spool, mailstore, fill: Arc::default(), portions: Arc::default() }
     }
 
@@ -114,7 +114,7 @@ impl Queue {
         if limit > 0 && self.fill.messages() >= limit {
             return Err(Error::Full);
         }
-        let accepted = Accepted::new(message, &*inner.clock)?;
+        let accepted = Accepted::new(message, inner.new_id())?;
         self.fill.added.fetch_add(1, Ordering::Relaxed);
         Ok(Some(accepted))
     }

@@ -15,7 +15,9 @@ use ekitei_kv::{Database, KeyValue, RangeOptions, Transaction, Watch};
 use futures_util::future::{join, join_all};
 
 use crate::accept::Accepted;
-use crate::model::{EntryId, EntryRow, Hint, MessageRow, NewMessage, Origin, Place, Shard, Stamp};
+use crate::model::{
+    EntryId, EntryRow, Hint, MessageRow, NewMessage, Origin, Place, QueueId, QueueIds, Shard, Stamp,
+};
 use crate::rows::{self, IndexRow};
 use crate::settle::Combiner;
 use crate::settlement::{Fence, Notification, Settled, Settlement};
@@ -41,9 +43,15 @@ pub(crate) struct Inner {
     pub(crate) blobs: Blobs,
     pub(crate) live: Live,
     pub(crate) clock: SharedClock,
+    pub(crate) ids: QueueIds,
 }
 
 impl Inner {
+    /// An id for a new message.
+    pub(crate) fn new_id(&self) -> QueueId {
+        self.ids.next(&*self.clock)
+    }
+
     pub(crate) fn now(&self) -> Duration {
         self.clock.now()
     }
@@ -312,7 +320,7 @@ impl Spool {
     /// # Errors
     /// When it is large, and the object store is away; [`Error::TooLarge`]; [`Error::NoRecipients`].
     pub async fn prepare(&self, octets: Bytes, message: NewMessage) -> Result<Notification> {
-        let accepted = Accepted::new(message, &*self.inner.clock)?;
+        let accepted = Accepted::new(message, self.inner.new_id())?;
         let body = self.inner.blobs.prepare_within(octets, MAX_HOT_NOTIFICATION).await?;
         Ok(Notification { body, accepted })
     }

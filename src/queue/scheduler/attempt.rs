@@ -14,7 +14,7 @@ use super::backlog::{LOADED_AGE, Name};
 use super::lane::Waiting;
 use crate::conclude::{self, Attempt, Conclusion, Signal};
 use crate::destination::Block;
-use crate::model::{EntryId, Hint, Origin, QueueId, RecipientState, Shard};
+use crate::model::{EntryId, Hint, Origin, RecipientState, Shard};
 use crate::notify::{self, About};
 use crate::schedule::RetrySchedule;
 use crate::settlement::{Fence, Notification, Settled, Settlement};
@@ -307,7 +307,7 @@ impl Work {
 
     async fn notifications(&self, loaded: &Loaded, conclusion: &Conclusion) -> Vec<Notification> {
         let config = self.context.live.load();
-        let about = About { id: QueueId::generate(&*self.context.clock), now: self.context.clock.now() };
+        let about = About { id: self.context.spool.inner.new_id(), now: self.context.clock.now() };
         let make =
             |bare| notify::notifications(&self.context.spool, &config, loaded, conclusion, about, bare);
         for attempt in 1..=NOTIFICATION_ATTEMPTS + 1 {
