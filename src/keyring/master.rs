@@ -1,0 +1,205 @@
+//! Master keys: the one in force wraps, all of them unwrap.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ekitei_config::{Encryption, Secret};
+use ekitei_telemetry::{CounterFamily, HistogramFamily, Registry, SECONDS, Timer};
+use zeroize::Zeroizing;
+
+use crate::rows::Wrapped;
+use crate::sealing::{SealError, Sealed, SealingKeys};
+use crate::secret::{MasterSecret, SecretError};
+use crate::wrapper::{Clear, WrapError, WrapFuture, Wrapper};
+
+/// A master key that the configuration has in it.
+pub struct LocalMasterKey {
+    name: String,
+    keys: SealingKeys,
+}
+
+impl LocalMasterKey {
+    /// The master key of this secret.
+    ///
+    /// # Errors
+    /// [`SealError::Library`].
+    pub fn new(secret: MasterSecret) -> Result<Self, SealError> {
+        let keys = SealingKeys::new(&[secret], "ekitei data keys")?;
+        let name = keys.current().map(|id| format!("local:{id}")).unwrap_or_default();
+        Ok(Self { name, keys })
+    }
+}
+
+impl std::fmt::Debug for LocalMasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Wrapper for LocalMasterKey {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn wrap<'a>(&'a self, key: &'a Clear, scope: &'a str) -> WrapFuture<'a, Vec<u8>> {
+        Box::pin(async move {
+            let sealed = self.keys.seal(&**key, scope.as_bytes()).map_err(refused)?;
+            postcard::to_stdvec(&sealed).map_err(refused)
+        })
+    }
+
+    fn unwrap<'a>(&'a self, wrapped: &'a [u8], scope: &'a str) -> WrapFuture<'a, Clear> {
+        Box::pin(async move {
+            let sealed: Sealed = postcard::from_bytes(wrapped).map_err(refused)?;
+            let clear = self.keys.open(&sealed, scope.as_bytes()).map_err(refused)?;
+            let octets = clear.as_slice().try_into();
+            octets.map(Zeroizing::new).map_err(|_| WrapError::Refused("it has another length".to_owned()))
+        })
+    }
+}
+
+fn refused(error: impl ToString) -> WrapError {
+    WrapError::Refused(error.to_string())
+}
+
+/// The master keys that are configured.
+#[derive(Clone, Debug)]
+pub struct MasterKeys {
+    current: Option<Arc<dyn Wrapper>>,
+    previous: Vec<Arc<dyn Wrapper>>,
+    measures: Measures,
+}
+
+#[derive(Clone)]
+struct Measures {
+    seconds: HistogramFamily,
+    failures: CounterFamily,
+}
+
+impl std::fmt::Debug for Measures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Measures")
+    }
+}
+
+impl MasterKeys {
+    /// These keys. Without one in force nothing new is wrapped.
+    pub fn new(
+        current: Option<Arc<dyn Wrapper>>,
+        previous: Vec<Arc<dyn Wrapper>>,
+        registry: &Registry,
+    ) -> Self {
+        let seconds = registry.histograms(
+            "keyring_seconds",
+            "Time to wrap or unwrap a data key.",
+            &["operation"],
+            SECONDS,
+        );
+        let failures = registry.counters(
+            "keyring_failures_total",
+            "Data keys that could not be wrapped or unwrapped.",
+            &["operation"],
+        );
+        Self { current, previous, measures: Measures { seconds, failures } }
+    }
+
+    /// The local keys of the configuration: the one in force, if there is one, and the previous ones.
+    ///
+    /// # Errors
+    /// A key is malformed.
+    pub fn local(
+        settings: &Encryption,
+    ) -> Result<(Option<Arc<dyn Wrapper>>, Vec<Arc<dyn Wrapper>>), SecretError> {
+        let wrapper = |whose: &str, secret: &Secret| -> Result<Arc<dyn Wrapper>, SecretError> {
+            let secret = MasterSecret::parse(whose, secret.expose())?;
+            Ok(Arc::new(LocalMasterKey::new(secret).map_err(SecretError::unusable)?))
+        };
+        let current = settings.master_key.as_ref();
+        let current = current.map(|secret| wrapper("encryption.masterKey", secret)).transpose()?;
+        let previous = settings.previous_master_keys.iter().enumerate();
+        let previous = previous
+            .map(|(index, secret)| wrapper(&format!("encryption.previousMasterKeys[{index}]"), secret));
+        Ok((current, previous.collect::<Result<_, _>>()?))
+    }
+
+    /// The name of the key that wraps.
+    pub fn current(&self) -> Option<&str> {
+        self.current.as_ref().map(|wrapper| wrapper.name())
+    }
+
+    pub(crate) async fn wrap(&self, key: &Clear, scope: &str) -> Result<Wrapped, WrapError> {
+        let Some(wrapper) = &self.current else {
+            return Err(WrapError::Refused(
+                "there is no master key (encryption.masterKey, encryption.kms)".to_owned(),
+            ));
+        };
+        let octets = self.measured("wrap", wrapper.wrap(key, scope)).await?;
+        Ok(Wrapped { by: wrapper.name().to_owned(), octets })
+    }
+
+    pub(crate) async fn unwrap(&self, wrapped: &Wrapped, scope: &str) -> Result<Clear, WrapError> {
+        let mut all = self.current.iter().chain(&self.previous);
+        let Some(wrapper) = all.find(|wrapper| wrapper.name() == wrapped.by) else {
+            return Err(WrapError::Refused(format!(
+                "it is wrapped by the master key {}, which is not configured (encryption.masterKey, encryption.previousMasterKeys, encryption.kms, \
+                 encryption.previousKms)",
+                wrapped.by
+            )));
+        };
+        self.measured("unwrap", wrapper.unwrap(&wrapped.octets, scope)).await
+    }
+
+    async fn measured<T>(&self, operation: &str, work: WrapFuture<'_, T>) -> Result<T, WrapError> {
+        let timer = Timer::start();
+        let result = work.await;
+        let elapsed: Duration = timer.observe(&self.measures.seconds.with(&[operation]));
+        if let Err(error) = &result {
+            self.measures.failures.with(&[operation]).inc();
+            tracing::warn!(operation, %error, ?elapsed, "a data key cannot be had");
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// 32 times the octet, in base64.
+    fn secret(octet: u8) -> Secret {
+        use base64::Engine as _;
+        Secret::new(base64::engine::general_purpose::STANDARD.encode([octet; 32]))
+    }
+
+    fn masters(current: u8, previous: &[u8]) -> MasterKeys {
+        let settings = Encryption {
+            master_key: Some(secret(current)),
+            previous_master_keys: previous.iter().map(|&octet| secret(octet)).collect(),
+            ..Encryption::default()
+        };
+        let (current, previous) = MasterKeys::local(&settings).unwrap();
+        MasterKeys::new(current, previous, &Registry::new())
+    }
+
+    #[tokio::test]
+    async fn a_wrapped_key_opens_only_for_its_scope_and_under_its_master_key() {
+        let key = Zeroizing::new([9; 32]);
+        let wrapped = masters(1, &[]).wrap(&key, "a.test").await.unwrap();
+        assert!(wrapped.by.starts_with("local:"));
+        assert_eq!(*masters(1, &[]).unwrap(&wrapped, "a.test").await.unwrap(), *key);
+        assert_eq!(*masters(2, &[1]).unwrap(&wrapped, "a.test").await.unwrap(), *key);
+        assert!(masters(1, &[]).unwrap(&wrapped, "b.test").await.is_err());
+        let error = masters(2, &[]).unwrap(&wrapped, "a.test").await.unwrap_err().to_string();
+        assert!(error.contains(&wrapped.by) && error.contains("encryption.previousMasterKeys"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn without_a_master_key_nothing_is_wrapped() {
+        let previous =
+            MasterKeys::local(&Encryption { previous_master_keys: vec![secret(1)], ..Encryption::default() });
+        let masters = MasterKeys::new(None, previous.unwrap().1, &Registry::new());
+        let error = masters.wrap(&Zeroizing::new([9; 32]), "").await.unwrap_err().to_string();
+        assert!(error.contains("encryption.masterKey"), "{error}");
+    }
+}
