@@ -1,9 +1,10 @@
 //! A bucket of a real server keeps what an object store promises.
 
+use crate::support::proxy::Proxy;
 use crate::support::{bucket, noise, seaweed, settings};
 use ekitei_blob::{ObjectErrorKind, ObjectStore};
 use ekitei_s3::aws::Keys;
-use ekitei_s3::{S3Store, Settings};
+use ekitei_s3::{S3Store, ServerEncryption, Settings};
 
 #[tokio::test]
 async fn an_object_is_written_read_in_pieces_and_deleted_twice() {
@@ -98,4 +99,32 @@ async fn a_mistake_in_the_settings_is_told_from_a_store_that_is_away() {
     let mut nowhere = right.clone();
     nowhere.access.endpoint = Some("http://127.0.0.1:1".to_owned());
     assert_eq!(kind(nowhere).await, ObjectErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn each_upload_says_how_the_server_is_to_encrypt_it() {
+    let Some(address) = seaweed::shared() else { return };
+    bucket(&address, "encrypted").await;
+    let proxy = Proxy::start(&address).await;
+    let encrypted = async |encryption: ServerEncryption| {
+        let settings = Settings { encryption, part_size: 5 << 20, ..settings(&proxy.address, "encrypted") };
+        S3Store::open(settings).await.unwrap()
+    };
+    // This server has no keys, and says so in its own way; what counts is what it was told.
+    let by_server = encrypted(ServerEncryption::Aes256).await;
+    drop(by_server.put("whole-object", vec![noise(1000)]).await);
+    assert_eq!(proxy.count("PUT", "x-amz-server-side-encryption: AES256"), 1);
+    let by_key = encrypted(ServerEncryption::Kms(Some("the-key".to_owned()))).await;
+    drop(by_key.put("other-object", vec![noise(1000)]).await);
+    drop(by_key.put("object-of-parts", vec![noise(6 << 20)]).await);
+    for method in ["PUT", "POST"] {
+        assert_eq!(proxy.count(method, "x-amz-server-side-encryption: aws:kms"), 1, "{method}");
+        assert_eq!(
+            proxy.count(method, "x-amz-server-side-encryption-aws-kms-key-id: the-key"),
+            1,
+            "{method}"
+        );
+    }
+    assert_eq!(proxy.count("PUT", "x-amz-checksum"), 0, "a checksum that only Amazon's servers know");
+    assert_eq!(proxy.count("PUT", "x-amz-trailer"), 0);
 }

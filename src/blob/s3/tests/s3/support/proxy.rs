@@ -40,7 +40,7 @@ struct State {
     faults: HashMap<String, VecDeque<Fault>>,
     /// What happens to all requests, if anything.
     outage: Option<Fault>,
-    /// Requests as they came: method and path.
+    /// The heads of requests as they came.
     seen: Vec<String>,
 }
 
@@ -72,16 +72,16 @@ impl Proxy {
         self.state.lock().unwrap().outage = fault;
     }
 
-    /// How many requests of a method came whose path holds `part`.
+    /// How many requests of a method came whose head holds `part`: of the path, or a field in lower case.
     pub fn count(&self, method: &str, part: &str) -> usize {
         let state = self.state.lock().unwrap();
-        let of_method = |line: &&String| line.split(' ').next() == Some(method);
-        state.seen.iter().filter(of_method).filter(|line| line.contains(part)).count()
+        let of_method = |head: &&String| head.split(' ').next() == Some(method);
+        state.seen.iter().filter(of_method).filter(|head| head.contains(part)).count()
     }
 
-    fn fault(&self, method: &str, path: &str) -> Option<Fault> {
+    fn fault(&self, method: &str, head: &str) -> Option<Fault> {
         let mut state = self.state.lock().unwrap();
-        state.seen.push(format!("{method} {path}"));
+        state.seen.push(head.to_owned());
         let outage = state.outage.clone();
         outage.or_else(|| state.faults.get_mut(method)?.pop_front())
     }
@@ -89,9 +89,7 @@ impl Proxy {
     /// One request of one connection.
     async fn serve(&self, mut client: TcpStream, upstream: &str) -> std::io::Result<()> {
         let (head, rest) = read_head(&mut client).await?;
-        let mut words = head.split(' ');
-        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let fault = self.fault(method, path);
+        let fault = self.fault(head.split(' ').next().unwrap_or_default(), &head);
         if header(&head, "expect").is_some() {
             client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
