@@ -78,7 +78,14 @@ impl SeaweedFs {
             command.arg(format!("-{name}.port={}", ports[2 * n]));
             command.arg(format!("-{name}.port.grpc={}", ports[2 * n + 1]));
         }
-        command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.port.iceberg=0"]);
+        command.args([
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-filer",
+            "-s3",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+        ]);
         command.args([
             "-master.telemetry=false",
             "-master.volumeSizeLimitMB=64",
