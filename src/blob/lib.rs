@@ -27,6 +27,7 @@ pub mod resilience;
 mod rows;
 mod scrub;
 mod segments;
+mod status;
 mod usage;
 mod writer;
 
@@ -49,6 +50,7 @@ pub use rows::{add_reference, is_stored, remove_reference};
 pub use scrub::{Finding, FindingKind, ScrubPhase, ScrubReport, ScrubTally, Scrubbed, Scrubber};
 pub use segments::{Compacted, Gate, Packed, Packer, Packing};
 pub use usage::body_under;
+pub use status::{Backlog, BlobStatus, GroupStatus};
 pub use writer::Prepared;
 
 /// The result of everything in this crate.

@@ -17,6 +17,7 @@
 //! | `(BODIES, 10, 0)` | the state of the scrubber: format octet and postcard of `ScrubState` |
 //! | `(BODIES, 10, 1, kind, name)` | something that the scrubber found: format octet and postcard of `FindingRow` |
 //! | `(BODIES, 10, 2)` | the scrubber is to begin now; empty |
+//! | `(BODIES, 11, group)` | the packer is not to wait until bodies are old or many; empty |
 
 use std::ops::Range;
 use std::time::Duration;
@@ -152,10 +153,18 @@ pub(crate) fn all_hints(group: Group) -> Range<Vec<u8>> {
     range(&(BODIES, 9u32, group.number()))
 }
 
+pub(crate) fn all_groups_hints() -> Range<Vec<u8>> {
+    range(&(BODIES, 9u32))
+}
+
 /// The segment that a key of `all_hints` names.
 pub(crate) fn segment_of_hint(key: &[u8]) -> Option<SegmentId> {
     let (_, _, _, segment): (u32, u32, u32, Vec<u8>) = foundationdb_tuple::unpack(key).ok()?;
     segment.try_into().ok().map(SegmentId::from_bytes)
+}
+
+pub(crate) fn pack_request(group: Group) -> Vec<u8> {
+    key(&(BODIES, 11u32, group.number()))
 }
 
 pub(crate) fn scrub_state() -> Vec<u8> {

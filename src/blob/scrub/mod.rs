@@ -51,7 +51,12 @@ struct Step {
 impl Step {
     fn find(&mut self, kind: FindingKind, name: impl std::fmt::Display, what: impl Into<String>) {
         let finding = Finding { kind, name: name.to_string(), what: what.into() };
-        tracing::error!(kind = kind.name(), name = finding.name, what = finding.what, "found by the scrubber");
+        tracing::error!(
+            kind = kind.name(),
+            name = finding.name,
+            what = finding.what,
+            "found by the scrubber"
+        );
         self.tally.findings += 1;
         self.findings.push(finding);
     }

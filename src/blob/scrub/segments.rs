@@ -116,8 +116,11 @@ impl Scrubber {
                 if extents.len() == COUNTED {
                     return Ok(repaired);
                 }
-                let sum: u64 =
-                    extents.iter().filter_map(|row| Extent::decode(&row.value)).map(|extent| extent.octets).sum();
+                let sum: u64 = extents
+                    .iter()
+                    .filter_map(|row| Extent::decode(&row.value))
+                    .map(|extent| extent.octets)
+                    .sum();
                 let key = rows::live_octets(segment);
                 let counted = decode_counter(transaction.get(&key).await?.as_deref());
                 if counted != signed(sum) && transaction.get(&rows::segment(segment)).await?.is_some() {

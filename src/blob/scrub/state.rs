@@ -83,7 +83,8 @@ pub enum FindingKind {
 }
 
 impl FindingKind {
-    const ALL: [Self; 4] = [Self::Damaged, Self::Missing, Self::Orphan, Self::Unreferenced];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Damaged, Self::Missing, Self::Orphan, Self::Unreferenced];
 
     /// A word for logs and reports.
     pub const fn name(self) -> &'static str {
@@ -263,7 +264,8 @@ impl Blobs {
         const FORGOTTEN: usize = 10_000;
         let mut keys = Vec::new();
         let page = |page: Vec<KeyValue>| {
-            let old = page.iter().filter(|row| FindingRow::decode(&row.value).is_none_or(|row| row.run < run));
+            let old =
+                page.iter().filter(|row| FindingRow::decode(&row.value).is_none_or(|row| row.run < run));
             keys.extend(old.map(|row| row.key.to_vec()));
             Ok::<_, Error>(())
         };

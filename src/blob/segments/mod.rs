@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use compact::Compacted;
-pub use pack::Packed;
 pub(crate) use compact::Living;
+pub use pack::Packed;
 pub(crate) use rows::{Extent, SegmentRow, bury, read_segment};
 
 use crate::owner::Group;

@@ -48,7 +48,13 @@ impl Packer {
         if self.rests() {
             return Ok(packed);
         }
-        let Some((oldest, situation)) = self.look(group).await? else { return Ok(packed) };
+        let requested = self.is_requested(group).await?;
+        let Some((oldest, situation)) = self.look(group, requested).await? else {
+            if requested {
+                self.end_request(lease, group).await?;
+            }
+            return Ok(packed);
+        };
         let is_cut_off = oldest.len() >= WINDOW || octets_of(&oldest) >= self.window_octets();
         for bodies in choose(oldest, situation, self.settings()) {
             if !lease.holds() || lease.is_wanted_back() {
@@ -63,7 +69,7 @@ impl Packer {
             packed.bodies += built.bodies;
             packed.octets += built.octets;
         }
-        packed.more = is_cut_off && packed != Packed::default();
+        packed.more = (is_cut_off || requested) && packed != Packed::default();
         Ok(packed)
     }
 
@@ -72,19 +78,40 @@ impl Packer {
     }
 
     /// The oldest bodies of a group; `None` if two cheap reads tell that nothing is due.
-    async fn look(&self, group: Group) -> Result<Option<(Vec<HotBody>, Situation)>> {
+    async fn look(&self, group: Group, requested: bool) -> Result<Option<(Vec<HotBody>, Situation)>> {
         let packing: &Packing = self.settings();
         let figures = self.blobs.figures().await?;
         let total: u64 = figures.iter().map(|(_, figures)| figures.hot_octets).sum();
         let own = figures.iter().find(|(known, _)| *known == group).map(|(_, figures)| *figures);
         let own = own.unwrap_or_default();
-        let pressed = total > packing.hot_limit / 2;
+        let pressed = requested || total > packing.hot_limit / 2;
         let situation = Situation { group, now: self.blobs.inner.clock.now(), pressed };
         let Some(oldest) = self.blobs.oldest_hot(group).await? else { return Ok(None) };
         if own.hot_octets < packing.enough() && !situation.is_overdue(packing, &oldest) {
             return Ok(None);
         }
         Ok(Some((self.window(group).await?, situation)))
+    }
+
+    /// Whether somebody asked to pack all there is.
+    async fn is_requested(&self, group: Group) -> Result<bool> {
+        let read =
+            self.blobs.inner.database.read(|transaction| async move {
+                transaction.get_snapshot(&rows::pack_request(group)).await
+            });
+        Ok(read.await?.is_some())
+    }
+
+    async fn end_request(&self, lease: &Lease, group: Group) -> Result<()> {
+        self.blobs
+            .inner
+            .database
+            .transact(|transaction| async move {
+                lease.check(&transaction).await?;
+                transaction.clear(&rows::pack_request(group));
+                Ok(())
+            })
+            .await
     }
 
     async fn window(&self, group: Group) -> Result<Vec<HotBody>> {
@@ -198,6 +225,20 @@ impl Packer {
 }
 
 impl crate::Blobs {
+    /// Lets all hot bodies be packed now, however young and few.
+    ///
+    /// # Errors
+    /// When the metadata store fails.
+    pub async fn request_packing(&self) -> Result<()> {
+        self.inner
+            .database
+            .transact(|transaction| async move {
+                Group::all().for_each(|group| transaction.set(&rows::pack_request(group), b""));
+                Ok(())
+            })
+            .await
+    }
+
     /// The oldest body of a group that waits to be packed.
     pub(crate) async fn oldest_hot(&self, group: Group) -> Result<Option<HotBody>> {
         let read = self

@@ -5,5 +5,6 @@ mod away;
 mod compaction;
 mod crash;
 mod packing;
+mod scrub;
 mod support;
 mod throughput;
