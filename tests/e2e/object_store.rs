@@ -10,12 +10,16 @@ use crate::support::{ALICE, BOB, STRANGER, Server, seaweed, wait_until};
 /// A service whose bodies are in a bucket of its own at `address`; more than 16 KiB is an object at once.
 fn over_bucket(address: &str, bucket: &str) -> Builder {
     let keys = format!("{{accessKeyId: {}, secretAccessKey: {}}}", seaweed::ACCESS_KEY, seaweed::SECRET_KEY);
+    without_keys(address, bucket).set("blobs", "credentials", &keys)
+}
+
+/// The same, with credentials from wherever they are found.
+fn without_keys(address: &str, bucket: &str) -> Builder {
     Server::builder()
         .set("blobs", "kind", "s3")
         .set("blobs", "endpoint", &format!("'http://{address}'"))
         .set("blobs", "bucket", bucket)
         .set("blobs", "pathStyle", "true")
-        .set("blobs", "credentials", &keys)
         .set("blobs", "inlineLimit", "16KiB")
         .set("blobs", "timeouts", "{attempt: 2s, total: 10s}")
         .set("blobs", "awayAfter", "2s")
@@ -132,4 +136,20 @@ fn the_doctor_tries_both_stores_and_says_what_to_change() {
     failed(over_bucket(&address, "doctor").set("blobs", "credentials", &keys("nobody")), "accessKeyId");
     failed(over_bucket("127.0.0.1:9", "doctor"), "blobs.endpoint");
     failed(over_bucket(&address, "doctor").set("blobs", "sse", "AES256"), "blobs.sse: none");
+}
+
+#[test]
+fn credentials_come_from_the_environment_if_none_are_configured() {
+    if !is_embedded() {
+        return;
+    }
+    let Some(address) = seaweed::shared() else { return };
+    let server = without_keys(&address, "environment").start();
+    // No machine of a cloud is asked from here.
+    let doctor =
+        || server.command("doctor stores --config ekitei.yaml").env("AWS_EC2_METADATA_DISABLED", "true");
+    let none = doctor().run();
+    assert!(none.stdout.contains("give the pod or the machine a role"), "{}", none.stdout);
+    let keys = doctor().env("AWS_ACCESS_KEY_ID", seaweed::ACCESS_KEY);
+    keys.env("AWS_SECRET_ACCESS_KEY", seaweed::SECRET_KEY).run().success();
 }
