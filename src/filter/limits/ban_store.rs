@@ -253,7 +253,6 @@ impl BanStore {
     /// Removes what no process needs any more: bans whose memory has faded, and old entries of the log.
     pub(crate) async fn maintain(&self, memory: Duration) -> Result<()> {
         let now = self.clock.now();
-        self.table.prune(now);
         let mut faded = Vec::new();
         self.database
             .scan(rows::bans(), |page| {

@@ -6,7 +6,8 @@
 //! of the current window, and of the one before the share that is not over yet, as if it had been spread evenly.
 //!
 //! **Error bound.** A process lets an event through as long as what it counted itself, and what it knows of others, is within
-//! the limit. It does not know what others let through since its last synchronisation, nor what they have not shared yet. So all of `n` processes
+//! the limit. It does not know what others let through since its last synchronisation, nor what they have not shared yet; a counter of an account is asked
+//! for again when it was not for that long. So all of `n` processes
 //! together may let through more than the limit by what `n - 1` of them let through in the time of one synchronisation, and
 //! never more than `n - 1` times the limit in a window; if the store is away, each process holds the limit for itself. Windows before are
 //! taken as even, so a burst at the end of one counts less than it should in the first moments of the next, by at most the share of the window
@@ -127,14 +128,14 @@ struct Entry {
     limit: u64,
     /// What the limit left when the store was asked last.
     left: u64,
-    /// Whether the store was ever asked.
-    known: bool,
+    /// When the store was asked last; `None` for never.
+    asked: Option<Duration>,
 }
 
 impl Entry {
     fn new(window: Window, period: Period, limit: u64) -> Self {
         let (previous, shared, in_flight, unshared) = (0, 0, 0, 0);
-        Self { window, period, previous, shared, in_flight, unshared, limit, left: limit, known: false }
+        Self { window, period, previous, shared, in_flight, unshared, limit, left: limit, asked: None }
     }
 
     fn in_this_window(&self) -> u64 {
@@ -151,7 +152,7 @@ impl Entry {
     fn advance(&mut self, window: Window, period: Period) -> u64 {
         let unshared = self.unshared;
         let previous = if self.period.is_before(period) { self.in_this_window() } else { 0 };
-        *self = Self { previous, known: self.known, ..Self::new(window, period, self.limit) };
+        *self = Self { previous, asked: self.asked, ..Self::new(window, period, self.limit) };
         unshared
     }
 }
@@ -224,19 +225,28 @@ impl Counters {
         table.entry(key, how).estimate(how.now) >= how.limit as f64
     }
 
-    /// Begins a counter with what the store says, if it is new here.
-    pub(crate) fn begin(&self, key: Key, totals: Totals, how: &Counting) {
+    /// Takes over what the store says about a counter in the window of `how`, unless something of this process is on its way there: then
+    /// [`Counters::learn`] will.
+    pub(crate) fn update(&self, key: Key, totals: Totals, how: &Counting) {
         let mut table = self.lock();
         let entry = table.entry(key, how);
-        if !entry.known {
-            (entry.shared, entry.previous, entry.known) = (totals.current, totals.previous, true);
-            entry.left = entry.limit.saturating_sub(entry.estimate(how.now) as u64);
+        if entry.in_flight > 0 || entry.period != Period::at(how.now, how.window.length) {
+            return;
         }
+        // An answer that comes late may be older than what is known.
+        (entry.shared, entry.previous) = (totals.current.max(entry.shared), totals.previous);
+        entry.asked = Some(how.now);
+        entry.left = entry.limit.saturating_sub(entry.estimate(how.now) as u64);
     }
 
-    /// Whether the store was never asked about a counter.
-    pub(crate) fn is_unknown(&self, key: Key) -> bool {
-        self.lock().entries.get(&key).is_none_or(|entry| !entry.known)
+    /// Whether the store was not asked about a counter for `interval`, and is not about to be told of something.
+    pub(crate) fn is_stale(&self, key: Key, now: Duration, interval: Duration) -> bool {
+        self.lock().entries.get(&key).is_none_or(|entry| match entry.asked {
+            None => true,
+            Some(asked) => {
+                entry.in_flight == 0 && entry.unshared == 0 && asked.saturating_add(interval) <= now
+            }
+        })
     }
 
     /// Forgets a counter, as when what it led to has happened.
@@ -274,7 +284,7 @@ impl Counters {
         } else if delta.period.is_before(entry.period) {
             entry.previous = totals.current;
         }
-        entry.known = true;
+        entry.asked = Some(now);
         entry.left = entry.limit.saturating_sub(entry.estimate(now) as u64);
     }
 

@@ -16,8 +16,8 @@ use super::{Limits, narrow, patiently, points_window, terms};
 const BREATH: Duration = Duration::from_millis(100);
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_secs(5);
-/// How often what is over is removed.
-const MAINTENANCE: Duration = Duration::from_secs(600);
+/// How often bans that are over are forgotten.
+const PRUNING: Duration = Duration::from_secs(600);
 /// Rows that are removed in one transaction.
 const PAGE: RangeOptions = RangeOptions { limit: 1_000, reverse: false, snapshot: true };
 /// How long the number of a process's last batch is kept: longer than a batch is tried.
@@ -31,9 +31,9 @@ impl Limits {
         }
     }
 
-    /// Shares counts and bans with the other processes until it is dropped, and removes what is over. Stopping it anywhere does no harm.
+    /// Shares counts and bans with the other processes until it is dropped. Stopping it anywhere does no harm.
     pub async fn run(&self) {
-        tokio::join!(self.keep_sharing(), self.keep_following(), self.keep_maintaining());
+        tokio::join!(self.keep_sharing(), self.keep_following(), self.keep_pruning());
     }
 
     async fn keep_sharing(&self) {
@@ -58,12 +58,10 @@ impl Limits {
         }
     }
 
-    async fn keep_maintaining(&self) {
+    async fn keep_pruning(&self) {
         loop {
-            if let Err(error) = self.maintain().await {
-                tracing::warn!(%error, "old counts and bans are not removed at the moment");
-            }
-            tokio::time::sleep(MAINTENANCE).await;
+            tokio::time::sleep(PRUNING).await;
+            self.inner.bans.table.prune(self.inner.clock.now());
         }
     }
 
@@ -146,7 +144,7 @@ impl Limits {
         Ok(())
     }
 
-    /// Removes rows that nobody looks for any more. It may run in several processes at once.
+    /// Removes rows that nobody looks for any more: from time to time, in one process of the cluster. Several at once do no harm.
     ///
     /// # Errors
     /// When the store fails; what is left waits for the next time.

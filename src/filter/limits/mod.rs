@@ -266,12 +266,13 @@ impl Inner {
         counted.within
     }
 
-    /// The same, for a counter that is asked of the store before its first event, so that a process that starts does not begin with nothing. A
-    /// store that is away stops nobody.
+    /// The same, for a counter that is asked of the store when that was not for the time of a synchronisation, so that a process that starts, or that
+    /// the account comes to again, knows what happened at the others. A store that is away stops nobody.
     async fn ask_and_allow(&self, config: &Config, key: Key, window: Window, limit: u32) -> bool {
         if limit != 0 {
             let how = self.counting(config, window, limit, false);
-            if let Err(error) = patiently(self.sharing.ask(&self.counters, key, &how)).await {
+            let interval = config.filter.limits.sync_interval.get();
+            if let Err(error) = patiently(self.sharing.ask(&self.counters, key, &how, interval)).await {
                 tracing::warn!(%error, "a rate is counted without what other processes counted");
             }
         }

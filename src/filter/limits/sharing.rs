@@ -105,17 +105,23 @@ impl Sharing {
             .await
     }
 
-    /// Reads what all counted, where this process has not asked yet.
+    /// Reads what all counted, where this process has not asked for `interval`.
     ///
     /// # Errors
     /// When the store fails.
-    pub(crate) async fn ask(&self, counters: &Counters, key: Key, how: &Counting) -> Result<()> {
-        if !counters.is_unknown(key) {
+    pub(crate) async fn ask(
+        &self,
+        counters: &Counters,
+        key: Key,
+        how: &Counting,
+        interval: Duration,
+    ) -> Result<()> {
+        if !counters.is_stale(key, how.now, interval) {
             return Ok(());
         }
         let period = Period::at(how.now, how.window.length);
         let totals = self.database.read(|tx| async move { totals(&tx, key, period).await }).await?;
-        counters.begin(key, totals, how);
+        counters.update(key, totals, how);
         Ok(())
     }
 }

@@ -107,6 +107,18 @@ async fn what_could_not_be_shared_is_shared_later() {
 }
 
 #[tokio::test]
+async fn who_comes_back_to_a_process_brings_along_what_happened_at_another() {
+    let world = World::with(|config| config.smtp.submission.recipients_per_account_per_day = 10);
+    let (here, there) = (world.process().await, world.process().await);
+    assert_eq!(recipients(&here, 4).await, 4);
+    here.sync().await.unwrap();
+    assert_eq!(recipients(&there, 5).await, 5);
+    there.sync().await.unwrap();
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(recipients(&here, 10).await, 1);
+}
+
+#[tokio::test]
 async fn connections_are_counted_at_the_door() {
     let world = World::with(|config| config.filter.limits.connections_per_network_per_minute = 4);
     let limits = world.process().await;
