@@ -1,6 +1,7 @@
 //! A bucket of a real server keeps what an object store promises.
 
 use crate::support::proxy::Proxy;
+use crate::support::tls::TlsFront;
 use crate::support::{bucket, noise, seaweed, settings};
 use ekitei_blob::{ObjectErrorKind, ObjectStore};
 use ekitei_s3::aws::Keys;
@@ -127,4 +128,25 @@ async fn each_upload_says_how_the_server_is_to_encrypt_it() {
     }
     assert_eq!(proxy.count("PUT", "x-amz-checksum"), 0, "a checksum that only Amazon's servers know");
     assert_eq!(proxy.count("PUT", "x-amz-trailer"), 0);
+}
+
+#[tokio::test]
+async fn an_authority_of_ones_own_is_trusted_if_it_is_configured() {
+    let Some(address) = seaweed::shared() else { return };
+    bucket(&address, "tls-only").await;
+    let front = TlsFront::start(&address).await;
+    let over_tls = |authorities: Option<String>| {
+        let mut settings = settings(&front.address, "tls-only");
+        settings.access.endpoint = Some(format!("https://{}", front.address));
+        settings.access.authorities = authorities.map(String::into_bytes);
+        settings
+    };
+    let trusting = S3Store::open(over_tls(Some(front.authority.clone()))).await.unwrap();
+    trusting.put("over-tls", vec!["hello".into()]).await.unwrap();
+    assert_eq!(trusting.get("over-tls", 0..9).await.unwrap(), "hello");
+
+    let stranger = S3Store::open(over_tls(None)).await.unwrap();
+    let error = stranger.get("over-tls", 0..9).await.unwrap_err();
+    assert_eq!(error.kind(), ObjectErrorKind::Unavailable);
+    assert!(error.to_string().contains("certificate"), "{error}");
 }

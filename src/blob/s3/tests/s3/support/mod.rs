@@ -2,6 +2,7 @@
 
 pub mod proxy;
 pub mod seaweed;
+pub mod tls;
 
 use std::time::Duration;
 
