@@ -39,8 +39,13 @@ impl Blobs {
             let Some(body) = rows::body_of(&row.key) else { continue };
             if !self.is_old(marked) {
                 collected.waiting += 1;
-            } else if self.delete_unreferenced(body).await? {
-                collected.bodies += 1;
+            } else {
+                match self.delete_unreferenced(body).await {
+                    Ok(deleted) => collected.bodies += u64::from(deleted),
+                    // Nobody knows what it needs: it stays, and the others go.
+                    Err(error @ Error::Damaged { .. }) => tracing::error!(%error, "it is not deleted"),
+                    Err(error) => return Err(error),
+                }
             }
         }
         for row in scan(&self.inner.database, rows::all_intents()).await? {

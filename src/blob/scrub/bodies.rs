@@ -120,6 +120,7 @@ impl Scrubber {
     /// Reads a body that is an object, piece by piece.
     async fn object(&self, step: &mut Step, body: BodyId, record: &BodyRecord) -> Result<()> {
         let name = body.to_string();
+        self.blobs.inner.objects.forget(&name);
         let mut offset = 0;
         for blocks in record.pieces(PIECE) {
             let end = offset + blocks.stored_octets();
@@ -136,6 +137,7 @@ impl Scrubber {
             step.tally.octets += octets.len() as u64;
             if blocks.check_stored(body, &[octets]).is_err() {
                 // It may have been spoiled on its way.
+                self.blobs.inner.objects.forget(&name);
                 let octets = self.blobs.inner.objects.get(&name, offset..end).await?;
                 if let Err(error) = blocks.check_stored(body, &[octets]) {
                     step.find(FindingKind::Damaged, body, error.to_string());

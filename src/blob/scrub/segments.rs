@@ -23,6 +23,8 @@ impl Scrubber {
         let living = self.blobs.living(segment).await?;
         let name = segment.object_name();
         let objects = &self.blobs.inner.objects;
+        // What is kept near says nothing of the store.
+        objects.forget(&name);
         let octets = match objects.get(&name, 0..row.octets).await {
             Ok(octets) => octets,
             Err(error) if error.is_not_found() => {
@@ -76,9 +78,8 @@ impl Scrubber {
         if now.as_ref() != Some(record) {
             return Ok(());
         }
-        let range = extent.offset..extent.offset + extent.octets;
-        let octets = self.blobs.inner.objects.get(&segment.object_name(), range).await?;
-        if let Err(error) = record.check_stored(*body, &[octets]) {
+        let again = self.blobs.read_again(&segment.object_name(), *body, record, *extent).await?;
+        if let Err(error) = again {
             step.find(FindingKind::Damaged, body, format!("in segment {segment}: {error}"));
         }
         Ok(())
@@ -103,9 +104,8 @@ impl Scrubber {
                 let mut repaired = false;
                 for body in void {
                     let record = transaction.get(&rows::record(*body)).await?;
-                    let record = record.map(|record| BodyRecord::decode(*body, &record)).transpose()?;
                     let key = rows::extent(segment, *body);
-                    if !record.is_some_and(|record| is_in(&record, segment))
+                    if !record.is_some_and(|record| may_be_in(*body, &record, segment))
                         && transaction.get(&key).await?.is_some()
                     {
                         transaction.clear(&key);
@@ -134,8 +134,12 @@ impl Scrubber {
     }
 }
 
-fn is_in(record: &BodyRecord, segment: SegmentId) -> bool {
-    matches!(record.place, Place::Segment { segment: known, .. } if known == segment)
+/// Whether a record says that its body is in the segment, or nobody knows what it says.
+fn may_be_in(body: BodyId, record: &[u8], segment: SegmentId) -> bool {
+    BodyRecord::decode(body, record).map_or(
+        true,
+        |record| matches!(record.place, Place::Segment { segment: known, .. } if known == segment),
+    )
 }
 
 fn is_sound((body, record, extent): &Living, segment: &Bytes) -> bool {
@@ -145,12 +149,12 @@ fn is_sound((body, record, extent): &Living, segment: &Bytes) -> bool {
 }
 
 impl crate::Blobs {
-    /// The record of a body, if it is there.
+    /// The record of a body, if it is there and can be read.
     pub(super) async fn record(&self, body: BodyId) -> Result<Option<BodyRecord>> {
         let read = self
             .inner
             .database
             .read(|transaction| async move { transaction.get_snapshot(&rows::record(body)).await });
-        read.await?.map(|record| BodyRecord::decode(body, &record)).transpose()
+        Ok(read.await?.and_then(|record| BodyRecord::decode(body, &record).ok()))
     }
 }

@@ -106,7 +106,10 @@ impl Packer {
             tokio::time::sleep(pause).await;
             match objects.get(&name, 0..octets).await {
                 Ok(read) if is_same(&read, &contents) => return Ok(()),
-                Ok(_) => failure = ObjectError::damaged(format!("{name} is not what was written")),
+                Ok(_) => {
+                    objects.forget(&name);
+                    failure = ObjectError::damaged(format!("{name} is not what was written"));
+                }
                 Err(error) if error.is_not_found() => failure = error,
                 Err(error) => return Err(error.into()),
             }

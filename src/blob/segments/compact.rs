@@ -212,13 +212,18 @@ impl Packer {
                 Err(error) => return Err(error.into()),
             };
             for (body, record, extent) in run {
-                let begin = usize::try_from(extent.offset - range.start).unwrap_or(usize::MAX);
-                let end = begin.saturating_add(usize::try_from(extent.octets).unwrap_or(usize::MAX));
+                let at = |offset| usize::try_from(offset).map_or(octets.len(), |at| at.min(octets.len()));
+                let begin = extent.offset - range.start;
                 // A copy, so that what is around it is not kept.
-                let octets = octets.get(begin.min(octets.len())..end.min(octets.len()));
-                let octets = vec![Bytes::copy_from_slice(octets.unwrap_or_default())];
-                match record.check_stored(*body, &octets) {
-                    Ok(()) => pieces.push(Piece { body: *body, record: record.clone(), octets }),
+                let own = Bytes::copy_from_slice(&octets[at(begin)..at(begin + extent.octets)]);
+                let octets = match record.check_stored(*body, std::slice::from_ref(&own)) {
+                    Ok(()) => Ok(own),
+                    Err(_) => self.blobs.read_again(&name, *body, record, *extent).await?,
+                };
+                match octets {
+                    Ok(octets) => {
+                        pieces.push(Piece { body: *body, record: record.clone(), octets: vec![octets] });
+                    }
                     Err(error) => {
                         tracing::error!(segment = %source.segment, %error, "it stays where it is");
                         compacted.damaged += 1;
@@ -261,13 +266,30 @@ impl crate::Blobs {
             });
             for ((body, extent), record) in batch.iter().zip(read.await?) {
                 let Some(record) = record else { continue };
-                let record = BodyRecord::decode(*body, &record)?;
+                // What cannot be read is told by the scrubber, and stays where it is.
+                let Ok(record) = BodyRecord::decode(*body, &record) else { continue };
                 if record.place == (Place::Segment { segment, offset: extent.offset }) {
                     living.push((*body, record, *extent));
                 }
             }
         }
         Ok(living)
+    }
+}
+
+impl crate::Blobs {
+    /// A body of a segment whose octets were not as they should be, which may have happened on their way: it is read once more, from the store
+    /// itself. The inner error tells that it is damaged.
+    pub(crate) async fn read_again(
+        &self,
+        name: &str,
+        body: BodyId,
+        record: &BodyRecord,
+        extent: Extent,
+    ) -> Result<std::result::Result<Bytes, Error>> {
+        self.inner.objects.forget(name);
+        let octets = self.inner.objects.get(name, extent.offset..extent.offset + extent.octets).await?;
+        Ok(record.check_stored(body, std::slice::from_ref(&octets)).map(|()| octets))
     }
 }
 
