@@ -15,7 +15,9 @@ use crate::wrapper::{Clear, WrapError};
 
 impl DataKeys for Keyring {
     fn is_enabled(&self) -> bool {
-        self.inner.live.load().encryption.enabled && (self.inner.gate)()
+        // A reload can turn it on together with a master key that is known only after a restart: then it begins with that.
+        let has_master = self.inner.masters.current().is_some();
+        has_master && self.inner.live.load().encryption.enabled && (self.inner.gate)()
     }
 
     fn current<'a>(&'a self, scope: &'a KeyScope) -> KeyFuture<'a, Option<Arc<DataKey>>> {

@@ -24,7 +24,7 @@ pub enum Verb {
     Rotate(Whose),
     /// Wrap all data keys by the master key in force, so that the previous ones can go.
     Rewrap,
-    /// Destroy a data key, and with it what it encrypted, in backups too. Reads the records of all bodies first, and refuses if one needs it.
+    /// Destroy a data key, and with it what it encrypted, wherever copies of the bodies are. Reads the records of all bodies first, and refuses if one needs it.
     Destroy {
         /// Its number.
         id: u64,

@@ -54,6 +54,9 @@ async fn encryption_is_about_new_bodies_and_may_change_at_any_time() {
         assert_eq!(process.keyring.is_enabled(), round % 2 == 1);
         stored.push(process.store(&domain("a.test"), MARKER).await.unwrap());
     }
+    let without_master = world.process(ekitei_config::Encryption::default());
+    without_master.configure(|encryption| encryption.enabled = true);
+    assert!(!without_master.keyring.is_enabled(), "its master key is known after a restart");
     process.configure(|encryption| encryption.enabled = true);
     process.gate.store(false, Ordering::SeqCst);
     assert!(!process.keyring.is_enabled(), "somebody runs who could not read them");

@@ -124,14 +124,9 @@ async fn a_data_key_is_wrapped_and_unwrapped_for_its_scope_only() {
             assert!(matches!(moved, WrapError::Refused(_)), "{moved:?}");
         }
     }
-    let wrapped = moto.key(&other).await.wrap(&key, "a.test").await.unwrap();
-    client.disable_key().key_id(&other).send().await.unwrap();
-    let refused = moto.key(&other).await.wrap(&key, "a.test").await;
-    // Real KMS refuses both; moto only some versions of the first.
-    if let Err(error) = refused {
-        assert!(matches!(error, WrapError::Refused(_)), "{error:?}");
-    }
-    drop(wrapped);
+    // The ciphertext says which key made it; another one than the configured opens it as well, as after a change of an alias.
+    let wrapped = moto.key(&id).await.wrap(&key, "a.test").await.unwrap();
+    assert_eq!(*moto.key(&other).await.unwrap(&wrapped, "a.test").await.unwrap(), *key);
 }
 
 #[tokio::test]
