@@ -1,0 +1,53 @@
+//! Work that one process of the cluster does for all, from time to time. Every piece may be cut off anywhere, and be done by two at once.
+
+use std::time::Duration;
+
+use ekitei_cluster::{Jobs, outcome};
+
+use super::Service;
+use super::background::spawn;
+
+/// How often old rows of rates, bans and the greylist are removed.
+const LIMITS: Duration = Duration::from_secs(600);
+/// How often MTA-STS policies that expired are removed.
+const POLICIES: Duration = Duration::from_secs(86_400);
+
+/// Starts all of it; it ends when the shutdown begins.
+pub(super) fn start(service: &Service) {
+    let shutdown = service.net.shutdown();
+    let jobs = Jobs::new(service.sending.leases.clone(), &service.registry);
+    let live = service.net.live().clone();
+    let maintenance = move || live.load().mailstore.maintenance_interval.get();
+
+    let (runner, interval, mailstore) = (jobs.clone(), maintenance.clone(), service.mailstore.clone());
+    let maintain = move || {
+        let mailstore = mailstore.clone();
+        async move {
+            let done = mailstore.maintain().await;
+            tracing::debug!(?done, "maintenance");
+            outcome(done)
+        }
+    };
+    spawn(shutdown, async move { runner.run("mailstore", interval, maintain).await });
+
+    let (runner, queue) = (jobs.clone(), service.sending.queue.clone());
+    let sweep = move || {
+        let queue = queue.clone();
+        async move { outcome(queue.sweep().await) }
+    };
+    spawn(shutdown, async move { runner.run("queue", maintenance, sweep).await });
+
+    let (runner, limits) = (jobs.clone(), service.sending.limits.clone());
+    let clean = move || {
+        let limits = limits.clone();
+        async move { outcome(limits.maintain().await) }
+    };
+    spawn(shutdown, async move { runner.run("limits", || LIMITS, clean).await });
+
+    let policies = service.sending.policies.clone();
+    let forget = move || {
+        let policies = policies.clone();
+        async move { outcome(policies.sweep_now().await) }
+    };
+    spawn(shutdown, async move { jobs.run("policies", || POLICIES, forget).await });
+}
