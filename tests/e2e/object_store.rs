@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
 use crate::support::mail::{below_trace, message};
-use crate::support::proxy::{Fault, Proxy};
 use crate::support::server::{Builder, is_embedded};
 use crate::support::{ALICE, BOB, STRANGER, Server, seaweed, wait_until};
 
@@ -24,6 +27,47 @@ fn without_keys(address: &str, bucket: &str) -> Builder {
         .set("blobs", "timeouts", "{attempt: 2s, total: 10s}")
         .set("blobs", "awayAfter", "2s")
         .set("blobs", "probeInterval", "200ms")
+}
+
+/// A way to a server that can be cut, with all that is on it.
+struct Cable {
+    address: String,
+    connected: watch::Sender<bool>,
+    _runtime: Runtime,
+}
+
+impl Cable {
+    fn lay(server: &str) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (connected, state) = watch::channel(true);
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = server.to_owned();
+        runtime.spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                tokio::spawn(carry(client, server.clone(), state.clone()));
+            }
+        });
+        Self { address, connected, _runtime: runtime }
+    }
+
+    fn connect(&self, connected: bool) {
+        self.connected.send_replace(connected);
+    }
+}
+
+/// Carries one connection until somebody closes it or the cable is cut.
+async fn carry(mut client: TcpStream, server: String, mut connected: watch::Receiver<bool>) {
+    let talk = async {
+        let mut server = TcpStream::connect(server).await?;
+        tokio::io::copy_bidirectional(&mut client, &mut server).await
+    };
+    tokio::select! {
+        _ = connected.wait_for(|connected| !connected) => {}
+        _ = talk => {}
+    }
 }
 
 /// A message that does not compress, with this many octets of text.
@@ -68,13 +112,12 @@ fn mail_is_accepted_while_the_bucket_is_away_and_large_mail_is_read_when_it_is_b
         return;
     }
     let Some(address) = seaweed::shared() else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let proxy = runtime.block_on(Proxy::start(&address));
-    let server = over_bucket(&proxy.address, "away").start();
+    let cable = Cable::lay(&address);
+    let server = over_bucket(&cable.address, "away").start();
     let before = large("before", 300_000);
     server.deliver(&[ALICE], &before);
 
-    proxy.outage(Some(Fault::Swallow));
+    cable.connect(false);
     wait_until("the service to notice", Duration::from_secs(60), || {
         // The body is not in memory any more, or reading it would need no store.
         let _ = server.smtp().deliver(STRANGER, &[BOB], &large("lost or not", 3_000_000));
@@ -89,7 +132,7 @@ fn mail_is_accepted_while_the_bucket_is_away_and_large_mail_is_read_when_it_is_b
         begun.elapsed()
     );
 
-    proxy.outage(None);
+    cable.connect(true);
     wait_until("the bucket to be back", Duration::from_secs(30), || {
         metric(&server, "ekitei_blob_object_store_away") == 0.0
     });
