@@ -225,12 +225,11 @@ impl Teacher {
     }
 }
 
-/// Whether a refusal is of the message or of us, so that the same will be said again: a wrong password (401, 403), a message without
-/// enough words (204), other 4xx. 408 and 429 pass, and so does 400, with which rspamd says "learn error" of everything that it has no
-/// status for.
+/// Whether a refusal is of the message or of us, so that the same will be said again: a wrong password (401, 403), a message that is too large
+/// (413) or has not enough words (204). Everything else may pass: rspamd has 404 and 400, too, for what went wrong within it.
 fn is_final(status: StatusCode) -> bool {
-    let passes = [StatusCode::BAD_REQUEST, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
-    status.is_success() || status.is_client_error() && !passes.contains(&status)
+    let of_us = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::PAYLOAD_TOO_LARGE];
+    status.is_success() || of_us.contains(&status)
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> ScanError {

@@ -52,7 +52,10 @@ fn attached(kind: &str, content: &[u8]) -> Vec<u8> {
 fn rspamd_refuses_marks_and_rewrites() {
     require!("rspamd");
     let rspamd = Rspamd::start();
-    let server = server(&format!("rspamd: {{servers: ['{}'], onFailure: tempfail}}", rspamd.scanner));
+    let server = server(&format!(
+        "rspamd: {{servers: ['{}'], password: {PASSWORD}, onFailure: tempfail}}",
+        rspamd.controller
+    ));
     let refused = deliver(&server, &message("refused", &test_pattern('X')));
     assert_eq!(refused.code, 550, "{refused:?}");
     assert!(refused.text.contains("Gtube pattern"), "{refused:?}");
@@ -75,9 +78,9 @@ fn rspamd_refuses_marks_and_rewrites() {
 fn rspamd_learns_what_users_move_into_and_out_of_junk() {
     require!("rspamd");
     let rspamd = Rspamd::start();
+    let controller = rspamd.controller;
     let server = server(&format!(
-        "rspamd: {{servers: ['{}'], learning: {{controllers: ['{}'], password: {PASSWORD}}}}}",
-        rspamd.scanner, rspamd.controller
+        "rspamd: {{servers: ['{controller}'], password: {PASSWORD}, learning: {{controllers: ['{controller}'], password: {PASSWORD}}}}}"
     ));
     assert_eq!(rspamd.learned(), 0);
     let learned = |lesson: &str| {

@@ -74,32 +74,30 @@ fn folder(name: &str) -> TempDir {
     tempfile::Builder::new().prefix(&format!("ekitei-{name}-")).tempdir().unwrap()
 }
 
-/// A running rspamd: its built-in checks, its own fields, and Bayes in files.
+/// A running rspamd: its built-in checks, its own fields, and Bayes in files. One process does all of it: two lock each other out of such files, for
+/// ever if the other one is not asked anything any more.
 pub struct Rspamd {
-    /// The worker that scans.
-    pub scanner: SocketAddr,
-    /// The worker that learns.
+    /// The worker that scans and learns, for those who have the password.
     pub controller: SocketAddr,
     _daemon: Daemon,
 }
 
-/// The controller's password.
+/// The password of rspamd.
 pub const PASSWORD: &str = "a-word-of-the-tests";
 
 impl Rspamd {
     /// Starts it.
     pub fn start() -> Self {
         let dir = folder("rspamd");
-        let (scanner, controller) = (Server::address(free_port()), Server::address(free_port()));
+        let controller = Server::address(free_port());
         fs::write(dir.path().join("tlds"), "test\ncom\n").unwrap();
-        fs::write(dir.path().join("rspamd.conf"), configuration(dir.path(), scanner, controller)).unwrap();
+        fs::write(dir.path().join("rspamd.conf"), configuration(dir.path(), controller)).unwrap();
         let conf = dir.path().join("rspamd.conf");
         // As root it would want to become another user.
         let mut daemon =
             Daemon::start("rspamd", dir, Command::new("rspamd").args(["--insecure", "-f", "-c"]).arg(conf));
-        daemon.wait_for(scanner);
         daemon.wait_for(controller);
-        Self { scanner, controller, _daemon: daemon }
+        Self { controller, _daemon: daemon }
     }
 
     /// How many messages the controller says it learned.
@@ -121,7 +119,7 @@ impl Rspamd {
     }
 }
 
-fn configuration(dir: &Path, scanner: SocketAddr, controller: SocketAddr) -> String {
+fn configuration(dir: &Path, controller: SocketAddr) -> String {
     let dir = dir.display();
     format!(
         r#"options {{
@@ -131,7 +129,6 @@ fn configuration(dir: &Path, scanner: SocketAddr, controller: SocketAddr) -> Str
              dns {{ nameserver = ["127.0.0.1:9"]; timeout = 0.1s; retransmits = 1; }}
            }}
            logging {{ type = "file"; filename = "{dir}/log"; level = "info"; }}
-           worker "normal" {{ bind_socket = "{scanner}"; count = 1; }}
            worker "controller" {{ bind_socket = "{controller}"; count = 1; secure_ip = [];
              password = "{PASSWORD}"; enable_password = "{PASSWORD}"; static_dir = "{dir}"; }}
            actions {{ reject = 15; rewrite_subject = 10; add_header = 6; greylist = 4; subject = "[SPAM] %s"; }}
