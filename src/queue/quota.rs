@@ -4,11 +4,15 @@
 //! | key | value |
 //! |---|---|
 //! | `(QUEUE, 8, end, kind, name)` | count u64, then the operation that counted last (16 octets); void after `end` (seconds since the epoch) |
+//! | `(QUEUE, 8, end, "trace", operation)` | the operation has counted; empty |
 //!
 //! Hours and days begin with those of UTC, so a counter never has to be wound back: it is forgotten when its time is over.
 //!
 //! A process takes what it counts in portions of a fiftieth of the limit, so that not each recipient is a commit. What it took and did not use is lost for
 //! that hour or day: the limit holds for the cluster, and may be reached up to a portion for each process early.
+//!
+//! When the result of a commit is unknown, the repetition looks for the trace of its operation. The count itself cannot tell: others may have
+//! counted since.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -147,6 +151,47 @@ impl Portions {
 /// What counts: names itself in the rows, so that a repetition of the transaction does not count twice.
 type Operation = [u8; 16];
 
+/// How long the trace of an operation outlives the counter it is of; far longer than any transaction is repeated.
+const TRACE_LIFETIME: u64 = HOUR;
+
+/// What a transaction counts.
+struct Count<'a> {
+    counter: &'a Counter,
+    /// What the counter shows then.
+    total: u64,
+}
+
+/// Runs a transaction that counts so that it counts once, also when an attempt whose commit result was unknown turns out to be committed: what that one came to
+/// is returned again. `work` reads, and says what it comes to and what is to be counted; `end` is that of its counters.
+async fn once<'a, T, W, Fut>(database: &Database, end: u64, work: W) -> Result<T>
+where
+    T: Clone + Send,
+    W: Fn(Transaction) -> Fut + Sync,
+    Fut: Future<Output = Result<(T, Vec<Count<'a>>)>> + Send,
+{
+    let operation: &Operation = &rand::random();
+    let trace = &key(&(QUEUE, ROWS, end + TRACE_LIFETIME, "trace", operation.as_slice()));
+    let latest = &Mutex::new(None);
+    let work = &work;
+    database
+        .transact(|transaction: Transaction| async move {
+            if transaction.may_have_committed() && transaction.get(trace).await?.is_some() {
+                let latest: Option<T> = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                return latest.ok_or(Error::Corrupt("the trace of a count"));
+            }
+            let (outcome, counts) = work(transaction.clone()).await?;
+            for Count { counter, total } in &counts {
+                transaction.set(&counter.key, &[&total.to_le_bytes()[..], operation].concat());
+            }
+            if !counts.is_empty() {
+                transaction.set(trace, b"");
+            }
+            *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome.clone());
+            Ok(outcome)
+        })
+        .await
+}
+
 /// Takes a portion of each lacking counter, at least what it lacks for `n`; or says which one has not so much any more, and takes nothing.
 async fn reserve(
     database: &Database,
@@ -154,64 +199,48 @@ async fn reserve(
     lacking: &[(usize, u64)],
     n: u64,
 ) -> Result<std::result::Result<Vec<u64>, usize>> {
-    let operation: &Operation = &rand::random();
-    database
-        .transact(|transaction: Transaction| async move {
-            let mut all = Vec::with_capacity(lacking.len());
-            for &(index, left) in lacking {
-                let counter = &counters[index];
-                let (count, last) = read(&transaction, &counter.key).await?;
-                let missing = n.saturating_sub(left);
-                if transaction.may_have_committed() && last == *operation {
-                    // It is counted already. How much more than this it was is not known any more.
-                    all.push((counter, None, missing));
-                    continue;
-                }
-                let room = counter.limit.saturating_sub(count);
-                if room < missing {
-                    return Ok(Err(index));
-                }
-                let taken = missing.max(counter.limit / PORTIONS).min(room);
-                all.push((counter, Some(count + taken), taken));
+    let end = counters.iter().map(|counter| counter.end).max().unwrap_or_default();
+    once(database, end, |transaction: Transaction| async move {
+        let (mut taken, mut counts) = (Vec::with_capacity(lacking.len()), Vec::with_capacity(lacking.len()));
+        for &(index, left) in lacking {
+            let counter = &counters[index];
+            let count = read(&transaction, &counter.key).await?;
+            let missing = n.saturating_sub(left);
+            let room = counter.limit.saturating_sub(count);
+            if room < missing {
+                return Ok((Err(index), Vec::new()));
             }
-            for (counter, count, _) in &all {
-                if let Some(count) = count {
-                    transaction.set(&counter.key, &[&count.to_le_bytes()[..], operation].concat());
-                }
-            }
-            Ok(Ok(all.into_iter().map(|(.., taken)| taken).collect()))
-        })
-        .await
+            let portion = missing.max(counter.limit / PORTIONS).min(room);
+            taken.push(portion);
+            counts.push(Count { counter, total: count + portion });
+        }
+        Ok((Ok(taken), counts))
+    })
+    .await
 }
 
-async fn read(transaction: &Transaction, key: &[u8]) -> Result<(u64, Operation)> {
-    let Some(value) = transaction.get(key).await? else { return Ok((0, [0; 16])) };
-    let parts = value.split_first_chunk::<8>();
-    let parts = parts.and_then(|(count, operation)| Some((*count, Operation::try_from(operation).ok()?)));
-    let (count, operation) = parts.ok_or(Error::Corrupt("a count of the queue"))?;
-    Ok((u64::from_le_bytes(count), operation))
+async fn read(transaction: &Transaction, key: &[u8]) -> Result<u64> {
+    let Some(value) = transaction.get(key).await? else { return Ok(0) };
+    let count = value.split_first_chunk::<8>().filter(|(_, operation)| operation.len() == 16);
+    let (count, _) = count.ok_or(Error::Corrupt("a count of the queue"))?;
+    Ok(u64::from_le_bytes(*count))
 }
 
 /// Takes up to `want` of what a day of a warm-up schedule still allows; 0 when that is used up. `day` counts from the epoch.
 pub(crate) async fn take(inner: &Inner, schedule: &str, day: u64, limit: u64, want: u64) -> Result<u64> {
     let now = Duration::from_secs(day * DAY);
-    let counter = Counter::new("warm-up", schedule, DAY, now, limit);
-    let (counter, operation): (&Counter, &Operation) = (&counter, &rand::random());
-    inner
-        .database
-        .transact(|transaction: Transaction| async move {
-            let (count, last) = read(&transaction, &counter.key).await?;
-            if transaction.may_have_committed() && last == *operation {
-                // How much it was is not known any more; the count holds the whole.
-                return Ok(want.min(count));
-            }
-            let granted = want.min(counter.limit.saturating_sub(count));
-            if granted > 0 {
-                transaction.set(&counter.key, &[&(count + granted).to_le_bytes()[..], operation].concat());
-            }
-            Ok(granted)
-        })
-        .await
+    take_of(&inner.database, &Counter::new("warm-up", schedule, DAY, now, limit), want).await
+}
+
+/// Takes up to `want` of what is left of a counter.
+async fn take_of(database: &Database, counter: &Counter, want: u64) -> Result<u64> {
+    once(database, counter.end, |transaction: Transaction| async move {
+        let count = read(&transaction, &counter.key).await?;
+        let granted = want.min(counter.limit.saturating_sub(count));
+        let counts = (granted > 0).then(|| Count { counter, total: count + granted });
+        Ok((granted, counts.into_iter().collect()))
+    })
+    .await
 }
 
 /// Removes counters whose time is over.
@@ -315,6 +344,57 @@ mod tests {
         assert_eq!(count(6).await, None);
         assert_eq!(count(4).await, None);
         assert_eq!(count(1).await, Some(0));
+    }
+
+    /// A link that loses the answer to its first commit, and lets another process count before the repetition.
+    struct OtherCounts {
+        database: Database,
+        steps: std::sync::atomic::AtomicU32,
+    }
+
+    impl ekitei_kv::Link for OtherCounts {
+        fn pass(&self) -> ekitei_kv::LinkFuture<'_> {
+            Box::pin(async {
+                // To begin, to commit, and then comes the answer.
+                if self.steps.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 2 {
+                    assert_eq!(take_of(&self.database, &hourly("1", 10), 3).await.unwrap(), 3);
+                    return Err(ekitei_kv::Error::Unavailable("the answer is lost".into()));
+                }
+                Ok(())
+            })
+        }
+    }
+
+    fn losing_an_answer(database: &Database) -> Database {
+        database.behind(Arc::new(OtherCounts { database: database.clone(), steps: 0.into() }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_repetition_counts_once_although_another_has_counted_since() {
+        let database = Database::in_memory();
+        let first = losing_an_answer(&database);
+        assert_eq!(take_of(&first, &hourly("1", 10), 4).await.unwrap(), 4);
+        assert_eq!(take_of(&database, &hourly("1", 10), 9).await.unwrap(), 3, "4 and 3 are taken");
+
+        let database = Database::in_memory();
+        let (first, portions) = (losing_an_answer(&database), Portions::default());
+        assert_eq!(portions.count(&first, &[hourly("1", 10)], 4, NOW).await.unwrap(), None);
+        assert_eq!(take_of(&database, &hourly("1", 10), 9).await.unwrap(), 3, "4 and 3 are taken");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_repetition_has_the_whole_portion_that_was_taken() {
+        let faults = Arc::new(FaultScript::default());
+        let options = MemoryOptions { faults: faults.clone(), ..MemoryOptions::default() };
+        let database = Database::in_memory_with(options).unwrap();
+        let portions = Portions::default();
+        faults.commits([Some(CommitFault::UnknownApplied)]);
+        assert_eq!(portions.count(&database, &[hourly("1", 1_000)], 1, NOW).await.unwrap(), None);
+        let before = database.statistics().commits;
+        for _ in 1..20 {
+            assert_eq!(portions.count(&database, &[hourly("1", 1_000)], 1, NOW).await.unwrap(), None);
+        }
+        assert_eq!(database.statistics().commits, before, "a fiftieth of 1000 lasts for 20");
     }
 
     #[tokio::test(start_paused = true)]
