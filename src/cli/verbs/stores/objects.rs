@@ -202,6 +202,12 @@ fn advice(blobs: &Blobs, kind: ObjectErrorKind, error: &str) -> String {
         ObjectErrorKind::Unavailable if virtual_host && says(&["dns", "resolve", "lookup"]) => {
             "the bucket's host name is not known: set blobs.pathStyle: true, or add the name to the DNS"
         }
+        ObjectErrorKind::Unavailable if says(&["InvalidContentType"]) => {
+            "the server speaks no TLS there: let blobs.endpoint begin with http://"
+        }
+        ObjectErrorKind::Unavailable if says(&["dns error"]) => {
+            "the host name in blobs.endpoint is not known to this machine's resolver"
+        }
         ObjectErrorKind::Unavailable => {
             "check that the server runs and that blobs.endpoint can be reached from here"
         }
