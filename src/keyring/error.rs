@@ -25,6 +25,9 @@ pub enum Error {
         /// The first body that needs it.
         body: String,
     },
+    /// Another destruction of the key began meanwhile: the caller's, who may look at the key and try again.
+    #[error("the data key {} is being destroyed by somebody else, too", .0.get())]
+    Overtaken(DataKeyId),
     /// The master key cannot be used now, or at all.
     #[error("the data key of {whose} cannot be wrapped or unwrapped: {error}")]
     Master {

@@ -21,7 +21,7 @@ mod wrapper;
 pub use error::{Error, Result};
 pub use keyring::{Gate, Keyring, Parts};
 pub use maintenance::Maintained;
-pub use master::{LocalMasterKey, MasterKeys};
+pub use master::{Configured, LocalMasterKey, MasterKeys};
 pub use model::{KeyInfo, KeyPage, KeyState, Rewrapped, Rotated};
 pub use sealing::{SealError, Sealed, SealingKeyId, SealingKeys};
 pub use secret::{MasterSecret, SECRET_OCTETS, SecretError};

@@ -62,10 +62,8 @@ impl Keyring {
         }
         let range = &range;
         let options = RangeOptions { limit: PAGE, snapshot: true, ..RangeOptions::default() };
-        let read = |tx: Transaction| {
-            let options = options.clone();
-            async move { Ok::<_, Error>(tx.get_range(range.clone(), options).await?) }
-        };
+        let read =
+            |tx: Transaction| async move { Ok::<_, Error>(tx.get_range(range.clone(), options).await?) };
         let found = self.inner.db.read(read).await?;
         let more = found.len() == PAGE;
         let rows = found.iter().map(rows::numbered).collect::<Result<_, _>>()?;

@@ -62,6 +62,9 @@ fn refused(error: impl ToString) -> WrapError {
     WrapError::Refused(error.to_string())
 }
 
+/// The key in force, if there is one, and the previous ones.
+pub type Configured = (Option<Arc<dyn Wrapper>>, Vec<Arc<dyn Wrapper>>);
+
 /// The master keys that are configured.
 #[derive(Clone, Debug)]
 pub struct MasterKeys {
@@ -107,9 +110,7 @@ impl MasterKeys {
     ///
     /// # Errors
     /// A key is malformed.
-    pub fn local(
-        settings: &Encryption,
-    ) -> Result<(Option<Arc<dyn Wrapper>>, Vec<Arc<dyn Wrapper>>), SecretError> {
+    pub fn local(settings: &Encryption) -> Result<Configured, SecretError> {
         let wrapper = |whose: &str, secret: &Secret| -> Result<Arc<dyn Wrapper>, SecretError> {
             let secret = MasterSecret::parse(whose, secret.expose())?;
             Ok(Arc::new(LocalMasterKey::new(secret).map_err(SecretError::unusable)?))

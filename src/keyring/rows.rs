@@ -9,7 +9,7 @@
 //! | `1` | the number of the latest key, 8 octets big-endian |
 //! | `2, number` | [`KeyRow`] |
 //! | `3, scope` | the number of the key in force, 8 octets big-endian |
-//! | `4, number` | no body may be stored under this key any more; empty |
+//! | `4, number` | no body may be stored under this key any more; the random id of the destruction that closed it |
 
 use std::ops::Range;
 use std::sync::Arc;

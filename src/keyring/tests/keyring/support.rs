@@ -1,5 +1,4 @@
 //! A store with encrypted bodies, and the processes that use it.
-#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,8 +1,5 @@
 //! What is promised of data keys: one in force for each scope, in all processes; replaced and rewrapped without touching a body; gone when they are
 //! destroyed.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +8,8 @@ use std::time::Duration;
 use ekitei_blob::{DataKeyId, DataKeys as _, Error, KeyError, KeyScope};
 use ekitei_config::Encryption;
 use ekitei_keyring::{Error as KeyringError, KeyState, MasterKeys, Rewrapped};
-use support::{Process, Remote, World, domain, local};
+
+use crate::support::{Process, Remote, World, domain, local};
 
 async fn current(process: &Process, scope: &KeyScope) -> DataKeyId {
     process.keyring.current(scope).await.unwrap().unwrap().id()

@@ -1,13 +1,11 @@
 //! What is promised of encrypted bodies: nobody reads, changes or moves them without the keys.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
 
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use ekitei_blob::{DataKeys as _, Error, KeyError, KeyScope};
-use support::{World, domain, local};
+
+use crate::support::{World, domain, local};
 
 const MARKER: &[u8] = b"the-word-that-nobody-may-find";
 
