@@ -60,7 +60,8 @@ async fn every_job_is_done_once_in_the_cluster_and_the_processes_share_them() {
     let database = Database::in_memory();
     let (first, second) = (Node::start(&database), Node::start(&database));
     seconds(60).await;
-    (first.take(), second.take());
+    first.take();
+    second.take();
     seconds(100).await;
     let (ones, others) = (first.take(), second.take());
     for (one, other) in ones.into_iter().zip(others) {
