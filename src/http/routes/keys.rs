@@ -133,7 +133,7 @@ impl From<ekitei_keyring::Error> for Refused {
         use ekitei_keyring::{Error, WrapError};
         let code = match &error {
             Error::NoSuchKey(_) | Error::NoKeyYet(_) => ProblemCode::NotFound,
-            Error::InUse { .. } => ProblemCode::InUse,
+            Error::InUse { .. } | Error::Overtaken(_) => ProblemCode::InUse,
             Error::Master { error: WrapError::Unavailable(_), .. } | Error::Store(_) => {
                 ProblemCode::Unavailable
             }
