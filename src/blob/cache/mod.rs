@@ -160,7 +160,7 @@ impl<S: ObjectStore> CachedStore<S> {
                     pages.push(Some(page));
                 }
                 Err(place) => {
-                    if let Some(page) = self.from_disk(&id).await {
+                    if let Some(page) = self.disk_page(&id).await {
                         inner.metrics.count("disk", 1);
                         // A place that went away with the eviction of its page needs nothing.
                         let _ = place.insert(page.clone());
@@ -179,7 +179,7 @@ impl<S: ObjectStore> CachedStore<S> {
             while let Some((_, place)) = missing.next_if(|(number, _)| *number == first + run.len() as u64) {
                 run.push(place);
             }
-            let read = self.from_store(&object, first..first + run.len() as u64).await?;
+            let read = self.fetch_pages(&object, first..first + run.len() as u64).await?;
             for (number, (page, place)) in (first..).zip(read.into_iter().zip(run)) {
                 let _ = place.insert(page.clone());
                 if let Some(disk) = &inner.disk {
@@ -214,7 +214,7 @@ impl<S: ObjectStore> CachedStore<S> {
         }
     }
 
-    async fn from_disk(&self, id: &PageId) -> Option<Bytes> {
+    async fn disk_page(&self, id: &PageId) -> Option<Bytes> {
         let disk = self.inner.disk.as_ref()?;
         let page = disk.get(id).await;
         self.inner.metrics.disk.set(i64::try_from(disk.size()).unwrap_or(i64::MAX));
@@ -222,7 +222,7 @@ impl<S: ObjectStore> CachedStore<S> {
     }
 
     /// Pages that follow each other, in one request; those past the end of the object are empty.
-    async fn from_store(&self, object: &str, pages: Range<u64>) -> Result<Vec<Bytes>, ObjectError> {
+    async fn fetch_pages(&self, object: &str, pages: Range<u64>) -> Result<Vec<Bytes>, ObjectError> {
         let size = self.inner.settings.page_size;
         self.inner.metrics.count("store", pages.end - pages.start);
         let mut octets = self.inner.store.get(object, pages.start * size..pages.end * size).await?;
