@@ -43,12 +43,12 @@ impl Health {
         self.away.send_if_modified(|away| std::mem::replace(away, false));
     }
 
-    /// The store did not answer; whether that makes it away.
-    pub(super) fn failed(&self) -> bool {
+    /// The store did not answer a request that began at this time; whether that makes it away.
+    pub(super) fn failed(&self, begun: Instant) -> bool {
         let now = Instant::now();
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        // A failure long ago, with nothing asked since, is no evidence.
-        let known = failures.take().filter(|known| now.duration_since(known.last) <= self.patience);
+        // A failure long ago, with nothing asked since, is no evidence. The time that this request waited is not time without one.
+        let known = failures.take().filter(|known| begun.duration_since(known.last) <= self.patience);
         let mut known = known.unwrap_or(Failures { since: now, last: now, count: 0 });
         known.last = now;
         known.count += 1;

@@ -177,6 +177,7 @@ impl Resilient {
         async move {
             let _permit = permit;
             let measured = self.inner.metrics.begin(operation);
+            let begun = Instant::now();
             let result = match timeout_at(until, request).await {
                 Ok(result) => {
                     measured.end(result.as_ref().map_or_else(|error| error.kind().name(), |_| "ok"));
@@ -187,7 +188,7 @@ impl Resilient {
                     Err(timed_out)
                 }
             };
-            self.note(result.as_ref().map_or_else(|error| Some(error.kind()), |_| None));
+            self.note(begun, result.as_ref().map_or_else(|error| Some(error.kind()), |_| None));
             result
         }
     }
@@ -197,12 +198,12 @@ impl Resilient {
         ObjectError::unavailable(format!("{} {}: {what} for {limit:?}", call.operation, call.name))
     }
 
-    /// Learns from how a request ended.
-    fn note(&self, error: Option<ObjectErrorKind>) {
+    /// Learns from how a request ended that began at this time.
+    fn note(&self, begun: Instant, error: Option<ObjectErrorKind>) {
         let health = &self.inner.health;
         if !matches!(error, Some(ObjectErrorKind::Unavailable | ObjectErrorKind::Throttled)) {
             health.answered();
-        } else if health.failed() {
+        } else if health.failed(begun) {
             tracing::warn!("the object store is away: nothing is asked of it until it answers a probe");
             self.inner.metrics.away(true);
             tokio::spawn(probe_until_back(Arc::downgrade(&self.inner)));

@@ -222,6 +222,16 @@ async fn a_store_that_is_away_is_left_alone_until_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_away_even_if_one_request_comes_after_the_other() {
+    let hangs = |_: Operation, _: &str| Fault { hangs: true, ..Fault::default() };
+    let fixture = fixture(Settings::default(), hangs);
+    let begun = Instant::now();
+    fixture.put().await.unwrap_err();
+    assert!(fixture.store.is_away());
+    assert!(begun.elapsed() < Settings::default().total);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whatever_a_store_does_what_was_written_is_read() {
     for seed in 0..50 {
         // Damage that nobody notices is not of this layer: bodies have their own checksums.
