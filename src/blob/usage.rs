@@ -1,49 +1,33 @@
 //! Which bodies need a data key: asked before it is destroyed.
 
-use ekitei_kv::{AsKvError, Database};
+use ekitei_kv::{Database, RangeOptions, prefix_end};
 
 use crate::record::BodyRecord;
-use crate::{BodyId, DataKeyId, Error, Result, rows};
+use crate::{BodyId, DataKeyId, Result, rows};
 
-/// Why the search ends early.
-enum End {
-    Found(BodyId),
-    Failed(Error),
-}
+/// Rows that are read at a time: those of a hot body are large, and a page of them must be read in one transaction.
+const PAGE: usize = 20;
 
-impl From<ekitei_kv::Error> for End {
-    fn from(error: ekitei_kv::Error) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-impl AsKvError for End {
-    fn as_kv_error(&self) -> Option<&ekitei_kv::Error> {
-        match self {
-            Self::Found(_) => None,
-            Self::Failed(error) => error.as_kv_error(),
-        }
-    }
-}
-
-/// A body that is encrypted with this key, if there is one. Reads the record of every body, and the rows of those that are hot.
+/// A body that is encrypted with this key, if there is one. Reads the record of every body, and some rows of those that are hot.
 ///
 /// # Errors
 /// When the store fails, or a record is damaged: then nobody knows what it needs.
 pub async fn body_under(database: &Database, key: DataKeyId) -> Result<Option<BodyId>> {
-    let search = database.scan(rows::all_bodies(), |page| {
+    let options = RangeOptions { limit: PAGE, snapshot: true, ..RangeOptions::default() };
+    let mut range = rows::all_bodies();
+    loop {
+        let rest = &range;
+        let page = database.read(|tx| async move { tx.get_range(rest.clone(), options).await }).await?;
+        let Some(last) = page.last().and_then(|row| rows::body_of_any(&row.key)) else { return Ok(None) };
         for row in page {
             let Some(body) = rows::body_of_record(&row.key) else { continue };
-            let record = BodyRecord::decode(body, &row.value).map_err(End::Failed)?;
+            let record = BodyRecord::decode(body, &row.value)?;
             if record.key.is_some_and(|seal| seal.data_key == key) {
-                return Err(End::Found(body));
+                return Ok(Some(body));
             }
         }
-        Ok(())
-    });
-    match search.await {
-        Ok(()) => Ok(None),
-        Err(End::Found(body)) => Ok(Some(body)),
-        Err(End::Failed(error)) => Err(error),
+        // Its record was read; what else there is of it says nothing of keys.
+        let prefix = rows::body_prefix(last);
+        range.start = prefix_end(&prefix).unwrap_or(prefix);
     }
 }
