@@ -6,15 +6,19 @@
 //!
 //! Segments that nothing lives in are retired by compaction, and their objects deleted here a grace period later: readers may be at them.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use ekitei_kv::{Database, KeyValue, RangeOptions, Transaction};
+use ekitei_kv::{KeyValue, RangeOptions, Transaction};
 
 use crate::hot;
 use crate::record::{BodyRecord, Place};
 use crate::rows::{self, Intent};
-use crate::segments::{bury, read_segment};
+use crate::segments::{bury, has_no_extents, read_segment};
 use crate::{Blobs, BodyId, Error, Result, SegmentId};
+
+/// Rows that are read at a time.
+const PAGE: usize = 1_000;
 
 /// What one run of the collector did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,58 +32,83 @@ pub struct Collected {
 }
 
 impl Blobs {
-    /// Runs the collector once over all that waits for it.
+    /// Runs the collector once over all that waits for it. What cannot be read or deleted stays, and the others go.
     ///
     /// # Errors
     /// When a store fails; what is left waits for the next run.
     pub async fn collect(&self) -> Result<Collected> {
         let mut collected = Collected::default();
-        for row in scan(&self.inner.database, rows::all_unreferenced()).await? {
-            let marked = rows::decode_time(&row.value).unwrap_or_default();
-            let Some(body) = rows::body_of(&row.key) else { continue };
-            if !self.is_old(marked) {
-                collected.waiting += 1;
-            } else {
-                match self.delete_unreferenced(body).await {
-                    Ok(deleted) => collected.bodies += u64::from(deleted),
-                    // Nobody knows what it needs: it stays, and the others go.
-                    Err(error @ Error::Damaged { .. }) => tracing::error!(%error, "it is not deleted"),
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        for row in scan(&self.inner.database, rows::all_intents()).await? {
-            let Some((body, (state, begun))) = rows::body_of(&row.key).zip(rows::decode_intent(&row.value))
-            else {
-                continue;
-            };
-            if state == Intent::Write && !self.is_old(begun) {
-                collected.waiting += 1;
-            } else if self.delete_object(body).await? {
-                collected.objects += 1;
-            }
-        }
+        self.collect_bodies(&mut collected).await?;
+        self.collect_objects(&mut collected).await?;
         self.collect_segments(&mut collected).await?;
         Ok(collected)
     }
 
+    /// The first rows of a range, which is then what comes after them; `None` at its end.
+    async fn page(&self, range: &mut Range<Vec<u8>>) -> Result<Option<Vec<KeyValue>>> {
+        let options = RangeOptions { limit: PAGE, snapshot: true, ..RangeOptions::default() };
+        let rest = &*range;
+        let read = self
+            .inner
+            .database
+            .read(|transaction| async move { transaction.get_range(rest.clone(), options).await });
+        let rows = read.await?;
+        let Some(last) = rows.last() else { return Ok(None) };
+        range.start = [&last.key[..], &[0]].concat();
+        Ok(Some(rows))
+    }
+
+    /// Deletes bodies that nobody refers to.
+    async fn collect_bodies(&self, collected: &mut Collected) -> Result<()> {
+        let mut range = rows::all_unreferenced();
+        while let Some(page) = self.page(&mut range).await? {
+            for row in page {
+                let marked = rows::decode_time(&row.value).unwrap_or_default();
+                let Some(body) = rows::body_of(&row.key) else { continue };
+                if self.is_old(marked) {
+                    let deleted = self.delete_unreferenced(body).await;
+                    collected.bodies += u64::from(unless_damaged(deleted)?.unwrap_or(false));
+                } else {
+                    collected.waiting += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the objects of deleted bodies, and those whose deliveries did not end.
+    async fn collect_objects(&self, collected: &mut Collected) -> Result<()> {
+        let mut range = rows::all_intents();
+        while let Some(page) = self.page(&mut range).await? {
+            for row in page {
+                let read = rows::body_of(&row.key).zip(rows::decode_intent(&row.value));
+                let Some((body, (state, begun))) = read else { continue };
+                if state == Intent::Write && !self.is_old(begun) {
+                    collected.waiting += 1;
+                } else {
+                    let deleted = self.delete_object(body).await;
+                    collected.objects += u64::from(unless_damaged(deleted)?.unwrap_or(false));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Ends what packers left behind, and deletes the objects of segments that were retired a grace period ago.
     async fn collect_segments(&self, collected: &mut Collected) -> Result<()> {
-        for row in scan(&self.inner.database, rows::all_segment_intents()).await? {
-            let Some((segment, (state, since))) =
-                rows::segment_of(&row.key).zip(rows::decode_intent(&row.value))
-            else {
-                continue;
-            };
-            if !self.is_old(since) {
-                collected.waiting += 1;
-            } else if state == Intent::Write {
-                self.end_abandoned(segment).await?;
-                collected.waiting += 1;
-            } else {
-                self.inner.objects.delete(&segment.object_name()).await?;
-                self.clear_deletion(segment).await?;
-                collected.objects += 1;
+        let mut range = rows::all_segment_intents();
+        while let Some(page) = self.page(&mut range).await? {
+            for row in page {
+                let read = rows::segment_of(&row.key).zip(rows::decode_intent(&row.value));
+                let Some((segment, (state, since))) = read else { continue };
+                if !self.is_old(since) {
+                    collected.waiting += 1;
+                } else if state == Intent::Write {
+                    unless_damaged(self.end_abandoned(segment).await)?;
+                    collected.waiting += 1;
+                } else if unless_damaged(self.delete_segment(segment).await)?.unwrap_or(false) {
+                    collected.objects += 1;
+                }
             }
         }
         Ok(())
@@ -102,21 +131,46 @@ impl Blobs {
                         transaction.clear(&key);
                         transaction.set(&rows::hint(row.group, segment), &rows::encode_time(now));
                     }
-                    None => transaction.set(&key, &rows::encode_intent(Intent::Delete, now)),
+                    None => {
+                        check_empty(&transaction, segment).await?;
+                        transaction.set(&key, &rows::encode_intent(Intent::Delete, now));
+                    }
                 }
                 Ok(())
             })
             .await
     }
 
-    async fn clear_deletion(&self, segment: SegmentId) -> Result<()> {
-        self.inner
-            .database
-            .transact(|transaction| async move {
-                transaction.clear(&rows::segment_intent(segment));
-                Ok::<_, Error>(())
-            })
-            .await
+    /// Deletes the object of a segment that was retired; whether it is gone.
+    async fn delete_segment(&self, segment: SegmentId) -> Result<bool> {
+        let check = |transaction: Transaction| async move {
+            if read_segment(&transaction, segment).await?.is_some() {
+                return Err(Error::DamagedSegment { segment, what: "it has a row, and is to be deleted" });
+            }
+            check_empty(&transaction, segment).await
+        };
+        self.inner.database.read(check).await?;
+        if !self.delete_from_store(&segment.object_name()).await? {
+            return Ok(false);
+        }
+        let clear = |transaction: Transaction| async move {
+            transaction.clear(&rows::segment_intent(segment));
+            Ok::<_, Error>(())
+        };
+        self.inner.database.transact(clear).await?;
+        Ok(true)
+    }
+
+    /// Deletes an object; whether it is gone. One that a store which is there does not delete keeps its row, and is tried again in the next run.
+    async fn delete_from_store(&self, name: &str) -> Result<bool> {
+        match self.inner.objects.delete(name).await {
+            Ok(()) => Ok(true),
+            Err(error) if self.inner.objects.is_away() => Err(error.into()),
+            Err(error) => {
+                tracing::error!(%error, name, "an object cannot be deleted");
+                Ok(false)
+            }
+        }
     }
 
     fn is_old(&self, since: Duration) -> bool {
@@ -158,40 +212,62 @@ impl Blobs {
             .await
     }
 
-    /// Deletes an object under an intent row that says so.
+    /// Deletes an object under an intent row that says so, unless a body is in it.
     async fn delete_object(&self, body: BodyId) -> Result<bool> {
         let now = self.inner.clock.now();
         let orphaned = self
             .inner
             .database
             .transact(|transaction| async move {
-                let intent = rows::intent(body);
-                if transaction.get(&intent).await?.is_none() {
-                    return Ok::<_, Error>(false); // its delivery ended just now
+                let key = rows::intent(body);
+                let intent = transaction.get(&key).await?;
+                match intent.as_deref().and_then(rows::decode_intent) {
+                    Some((Intent::Delete, _)) => {}
+                    Some((Intent::Write, begun)) if self.is_old(begun) => {}
+                    // Its delivery ended just now, or began again.
+                    _ => return Ok::<_, Error>(false),
                 }
-                transaction.set(&intent, &rows::encode_intent(Intent::Delete, now));
+                let record = transaction.get(&rows::record(body)).await?;
+                let record = record.map(|record| BodyRecord::decode(body, &record)).transpose()?;
+                if record.is_some_and(|record| record.place == Place::Object) {
+                    tracing::warn!(%body, "an object was to be deleted that a body is in");
+                    transaction.clear(&key);
+                    return Ok(false);
+                }
+                transaction.set(&key, &rows::encode_intent(Intent::Delete, now));
                 Ok(true)
             })
             .await?;
-        if orphaned {
-            self.inner.objects.delete(&body.to_string()).await?;
-            let clear = |transaction: Transaction| async move {
-                transaction.clear(&rows::intent(body));
-                Ok::<_, Error>(())
-            };
-            self.inner.database.transact(clear).await?;
+        if !orphaned || !self.delete_from_store(&body.to_string()).await? {
+            return Ok(false);
         }
-        Ok(orphaned)
+        let clear = |transaction: Transaction| async move {
+            let intent = transaction.get(&rows::intent(body)).await?;
+            if let Some((Intent::Delete, _)) = intent.as_deref().and_then(rows::decode_intent) {
+                transaction.clear(&rows::intent(body));
+            }
+            Ok::<_, Error>(())
+        };
+        self.inner.database.transact(clear).await?;
+        Ok(true)
     }
 }
 
-async fn scan(database: &Database, range: std::ops::Range<Vec<u8>>) -> Result<Vec<KeyValue>> {
-    let mut found = Vec::new();
-    database
-        .scan(range, |page| {
-            found.extend(page);
-            Ok::<_, Error>(())
-        })
-        .await?;
-    Ok(found)
+/// Makes sure that no row says that a body is in the segment.
+async fn check_empty(transaction: &Transaction, segment: SegmentId) -> Result<()> {
+    if has_no_extents(transaction, segment).await? {
+        return Ok(());
+    }
+    Err(Error::DamagedSegment { segment, what: "bodies are in it, and it has no row or is to be deleted" })
+}
+
+/// What became of one; `None` for what is damaged. Nobody knows what that needs: it stays, and the others go.
+fn unless_damaged<T>(done: Result<T>) -> Result<Option<T>> {
+    match done {
+        Err(error @ (Error::Damaged { .. } | Error::DamagedSegment { .. })) => {
+            tracing::error!(%error, "it is not deleted");
+            Ok(None)
+        }
+        done => done.map(Some),
+    }
 }

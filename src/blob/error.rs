@@ -3,7 +3,7 @@
 use ekitei_kv::AsKvError;
 
 use crate::encryption::SealFailed;
-use crate::{BodyId, KeyError, ObjectError};
+use crate::{BodyId, KeyError, ObjectError, SegmentId};
 
 /// An error of the body store.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,14 @@ pub enum Error {
     Damaged {
         /// Which body.
         body: BodyId,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// The rows of a segment are not what was written, or are of a later release.
+    #[error("segment {segment} is damaged: {what}")]
+    DamagedSegment {
+        /// Which segment.
+        segment: SegmentId,
         /// What does not fit.
         what: &'static str,
     },

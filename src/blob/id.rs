@@ -84,6 +84,11 @@ impl SegmentId {
         self.0.as_bytes()
     }
 
+    /// When it was made, since the epoch.
+    pub(crate) fn time(&self) -> Duration {
+        self.0.time()
+    }
+
     /// The segment whose object has this name.
     pub(crate) fn of_object(name: &str) -> Option<Self> {
         name.strip_prefix(Self::PREFIX).and_then(BodyId::parse).map(Self)

@@ -27,10 +27,10 @@ use ekitei_kv::keys::subspace::BODIES;
 use ekitei_kv::keys::{key, range};
 
 use crate::hot::Count;
-use foundationdb_tuple::Element;
 use crate::owner::Group;
 use crate::scrub::FindingKind;
 use crate::{BodyId, SegmentId};
+use foundationdb_tuple::Element;
 
 /// Octets of a chunk row, below the store's limit for a value.
 pub(crate) const CHUNK_SIZE: usize = 90_000;
@@ -224,9 +224,15 @@ pub(crate) fn encode_intent(state: Intent, time: Duration) -> [u8; 9] {
     value
 }
 
+/// What an intent row says; `None` for what a later release may write. Nothing is deleted for that.
 pub(crate) fn decode_intent(value: &[u8]) -> Option<(Intent, Duration)> {
     let (&state, time) = value.split_first()?;
-    Some((if state == 0 { Intent::Write } else { Intent::Delete }, decode_time(time)?))
+    let state = match state {
+        0 => Intent::Write,
+        1 => Intent::Delete,
+        _ => return None,
+    };
+    Some((state, decode_time(time)?))
 }
 
 /// Makes an account refer to a body, in the transaction that makes the body visible to it.

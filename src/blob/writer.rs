@@ -12,7 +12,8 @@ use crate::hot::{self, HotEntry};
 use crate::owner::Owner;
 use crate::record::{BodyRecord, Place};
 use crate::rows::{self, CHUNK_SIZE, Intent};
-use crate::{Blobs, BodyId, Error, ObjectError, Result};
+use crate::segments::settle_alone;
+use crate::{Blobs, BodyId, Error, Group, ObjectError, Result, SegmentId};
 
 /// Octets of a body that is encoded by the task that stores it, and not by a thread for what takes long.
 const ENCODED_HERE: usize = 256 << 10;
@@ -20,10 +21,20 @@ const ENCODED_HERE: usize = 256 << 10;
 /// Octets of a body that becomes rows while the object store is away: a transaction has room for it and what refers to it.
 const HOT_WHILE_AWAY: usize = 6_000_000;
 
+/// Where the id of a body comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// It is new: nothing is, or was, stored under it.
+    New,
+    /// The body had it in another store. An attempt before may have stored it here, and another one may be at it.
+    Restored,
+}
+
 /// A body that is encoded and, if it is large, in the object store already; to be [stored](Prepared::store) with what refers to it.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     id: BodyId,
+    origin: Origin,
     record: BodyRecord,
     /// Where the key of an encrypted body is.
     keys: Option<Arc<dyn DataKeys>>,
@@ -55,24 +66,23 @@ impl Prepared {
     /// [`Error::IntentExpired`] when the object is gone already; [`Error::Key`] when the key was destroyed meanwhile.
     pub async fn store(&self, transaction: &Transaction, owner: Owner) -> Result<()> {
         // It may be there, and even be packed already.
-        if self.attempted.swap(true, Ordering::Relaxed)
-            && transaction.get(&rows::record(self.id)).await?.is_some()
-        {
+        let may_be_there = self.attempted.swap(true, Ordering::Relaxed) || self.origin == Origin::Restored;
+        if may_be_there && transaction.get(&rows::record(self.id)).await?.is_some() {
             return Ok(());
         }
-        if self.record.place == Place::Object {
-            let intent = transaction.get(&rows::intent(self.id)).await?;
-            match intent.as_deref().and_then(rows::decode_intent) {
-                Some((Intent::Write, _)) => transaction.clear(&rows::intent(self.id)),
-                // A large delivery takes several transactions; the first of them made the intent good.
-                None if transaction.get(&rows::record(self.id)).await?.is_some() => {}
-                _ => return Err(Error::IntentExpired(self.id)),
+        match self.record.place {
+            Place::Hot => {}
+            Place::Object => self.end_intent(transaction, &rows::intent(self.id)).await?,
+            Place::Segment { segment, .. } => {
+                self.end_intent(transaction, &rows::segment_intent(segment)).await?;
+                settle_alone(transaction, Group::of(owner), segment, self.id, self.record.stored_octets());
             }
         }
         if let (Some(keys), Some(seal)) = (&self.keys, self.record.key) {
             keys.confirm(transaction, seal.data_key).await?;
         }
-        let record = BodyRecord { owner: self.indexed.then_some(owner), ..self.record.clone() };
+        let is_owned = self.indexed || matches!(self.record.place, Place::Segment { .. });
+        let record = BodyRecord { owner: is_owned.then_some(owner), ..self.record.clone() };
         transaction.set(&rows::record(self.id), &record.encode());
         if self.indexed {
             hot::enter(transaction, self.id, HotEntry { owner, octets: record.stored_octets() });
@@ -80,6 +90,16 @@ impl Prepared {
         for (n, chunk) in self.hot.iter().flat_map(|block| block.chunks(CHUNK_SIZE)).enumerate() {
             transaction.set(&rows::chunk(self.id, n), chunk);
         }
+        Ok(())
+    }
+
+    /// Makes the object good, unless the collector has taken it for abandoned.
+    async fn end_intent(&self, transaction: &Transaction, key: &[u8]) -> Result<()> {
+        let intent = transaction.get(key).await?;
+        let Some((Intent::Write, _)) = intent.as_deref().and_then(rows::decode_intent) else {
+            return Err(Error::IntentExpired(self.id));
+        };
+        transaction.clear(key);
         Ok(())
     }
 }
@@ -107,7 +127,7 @@ impl Blobs {
     /// # Errors
     /// As [`Blobs::prepare`].
     pub async fn prepare_for(&self, scope: &KeyScope, body: Bytes, max_hot: usize) -> Result<Prepared> {
-        self.prepare_under(BodyId::generate(&*self.inner.clock), scope, body, max_hot).await
+        self.prepare_under((BodyId::generate(&*self.inner.clock), Origin::New), scope, body, max_hot).await
     }
 
     /// Whether bodies are encrypted now, so that one for several domains is prepared for each of them.
@@ -115,11 +135,16 @@ impl Blobs {
         self.inner.settings.data_keys.as_ref().is_some_and(|keys| keys.is_enabled())
     }
 
-    /// Like [`Blobs::prepare`], under an id that the body had in another store: for a restore. The id must never have been in this one,
-    /// unless an attempt that wrote the same was interrupted.
+    /// Like [`Blobs::prepare`], under an id that the body had in another store: for a restore. In this one the id may be that of the same body only, as
+    /// after an attempt that was interrupted, or beside another one; then [`Prepared::store`] leaves what is there.
+    ///
+    /// A large body becomes a segment of its own, whose object has a name that was never used: what other attempts write, or delete late, is elsewhere.
+    /// Only where segments are not made is the object named by the id.
     ///
     /// # Errors
-    /// As [`Blobs::prepare`]; [`Error::IntentExpired`] while the collector removes what is left of such an attempt.
+    /// As [`Blobs::prepare`]. If the object is named by the id: [`Error::IntentExpired`] when the body is there, or while what is left of another attempt
+    /// waits for the collector, and [`ObjectErrorKind::Invalid`](crate::ObjectErrorKind::Invalid) for an object of that name that no row knows of: it
+    /// may be that of a cluster which is alive.
     pub async fn prepare_as(
         &self,
         id: BodyId,
@@ -127,19 +152,12 @@ impl Blobs {
         body: Bytes,
         max_hot: usize,
     ) -> Result<Prepared> {
-        let read = |transaction: Transaction| async move {
-            Ok::<_, Error>(transaction.get_snapshot(&rows::intent(id)).await?)
-        };
-        let intent = self.inner.database.read(read).await?;
-        if let Some((Intent::Delete, _)) = intent.as_deref().and_then(rows::decode_intent) {
-            return Err(Error::IntentExpired(id));
-        }
-        self.prepare_under(id, scope, body, max_hot).await
+        self.prepare_under((id, Origin::Restored), scope, body, max_hot).await
     }
 
     async fn prepare_under(
         &self,
-        id: BodyId,
+        (id, origin): (BodyId, Origin),
         scope: &KeyScope,
         body: Bytes,
         max_hot: usize,
@@ -159,16 +177,17 @@ impl Blobs {
         };
         let (blocks, stored): (Vec<Block>, Vec<Bytes>) = encoded?.into_iter().unzip();
         let block_size = u32::try_from(block_size).unwrap_or(u32::MAX);
-        let place = self.write_if_large(id, &stored, max_hot).await?;
+        let writing = Writing { id, origin, sealed: seal.is_some() };
+        let place = self.write_if_large(writing, &stored, max_hot).await?;
         let record = BodyRecord { size, block_size, place, key: seal, owner: None, blocks };
         let hot = if place == Place::Hot { stored } else { Vec::new() };
         let indexed = place == Place::Hot && settings.packing.is_active();
-        Ok(Prepared { id, record, keys, hot, indexed, attempted: Arc::default() })
+        Ok(Prepared { id, origin, record, keys, hot, indexed, attempted: Arc::default() })
     }
 
     /// Decides where a body goes. Small ones become rows as long as not too many wait there to be packed; the others become objects, or, while the object
     /// store is away, rows if they fit. What is an object is written when this returns.
-    async fn write_if_large(&self, id: BodyId, stored: &[Bytes], max_hot: usize) -> Result<Place> {
+    async fn write_if_large(&self, writing: Writing, stored: &[Bytes], max_hot: usize) -> Result<Place> {
         let octets = stored.iter().map(Bytes::len).sum::<usize>();
         let packing = &self.inner.settings.packing;
         let is_packed = packing.is_active();
@@ -180,14 +199,14 @@ impl Blobs {
         let failure = if self.inner.objects.is_away() {
             ObjectError::unavailable("the object store is away")
         } else {
-            match self.write_object(id, stored.to_vec()).await {
-                Ok(()) => return Ok(Place::Object),
+            match self.write_large(writing, stored.to_vec()).await {
+                Ok(place) => return Ok(place),
                 Err(Error::Objects(failure)) if failure.kind().is_of_the_store() => failure,
                 Err(error) => return Err(error),
             }
         };
         if is_packed && has_room && octets <= HOT_WHILE_AWAY.min(max_hot) {
-            tracing::debug!(body = %id, octets, %failure, "a large body waits in rows for the object store");
+            tracing::debug!(body = %writing.id, octets, %failure, "a large body waits in rows for the object store");
             return Ok(Place::Hot);
         }
         Err(Error::NoRoom(failure))
@@ -203,18 +222,91 @@ impl Blobs {
         Ok(Some((BodyKey::derive(&data_key, &seal, id, size, block_size)?, seal)))
     }
 
-    async fn write_object(&self, id: BodyId, stored: Vec<Bytes>) -> Result<()> {
-        let intent = rows::encode_intent(Intent::Write, self.inner.clock.now());
+    /// Writes a body that is too large for rows.
+    async fn write_large(&self, writing: Writing, stored: Vec<Bytes>) -> Result<Place> {
+        if writing.origin == Origin::Restored && self.inner.settings.packing.is_active() {
+            return self.write_segment(stored).await;
+        }
+        self.begin_object(writing).await?;
+        self.inner.objects.put(&writing.id.to_string(), stored).await?;
+        Ok(Place::Object)
+    }
+
+    /// Writes a body as a segment of its own.
+    async fn write_segment(&self, stored: Vec<Bytes>) -> Result<Place> {
+        let segment = SegmentId::generate(&*self.inner.clock);
+        let intent = &rows::encode_intent(Intent::Write, self.inner.clock.now());
         self.inner
             .database
             .transact(|transaction| async move {
-                transaction.set(&rows::intent(id), &intent);
+                transaction.set(&rows::segment_intent(segment), intent);
                 Ok::<_, ekitei_kv::Error>(())
             })
             .await?;
-        self.inner.objects.put(&id.to_string(), stored).await?;
-        Ok(())
+        self.inner.objects.put(&segment.object_name(), stored).await?;
+        Ok(Place::Segment { segment, offset: 0 })
     }
+
+    /// Says that the object named by a body's id is being written.
+    async fn begin_object(&self, writing: Writing) -> Result<()> {
+        let id = writing.id;
+        if writing.origin == Origin::Restored {
+            self.check_unused(id).await?;
+        }
+        let begun = &rows::encode_intent(Intent::Write, self.inner.clock.now());
+        self.inner
+            .database
+            .transact(|transaction| async move {
+                let key = rows::intent(id);
+                let found = transaction.get(&key).await?;
+                let is_free = match found.as_deref().map(rows::decode_intent) {
+                    None => true,
+                    // Sealed, each attempt writes other octets, and what the one before sent may still arrive.
+                    Some(Some((Intent::Write, _))) => {
+                        !writing.sealed
+                            || (transaction.may_have_committed() && found.as_deref() == Some(&begun[..]))
+                    }
+                    Some(_) => false,
+                };
+                if !is_free || transaction.get(&rows::record(id)).await?.is_some() {
+                    return Err(Error::IntentExpired(id));
+                }
+                transaction.set(&key, begun);
+                Ok(())
+            })
+            .await
+    }
+
+    /// Makes sure that the object of a restored body is not somebody else's. An intent would let the collector delete it.
+    async fn check_unused(&self, id: BodyId) -> Result<()> {
+        let read = |transaction: Transaction| async move {
+            let intent = transaction.get_snapshot(&rows::intent(id)).await?;
+            Ok::<_, Error>(intent.is_some() || transaction.get_snapshot(&rows::record(id)).await?.is_some())
+        };
+        if self.inner.database.read(read).await? {
+            return Ok(()); // it is ours
+        }
+        let name = id.to_string();
+        match self.inner.objects.head(&name).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(_) => {
+                let what = format!(
+                    "there is an object {name} already, and no row knows of it: is the store another cluster's?"
+                );
+                Err(ObjectError::invalid(what).into())
+            }
+        }
+    }
+}
+
+/// A body that may become an object.
+#[derive(Clone, Copy)]
+struct Writing {
+    id: BodyId,
+    origin: Origin,
+    /// It is encrypted: no two attempts make the same of it.
+    sealed: bool,
 }
 
 /// Makes blocks of a body.

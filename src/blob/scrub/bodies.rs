@@ -132,13 +132,16 @@ impl Scrubber {
                     }
                     return Ok(());
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return self.unreadable(step, body, error),
             };
             step.tally.octets += octets.len() as u64;
             if blocks.check_stored(body, &[octets]).is_err() {
                 // It may have been spoiled on its way.
                 self.blobs.inner.objects.forget(&name);
-                let octets = self.blobs.inner.objects.get(&name, offset..end).await?;
+                let octets = match self.blobs.inner.objects.get(&name, offset..end).await {
+                    Ok(octets) => octets,
+                    Err(error) => return self.unreadable(step, body, error),
+                };
                 if let Err(error) = blocks.check_stored(body, &[octets]) {
                     step.find(FindingKind::Damaged, body, error.to_string());
                 }

@@ -16,7 +16,7 @@ use ekitei_kv::lease::Lease;
 pub use state::{Finding, FindingKind, ScrubPhase, ScrubReport, ScrubTally};
 pub(crate) use state::{FindingRow, ScrubState};
 
-use crate::{Blobs, Error, Result, rows};
+use crate::{Blobs, Error, ObjectError, Result, rows};
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +108,18 @@ impl Scrubber {
             return Ok(Scrubbed::Finished(state.tally));
         }
         Ok(Scrubbed::Step { octets: step.tally.octets })
+    }
+
+    /// Tells of what a store that is there does not give.
+    ///
+    /// # Errors
+    /// The same error if the store is away: then the step is done again.
+    fn unreadable(&self, step: &mut Step, name: impl std::fmt::Display, error: ObjectError) -> Result<()> {
+        if self.blobs.inner.objects.is_away() {
+            return Err(error.into());
+        }
+        step.find(FindingKind::Damaged, name, format!("it cannot be read: {error}"));
+        Ok(())
     }
 
     /// Writes how far it is and what it found; at the end, forgets what was found before and is not there any more.

@@ -8,7 +8,7 @@ use super::{FindingKind, Scrubber, Step};
 use crate::hot::signed;
 use crate::record::{BodyRecord, Place};
 use crate::segments::{Extent, Living, SegmentRow};
-use crate::{BodyId, Result, SegmentId, rows};
+use crate::{BodyId, Error, Result, SegmentId, rows};
 
 /// Extents that are counted in one transaction.
 const COUNTED: usize = 50_000;
@@ -19,6 +19,10 @@ impl Scrubber {
         let Some((segment, row)) = self.segment_after(cursor).await? else { return Ok(Step::default()) };
         let mut step = Step { next: Some(segment.as_bytes().to_vec()), ..Step::default() };
         step.tally.segments += 1;
+        let Some(row) = row else {
+            step.find(FindingKind::Damaged, segment.object_name(), "its row does not decode");
+            return Ok(step);
+        };
         step.tally.repaired += u64::from(self.recount(lease, segment).await?);
         let living = self.blobs.living(segment).await?;
         let name = segment.object_name();
@@ -33,7 +37,10 @@ impl Scrubber {
                 }
                 return Ok(step);
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                self.unreadable(&mut step, &name, error)?;
+                return Ok(step);
+            }
         };
         step.tally.octets += octets.len() as u64;
         for living in &living {
@@ -45,7 +52,8 @@ impl Scrubber {
         Ok(step)
     }
 
-    async fn segment_after(&self, cursor: &[u8]) -> Result<Option<(SegmentId, SegmentRow)>> {
+    /// The segment that comes after the cursor, and its row if it can be read.
+    async fn segment_after(&self, cursor: &[u8]) -> Result<Option<(SegmentId, Option<SegmentRow>)>> {
         let mut range = rows::all_segments();
         if let Ok(last) = cursor.try_into() {
             range.start = rows::segment(SegmentId::from_bytes(last));
@@ -59,7 +67,7 @@ impl Scrubber {
             .database
             .read(|transaction| async move { transaction.get_range(range.clone(), options).await });
         let found = read.await?.pop();
-        Ok(found.and_then(|row| rows::segment_of(&row.key).zip(SegmentRow::decode(&row.value))))
+        Ok(found.and_then(|row| Some((rows::segment_of(&row.key)?, SegmentRow::decode(&row.value)))))
     }
 
     async fn is_still_there(&self, segment: SegmentId) -> Result<bool> {
@@ -78,7 +86,11 @@ impl Scrubber {
         if now.as_ref() != Some(record) {
             return Ok(());
         }
-        let again = self.blobs.read_again(&segment.object_name(), *body, record, *extent).await?;
+        let name = segment.object_name();
+        let again = match self.blobs.read_again(&name, *body, record, *extent).await {
+            Err(Error::Objects(error)) => return self.unreadable(step, body, error),
+            again => again?,
+        };
         if let Err(error) = again {
             step.find(FindingKind::Damaged, body, format!("in segment {segment}: {error}"));
         }

@@ -8,7 +8,7 @@ use ekitei_kv::{KeyValue, RangeOptions, Transaction, decode_counter};
 use futures_util::future::try_join_all;
 
 use super::build::Piece;
-use super::rows::{Extent, SegmentRow, read_segment, retire};
+use super::rows::{Extent, SegmentRow, has_no_extents, read_segment, retire};
 use super::{Packer, Packing};
 use crate::owner::Group;
 use crate::record::{BodyRecord, Place};
@@ -158,7 +158,8 @@ impl Packer {
         read.await
     }
 
-    /// Removes the hint of a segment, unless so much died in it meanwhile that it is to be rewritten; with `anyway` even then.
+    /// Removes the hint of a segment, unless so much died in it meanwhile that it is to be rewritten; with `anyway` even then, as long as something
+    /// lives in it.
     async fn forget(&self, lease: &Lease, group: Group, segment: SegmentId, anyway: bool) -> Result<()> {
         let hint = &rows::hint(group, segment);
         self.blobs
@@ -170,7 +171,13 @@ impl Packer {
                 let is_there = transaction.get(hint).await?.is_some();
                 let found = look_at(&transaction, segment).await?;
                 let candidate = found.and_then(|(_, candidate)| candidate);
-                if is_there && (anyway || candidate.is_some_and(|c| !c.is_sparse(self.settings()))) {
+                let is_kept = if anyway {
+                    // What could not be moved may have died since: only the hint lets the segment be retired.
+                    has_no_extents(&transaction, segment).await?
+                } else {
+                    candidate.is_none_or(|candidate| candidate.is_sparse(self.settings()))
+                };
+                if is_there && !is_kept {
                     transaction.clear(hint);
                 }
                 Ok(())
@@ -209,7 +216,13 @@ impl Packer {
                     compacted.damaged += living.len() as u64;
                     return Ok(());
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) if self.blobs.inner.objects.is_away() => return Err(error.into()),
+                // The others must not wait for it. It is looked at again when something else in it dies.
+                Err(error) => {
+                    tracing::error!(segment = %source.segment, %error, "the object of a segment cannot be read");
+                    compacted.damaged += living.len() as u64;
+                    return Ok(());
+                }
             };
             for (body, record, extent) in run {
                 let at = |offset| usize::try_from(offset).map_or(octets.len(), |at| at.min(octets.len()));
@@ -218,7 +231,10 @@ impl Packer {
                 let own = Bytes::copy_from_slice(&octets[at(begin)..at(begin + extent.octets)]);
                 let octets = match record.check_stored(*body, std::slice::from_ref(&own)) {
                     Ok(()) => Ok(own),
-                    Err(_) => self.blobs.read_again(&name, *body, record, *extent).await?,
+                    Err(_) => match self.blobs.read_again(&name, *body, record, *extent).await {
+                        Err(error @ Error::Objects(_)) if !self.blobs.inner.objects.is_away() => Err(error),
+                        again => again?,
+                    },
                 };
                 match octets {
                     Ok(octets) => {
@@ -293,7 +309,7 @@ impl crate::Blobs {
     }
 }
 
-/// What is known of a segment that was hinted at: `None` if it is being filled, no candidate if it is gone.
+/// What is known of a segment that was hinted at: `None` if it is being filled or cannot be read, no candidate if it is gone.
 async fn look_at(
     transaction: &Transaction,
     segment: SegmentId,
@@ -303,7 +319,11 @@ async fn look_at(
     }
     let live = transaction.get_snapshot(&rows::live_octets(segment)).await?;
     let live = u64::try_from(decode_counter(live.as_deref())).unwrap_or(0);
-    let row = read_segment(transaction, segment).await?;
+    let row = match read_segment(transaction, segment).await {
+        // A later release may read it; the scrubber tells of it.
+        Err(Error::DamagedSegment { .. }) => return Ok(None),
+        row => row?,
+    };
     Ok(Some((segment, row.map(|row| Candidate { segment, row, live }))))
 }
 

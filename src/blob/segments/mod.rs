@@ -14,7 +14,7 @@ use std::time::Duration;
 pub use compact::Compacted;
 pub(crate) use compact::Living;
 pub use pack::Packed;
-pub(crate) use rows::{Extent, SegmentRow, bury, read_segment};
+pub(crate) use rows::{Extent, SegmentRow, bury, has_no_extents, read_segment, settle_alone};
 
 use crate::owner::Group;
 use crate::{Blobs, Error, Result};

@@ -9,7 +9,7 @@ use crate::hot::{self, Count, signed};
 use crate::owner::Group;
 use crate::record::{BodyRecord, Place};
 use crate::rows::{self, Intent};
-use crate::{BodyId, Result, SegmentId};
+use crate::{BodyId, Error, Result, SegmentId};
 
 const FORMAT: u8 = 1;
 
@@ -61,11 +61,38 @@ fn decode<T: DeserializeOwned>(value: &[u8]) -> Option<T> {
 }
 
 /// A segment's row, with a conflict; `None` if there is none.
+///
+/// # Errors
+/// [`Error::DamagedSegment`] if there is one that cannot be read, which is not the same as none.
 pub(crate) async fn read_segment(
     transaction: &Transaction,
     segment: SegmentId,
 ) -> Result<Option<SegmentRow>> {
-    Ok(transaction.get(&rows::segment(segment)).await?.as_deref().and_then(SegmentRow::decode))
+    let Some(row) = transaction.get(&rows::segment(segment)).await? else { return Ok(None) };
+    let damaged = Error::DamagedSegment { segment, what: "its row does not decode" };
+    SegmentRow::decode(&row).map(Some).ok_or(damaged)
+}
+
+/// Whether no row says that a body is in the segment, with a conflict.
+pub(crate) async fn has_no_extents(transaction: &Transaction, segment: SegmentId) -> Result<bool> {
+    let one = RangeOptions { limit: 1, ..RangeOptions::default() };
+    Ok(transaction.get_range(rows::extents(segment), one).await?.is_empty())
+}
+
+/// Writes that a body is alone in a segment, which is whole. Its record says so already.
+pub(crate) fn settle_alone(
+    transaction: &Transaction,
+    group: Group,
+    segment: SegmentId,
+    body: BodyId,
+    octets: u64,
+) {
+    let created = u64::try_from(segment.time().as_millis()).unwrap_or(u64::MAX);
+    let row = SegmentRow { group, octets, bodies: 1, created };
+    transaction.set(&rows::segment(segment), &row.encode());
+    hot::count(transaction, group, Count::Segments, 1);
+    hot::count(transaction, group, Count::SegmentOctets, signed(octets));
+    settle(transaction, group, segment, body, Extent { offset: 0, octets });
 }
 
 /// Writes that a body is in a segment. Its record says so already.
@@ -101,8 +128,7 @@ pub(super) async fn retire(
     segment: SegmentId,
     now: Duration,
 ) -> Result<bool> {
-    let one = RangeOptions { limit: 1, ..RangeOptions::default() };
-    if !transaction.get_range(rows::extents(segment), one).await?.is_empty() {
+    if !has_no_extents(transaction, segment).await? {
         return Ok(false);
     }
     if transaction.get(&rows::segment_intent(segment)).await?.is_some() {

@@ -149,9 +149,28 @@ async fn an_object_without_a_delivery_is_removed_and_its_late_delivery_is_refuse
     fixture.clock.advance(GRACE);
     assert_eq!(fixture.blobs.collect().await.unwrap().objects, 1);
     assert_eq!(fixture.object_files(), 0);
-    let late =
-        fixture.database.transact(|transaction| async move { prepared.store(&transaction, Owner::Transit).await }).await;
+    let late = fixture
+        .database
+        .transact(|transaction| async move { prepared.store(&transaction, Owner::Transit).await })
+        .await;
     assert!(matches!(late, Err(Error::IntentExpired(_))));
+}
+
+#[tokio::test]
+async fn the_collector_looks_at_everything_that_waits_however_much_it_is() {
+    let fixture = fixture();
+    let body = |n: u64| BodyId::from_bytes((u128::from(n) << 64).to_be_bytes());
+    fixture
+        .database
+        .transact(|transaction| async move {
+            (0..2500).for_each(|n| remove_reference(&transaction, body(n), 1, Duration::from_secs(1)));
+            Ok::<_, Error>(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(fixture.blobs.collect().await.unwrap(), Collected::default());
+    fixture.unrefer(body(2500), 1).await;
+    assert_eq!(fixture.blobs.collect().await.unwrap().waiting, 1, "the others are done");
 }
 
 proptest! {

@@ -4,7 +4,9 @@
 mod away;
 mod compaction;
 mod crash;
+mod obstacles;
 mod packing;
+mod restore;
 mod scrub;
 mod support;
 mod throughput;

@@ -12,7 +12,7 @@ use crate::support::{GRACE, MAX_AGE, World, settings};
 
 const INTERVAL: Duration = Duration::from_secs(100_000);
 
-async fn lease(database: &Database) -> Lease {
+pub async fn lease(database: &Database) -> Lease {
     let options = LeaseOptions {
         duration: Duration::from_secs(1_000_000),
         clock: ekitei_kv::MonotonicClock::system(),
