@@ -9,6 +9,8 @@ SHELL := /bin/bash
 PROFILE ?= dev
 # Where `make run` keeps its mail, keys and passwords.
 DATA ?= data
+# Seeds of `make simulate`.
+SEEDS ?= 1000
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
 
@@ -32,9 +34,27 @@ clients: ## Install the mail programs that the end-to-end tests use (Debian, as 
 bench: ## Compare with Postfix, Dovecot and OpenDKIM on this machine; rewrites docs/benchmarks*.md
 	scripts/bench
 
+.PHONY: bench-cluster
+bench-cluster: ## Measure 1, 2 and 3 processes over one FoundationDB and S3 (for docs/capacity.md)
+	cargo build --release --locked --features foundationdb --bin ekitei
+	EKITEI=$(CURDIR)/$${CARGO_TARGET_DIR:-target}/release/ekitei tests/bench/scale.py
+
+.PHONY: test-cluster
+test-cluster: ## Run the end-to-end tests on FoundationDB and S3, where fdbserver is installed
+	scripts/test-cluster
+
+.PHONY: chaos
+chaos: ## Break everything under load, then compare what was promised with what is there (SECONDS_OF_CHAOS=180)
+	tests/chaos/chaos.py --seconds $${SECONDS_OF_CHAOS:-180}
+
 .PHONY: simulate
-simulate: ## Run the seeded simulation of several queue nodes over many seeds (EKITEI_SIMULATION_SEED=n for one)
+simulate: ## Run SEEDS seeds of the simulation, and those of the queue (EKITEI_SIMULATION_SEED=n runs one and prints all that happens)
+	cargo run --quiet -p ekitei-simulation -- $(SEEDS)
 	EKITEI_LONG=1 cargo test -p ekitei-queue --test simulation -- --nocapture
+
+.PHONY: test-upgrade
+test-upgrade: ## Upgrade from the release before under load; with FoundationDB, run both at once
+	scripts/test-upgrade
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZ_SECONDS each

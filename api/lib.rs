@@ -4,20 +4,32 @@
 //! object has a `revision`, which is also its entity tag: send it as `If-Match` to change only what was seen.
 //! Errors are problem details (RFC 9457, [`Problem`]). Listings come in pages: pass the `next` of one as `after`.
 
+mod backup;
 mod bans;
+mod bodies;
 mod client;
 mod deliverability;
 mod dkim;
+mod keys;
+mod nodes;
 mod patch;
 mod problem;
 mod queue;
 mod reports;
 mod types;
+mod usage;
 
+pub use backup::{
+    BackupAction, BackupJob, BackupJobState, BackupProgress, BackupPrune, BackupPruned, BackupQueue,
+    BackupReport, BackupRestore, BackupRestored, BackupSnapshot,
+};
 pub use bans::{Ban, GreylistEntry, GreylistRemoved, NewBan};
+pub use bodies::{BlobBacklog, BlobFinding, BlobGroup, BlobScrub, BlobStatus};
 pub use client::{Client, ClientError, PageQuery};
 pub use deliverability::{DeliverabilityFinding, DeliverabilityReport, DeliverabilityVerdict};
 pub use dkim::{DkimAlgorithm, DkimKey, DkimKeyPatch, DkimStage, NewDkimKeys};
+pub use keys::{DataKey, DataKeyRotation, DataKeyState, DataKeysRewrapped, DataKeysRotated};
+pub use nodes::{ClusterFeature, Node, NodeState, NodeWork};
 pub use problem::{PROBLEM_JSON, Problem, ProblemCode};
 pub use queue::{
     QueueAction, QueueDestination, QueueDone, QueueEntry, QueueFailure, QueueFigures, QueueFilter,
@@ -26,3 +38,4 @@ pub use queue::{
 };
 pub use reports::{Report, ReportDetail, ReportKind, ReportQuery, ReportRecord, ReportSummary, SummaryQuery};
 pub use types::*;
+pub use usage::{AccountUsage, CountDifference, CountedIn, DomainUsage};

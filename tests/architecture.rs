@@ -19,14 +19,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dns", &[]),
     ("blob", &["kv"]),
     ("cluster", &["kv"]),
+    ("keyring", &["kv", "blob"]),
     ("directory", &["kv"]),
     ("mailstore", &["kv", "blob", "directory"]),
     ("relay", &["net", "dns"]),
-    ("signing", &["kv", "directory", "dns"]),
+    ("signing", &["kv", "keyring", "directory", "dns"]),
     ("doctor", &["dns", "relay", "signing"]),
     ("filter", &["kv", "directory", "dns", "net"]),
     ("queue", &["relay", "mailstore", "directory", "kv", "blob"]),
     ("reports", &["queue", "relay", "filter", "signing", "mailstore", "directory", "dns", "kv", "blob"]),
+    ("backup", &["queue", "signing", "mailstore", "directory", "kv", "blob"]),
     ("smtp", SERVER),
     ("imap", SERVER),
     ("pop3", SERVER),
@@ -34,12 +36,15 @@ const ARROWS: &[(&str, &[&str])] = &[
         "http",
         &[
             "api",
+            "backup",
+            "cluster",
             "net",
             "mailstore",
             "directory",
             "filter",
             "queue",
             "signing",
+            "keyring",
             "doctor",
             "reports",
             "relay",
@@ -164,7 +169,9 @@ fn codecs_know_nothing_of_storage_or_sockets() {
 fn storage_knows_nothing_of_sockets() {
     let sockets =
         ["ekitei_net", "tokio::net", "TcpStream", "TcpListener", "UdpSocket", "UnixStream", "rustls", "axum"];
-    let found = offences(STORAGE, |line| sockets.iter().any(|socket| line.contains(socket)));
+    let mut found = offences(STORAGE, |line| sockets.iter().any(|socket| line.contains(socket)));
+    // The one store that is over a network.
+    found.retain(|offence| !offence.starts_with("src/blob/s3/"));
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

@@ -49,8 +49,8 @@ pub use resilience::Resilient;
 pub use rows::{add_reference, is_stored, remove_reference};
 pub use scrub::{Finding, FindingKind, ScrubPhase, ScrubReport, ScrubTally, Scrubbed, Scrubber};
 pub use segments::{Compacted, Gate, Packed, Packer, Packing};
-pub use usage::body_under;
 pub use status::{Backlog, BlobStatus, GroupStatus};
+pub use usage::body_under;
 pub use writer::Prepared;
 
 /// The result of everything in this crate.

@@ -24,8 +24,8 @@ use exit::{EXIT_CODES, Failure, Outcome};
 use output::Format;
 use service::{Service, settings};
 use verbs::{
-    accounts, aliases, app_passwords, bans, config, deliverability, dkim, doctor, domains, groups, mailboxes,
-    queue, reports,
+    accounts, aliases, app_passwords, backup, bans, bodies, config, deliverability, dkim, doctor, domains,
+    groups, keys, mailboxes, nodes, queue, reports, stores,
 };
 
 /// How long the end of the process waits for blocking threads.
@@ -82,12 +82,27 @@ enum Command {
     /// Keys that sign the mail of domains.
     #[command(subcommand)]
     Dkim(dkim::Verb),
+    /// Keys that message bodies are encrypted with.
+    #[command(subcommand)]
+    Key(keys::Verb),
+    /// How message bodies are kept.
+    #[command(subcommand)]
+    Blob(bodies::Verb),
+    /// Backups of everything, and restoring them.
+    #[command(subcommand)]
+    Backup(backup::Verb),
     /// Clients that are not let in.
     #[command(subcommand)]
     Ban(bans::Verb),
     /// Senders that greylisting knows.
     #[command(subcommand)]
     Greylist(bans::GreylistVerb),
+    /// The processes that use the store together.
+    #[command(subcommand)]
+    Node(nodes::Verb),
+    /// What the processes agreed on.
+    #[command(subcommand)]
+    Cluster(nodes::ClusterVerb),
     /// Mail that waits to be sent.
     #[command(subcommand)]
     Queue(queue::Verb),
@@ -100,9 +115,11 @@ enum Command {
     /// Mail in and out of files.
     #[command(subcommand)]
     Message(message::Verb),
-    /// Check the service, or without one what it would start from: store, certificates, ports; or what receivers see of a domain.
+    /// Check the service, or without one what it would start from: stores, certificates, ports; or the stores alone; or what receivers see of a domain.
     Doctor {
-        /// A domain: looks at every record that a receiver of its mail would look at, and says what to publish.
+        /// A domain: looks at every record that a receiver of its mail would look at, and says what to publish. Or `stores`: tries the metadata store and the
+        /// object store of the configuration, and says what to change.
+        #[arg(value_name = "DOMAIN|stores")]
         domain: Option<String>,
         /// The configuration to look at when the service does not answer.
         #[arg(long, value_name = "FILE", env = "EKITEI_CONFIG", default_value = DEMO_CONFIG)]
@@ -146,12 +163,20 @@ async fn run(cli: Cli) -> Outcome {
         Command::Group(verb) => groups::run(&server.connect()?, output, verb).await,
         Command::AppPassword(verb) => app_passwords::run(&server.connect()?, output, verb).await,
         Command::Dkim(verb) => dkim::run(&server.connect()?, output, verb).await,
+        Command::Key(verb) => keys::run(&server.connect()?, output, verb).await,
+        Command::Backup(verb) => backup::run(&server, output, verb).await,
         Command::Ban(verb) => bans::run(&server.connect()?, output, verb).await,
         Command::Greylist(verb) => bans::run_greylist(&server.connect()?, output, verb).await,
         Command::Report(verb) => reports::run(&server.connect()?, output, verb).await,
+        Command::Blob(verb) => bodies::run(&server.connect()?, output, verb).await,
+        Command::Node(verb) => nodes::run(&server.connect()?, output, verb).await,
+        Command::Cluster(verb) => nodes::run_cluster(&server.connect()?, output, verb).await,
         Command::Queue(verb) => queue::run(&server.connect()?, output, verb).await,
         Command::Mailbox(verb) => mailboxes::run(&server.connect()?, output, verb).await,
         Command::Message(verb) => message::run(&server.connect()?, output, verb).await,
+        Command::Doctor { domain: Some(domain), config } if domain == stores::NAME => {
+            stores::run(output, &config).await
+        }
         Command::Doctor { domain: Some(domain), .. } => {
             deliverability::run(&server.connect()?, output, &domain).await
         }
@@ -217,12 +242,28 @@ mod tests {
             "report summary --domain a.test --days 7",
             "dkim rotate a.test --now",
             "dkim remove a.test mail --force",
+            "key list a.test",
+            "key rotate a.test",
+            "key rotate --all",
+            "key rewrap",
+            "key destroy 7 --force",
             "ban add 192.0.2.0/24 --reason spam --duration 1h",
+            "backup create --no-wait",
+            "backup list --offline --config x.yaml",
+            "backup jobs",
+            "backup verify --full",
+            "backup restore --all --offline --config x.yaml --queue skip",
+            "backup restore 2026 --account a@a.test --mailbox INBOX --into b@a.test --prefix Restored --dry-run",
+            "backup restore latest --domain a.test",
+            "backup prune --keep-last 3 --keep-daily 7 --dry-run",
             "ban list",
             "ban show 192.0.2.1",
             "ban remove 2001:db8::/32",
             "greylist list --waiting",
             "greylist remove 192.0.2.1",
+            "node list --output json",
+            "node show 0199f2ab",
+            "cluster features",
             "queue list --sender @a.test --recipient b@b.test --destination b.test --state deferred",
             "queue list --error 4.4. --older-than 1h --newer-than 5d --account a@a.test --limit 5 --output json",
             "queue show 0199f2ab84d0c1d2e3f405162738495a --header",
@@ -239,6 +280,7 @@ mod tests {
             "message export a@a.test x --all --format mbox",
             "doctor --config x.yaml --token-file x",
             "doctor example.test",
+            "doctor stores --config x.yaml",
             "completions zsh",
         ] {
             let arguments = std::iter::once("ekitei").chain(line.split(' '));
@@ -257,6 +299,10 @@ mod tests {
             "alias add a@a.test",
             "dkim create a.test --selector mail",
             "ban add 192.0.2.0/24 --duration soon",
+            "backup restore",
+            "backup restore --all --account a@a.test",
+            "backup restore --domain a.test --mailbox INBOX",
+            "backup prune",
             "queue list --state lost",
             "queue show x --header --raw",
             "queue delete x --all",

@@ -1,6 +1,8 @@
 //! Rules between keys, and bounds that the types do not have.
 
+mod backup;
 mod blobs;
+mod encryption;
 mod relay;
 mod scanners;
 
@@ -21,6 +23,8 @@ pub(crate) fn check(config: &Config) -> Vec<Problem> {
     checks.store(config);
     checks.not_zero("cluster.interval", config.cluster.interval);
     checks.blobs(config);
+    checks.encryption(config);
+    checks.backup(config);
     checks.listeners(config);
     checks.smtp(config);
     checks.trusted_networks(config);

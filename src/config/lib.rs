@@ -47,6 +47,10 @@ sections::section! {
         cluster: Cluster = Cluster::default(),
         /// Message bodies.
         blobs: Blobs = Blobs::default(),
+        /// Encryption of message bodies at rest.
+        encryption: Encryption = Encryption::default(),
+        /// Backups.
+        backup: Backup = Backup::default(),
         /// Certificates and versions of TLS.
         tls: TlsConfig = TlsConfig::default(),
         /// The listening sockets.

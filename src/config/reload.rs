@@ -28,6 +28,15 @@ const LIVE: &[&str] = &[
     "imap",
     "pop3",
     "directory",
+    "backup.interval",
+    "blobs.packing.interval",
+    "blobs.packing.compactRate",
+    "blobs.scrub",
+    "backup.dailyAt",
+    "backup.retention",
+    "encryption.enabled",
+    "encryption.maintenanceInterval",
+    "encryption.rotateAfter",
     "mailstore.defaultQuota",
     "mailstore.maintenanceInterval",
     "web",
@@ -59,7 +68,20 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
     // Secrets look alike in the tree, since it redacts them.
     let secrets = [
         ("admin.token", old.admin.token != new.admin.token),
+        ("backup.encryptionKey", old.backup.encryption_key != new.backup.encryption_key),
+        (
+            "backup.previousEncryptionKeys",
+            old.backup.previous_encryption_keys != new.backup.previous_encryption_keys,
+        ),
+        ("backup.credentials", old.backup.credentials != new.backup.credentials),
         ("blobs.credentials", old.blobs.credentials != new.blobs.credentials),
+        ("encryption.masterKey", old.encryption.master_key != new.encryption.master_key),
+        (
+            "encryption.previousMasterKeys",
+            old.encryption.previous_master_keys != new.encryption.previous_master_keys,
+        ),
+        ("encryption.kms", old.encryption.kms != new.encryption.kms),
+        ("encryption.previousKms", old.encryption.previous_kms != new.encryption.previous_kms),
         ("signing.encryptionKey", old.signing.encryption_key != new.signing.encryption_key),
         (
             "signing.previousEncryptionKeys",

@@ -9,7 +9,10 @@ use crate::cache::{Key, Value};
 use crate::directory::Directory;
 use crate::domains::{gone_or_missing, require_domain, revision_matches};
 use crate::error::{Error, Result};
-use crate::model::{Account, AccountChange, AccountId, NewAccount, NewPassword, Page, PageRequest, Revision};
+use crate::model::{
+    Account, AccountChange, AccountId, DomainQuota, NewAccount, NewPassword, Page, PageRequest, Quota,
+    Revision,
+};
 use crate::paging::{self, Bounds};
 use crate::password::{self, StoredHash};
 use crate::rows::{self, AccountRow, CredentialRow, Listing, Owner, TxResult};
@@ -98,18 +101,19 @@ impl Directory {
         .await
     }
 
-    /// The quota of an account in bytes: its own, its domain's, or the configured default; `None` for no limit. Cached.
+    /// The quota of an account: its own, its domain's for each account, or the configured default; and what its domain may hold in all. Cached.
     ///
     /// # Errors
     /// `NotFound`, `Unavailable`.
-    pub async fn quota(&self, id: AccountId) -> Result<Option<u64>> {
+    pub async fn quota(&self, id: AccountId) -> Result<Quota> {
         let account = self.find_account(id).await?.ok_or_else(|| Error::not_found("account", id))?;
-        if account.quota.is_some() {
-            return Ok(account.quota);
-        }
         let domain = self.find_domain(account.address.domain()).await?;
-        let of_domain = domain.and_then(|domain| domain.quota);
-        Ok(of_domain.or(self.current().settings.default_quota))
+        let of_each = domain.as_ref().and_then(|domain| domain.quota);
+        let total = domain.as_ref().and_then(|domain| domain.total_quota);
+        Ok(Quota {
+            account: account.quota.or(of_each).or(self.current().settings.default_quota),
+            domain: total.map(|limit| DomainQuota { domain: account.address.domain().clone(), limit }),
+        })
     }
 
     /// Accounts of a domain, or of all, in the order of their addresses.

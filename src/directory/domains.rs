@@ -25,12 +25,13 @@ impl Directory {
         if name.is_literal() {
             return Err(Error::Invalid(format!("{name} is an address literal, not a domain")));
         }
-        let NewDomain { catch_all, postmaster, quota } = new;
+        let NewDomain { catch_all, postmaster, quota, total_quota } = new;
         let row = DomainRow {
             enabled: true,
             catch_all,
             postmaster,
             quota,
+            total_quota,
             created: self.now(),
             revision: Revision::random(),
         };
@@ -116,11 +117,12 @@ impl Directory {
                 let key = rows::domain_key(name);
                 let mut row = require_domain(&tx, name).await?;
                 revision_matches(row.revision, expected, revision, name)?;
-                let DomainChange { enabled, catch_all, postmaster, quota } = change.clone();
+                let DomainChange { enabled, catch_all, postmaster, quota, total_quota } = change.clone();
                 row.enabled = enabled.unwrap_or(row.enabled);
                 row.catch_all = catch_all.unwrap_or(row.catch_all);
                 row.postmaster = postmaster.unwrap_or(row.postmaster);
                 row.quota = quota.unwrap_or(row.quota);
+                row.total_quota = total_quota.unwrap_or(row.total_quota);
                 row.revision = revision;
                 rows::put(&tx, &key, &row)?;
                 Ok(row)

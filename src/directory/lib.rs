@@ -24,6 +24,7 @@ mod password;
 mod resolve;
 mod rows;
 mod settings;
+pub mod transfer;
 mod verifier;
 
 #[cfg(test)]
@@ -38,8 +39,8 @@ pub use error::{AuthError, Error, Result};
 pub use groups::NEW_GROUP_MEMBERS;
 pub use model::{
     Account, AccountChange, AccountId, Alias, AppPassword, AuthContext, Authenticated, DomainChange,
-    DomainInfo, Group, GroupChange, LocalRecipient, NewAccount, NewDomain, NewGroup, NewPassword, Page,
-    PageRequest, Recipient, Revision, Service, Timestamp,
+    DomainInfo, DomainQuota, Group, GroupChange, LocalRecipient, NewAccount, NewDomain, NewGroup,
+    NewPassword, Page, PageRequest, Quota, Recipient, Revision, Service, Timestamp,
 };
 pub use password::PASSWORD_OCTETS;
 pub use settings::{Argon2Cost, Settings};

@@ -101,6 +101,8 @@ pub struct DomainInfo {
     pub postmaster: Option<EmailAddress>,
     /// Quota of accounts that have none of their own, in bytes; `None` for the configured default.
     pub quota: Option<u64>,
+    /// What all its accounts may hold together, in bytes; `None` for no limit.
+    pub total_quota: Option<u64>,
     /// When it was created.
     pub created: Timestamp,
     /// Of the last write.
@@ -116,6 +118,8 @@ pub struct NewDomain {
     pub postmaster: Option<EmailAddress>,
     /// See [`DomainInfo::quota`].
     pub quota: Option<u64>,
+    /// See [`DomainInfo::total_quota`].
+    pub total_quota: Option<u64>,
 }
 
 /// Changes to a domain; `None` leaves a field as it is.
@@ -129,6 +133,39 @@ pub struct DomainChange {
     pub postmaster: Option<Option<EmailAddress>>,
     /// See [`DomainInfo::quota`].
     pub quota: Option<Option<u64>>,
+    /// See [`DomainInfo::total_quota`].
+    pub total_quota: Option<Option<u64>>,
+}
+
+/// How much an account may hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Octets of the account alone; `None` for no limit.
+    pub account: Option<u64>,
+    /// What all accounts of its domain may hold together, if that is limited.
+    pub domain: Option<DomainQuota>,
+}
+
+/// How much all accounts of a domain may hold together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainQuota {
+    /// The domain.
+    pub domain: Domain,
+    /// Octets.
+    pub limit: u64,
+}
+
+impl Quota {
+    /// That of an account whose domain has none.
+    pub fn of_account(limit: u64) -> Self {
+        Self { account: Some(limit), domain: None }
+    }
+
+    /// Whether a message of `size` octets would not even fit if there were nothing else.
+    pub fn never_fits(&self, size: u64) -> bool {
+        let limits = [self.account, self.domain.as_ref().map(|domain| domain.limit)];
+        limits.into_iter().flatten().any(|limit| size > limit)
+    }
 }
 
 /// A user with mailboxes.
@@ -273,7 +310,8 @@ impl PageRequest {
     /// Most objects on a page.
     pub const MAX_LIMIT: usize = 1000;
 
-    pub(crate) fn effective_limit(&self) -> usize {
+    /// Objects on the page, whatever was asked for.
+    pub fn effective_limit(&self) -> usize {
         if self.limit == 0 { Self::DEFAULT_LIMIT } else { self.limit.min(Self::MAX_LIMIT) }
     }
 }

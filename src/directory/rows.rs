@@ -45,7 +45,44 @@ const ALIAS: u32 = 8;
 const GROUP: u32 = 9;
 const MEMBER: u32 = 10;
 
-const SUBSPACE: u32 = subspace::DIRECTORY;
+pub(crate) const SUBSPACE: u32 = subspace::DIRECTORY;
+
+/// The tables, as their keys name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Table {
+    Version,
+    LastAccount,
+    Domain,
+    Owner,
+    Account,
+    AccountByAddress,
+    Credential,
+    AppPassword,
+    Alias,
+    Group,
+    Member,
+}
+
+/// The table that a key of the directory belongs to.
+pub(crate) fn table_of(key: &[u8]) -> TxResult<Table> {
+    let prefixes = [
+        (VERSION, Table::Version),
+        (LAST_ACCOUNT, Table::LastAccount),
+        (DOMAIN, Table::Domain),
+        (OWNER, Table::Owner),
+        (ACCOUNT, Table::Account),
+        (ACCOUNT_BY_ADDRESS, Table::AccountByAddress),
+        (CREDENTIAL, Table::Credential),
+        (APP_PASSWORD, Table::AppPassword),
+        (ALIAS, Table::Alias),
+        (GROUP, Table::Group),
+        (MEMBER, Table::Member),
+    ];
+    let found = prefixes.into_iter().find(|(number, _)| key.starts_with(&keys::key(&(SUBSPACE, *number))));
+    found
+        .map(|(_, table)| table)
+        .ok_or_else(|| kv::Error::Corrupt("a key of an unknown table of the directory".into()).into())
+}
 
 /// What a transaction of ours ends with: a failure of the store, which may be retried, or a refusal, which may not.
 #[derive(Debug)]
@@ -202,12 +239,20 @@ pub(crate) struct DomainRow {
     pub(crate) quota: Option<u64>,
     pub(crate) created: Timestamp,
     pub(crate) revision: Revision,
+    /// Last, and not written if there is none: earlier releases wrote none, and pass over what comes after the fields they know.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "if_there")]
+    pub(crate) total_quota: Option<u64>,
+}
+
+/// Reads a field that may be missing at the end of a row.
+fn if_there<'de, D: serde::Deserializer<'de>>(end: D) -> Result<Option<u64>, D::Error> {
+    Ok(Option::deserialize(end).unwrap_or_default())
 }
 
 impl DomainRow {
     pub(crate) fn into_info(self, name: Domain) -> DomainInfo {
-        let Self { enabled, catch_all, postmaster, quota, created, revision } = self;
-        DomainInfo { name, enabled, catch_all, postmaster, quota, created, revision }
+        let Self { enabled, catch_all, postmaster, quota, total_quota, created, revision } = self;
+        DomainInfo { name, enabled, catch_all, postmaster, quota, total_quota, created, revision }
     }
 }
 
@@ -340,4 +385,18 @@ pub(crate) async fn next_account_id(tx: &Transaction) -> TxResult<AccountId> {
     let id = last.map_or(0, u64::from_be_bytes) + 1;
     tx.set(&key, &id.to_be_bytes());
     Ok(AccountId::new(id))
+}
+
+/// Takes all numbers up to this one for given.
+pub(crate) async fn raise_last_account(tx: &Transaction, last: u64) -> TxResult<()> {
+    let key = last_account_key();
+    if tx.get(&key).await?.map_or(0, |value| decode_last_account(&value)) < last {
+        tx.set(&key, &last.to_be_bytes());
+    }
+    Ok(())
+}
+
+/// The number in the row of the last account.
+pub(crate) fn decode_last_account(value: &[u8]) -> u64 {
+    value.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }

@@ -23,5 +23,6 @@ mod routes;
 mod server;
 mod state;
 
+pub use routes::{backup_job, backup_order, backup_snapshots};
 pub use server::{Server, openapi};
 pub use state::Parts;

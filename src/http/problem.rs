@@ -124,6 +124,10 @@ impl From<ekitei_mailstore::Error> for Refused {
             Error::OverQuota => ProblemCode::OverQuota,
             Error::TooLarge => ProblemCode::TooLarge,
             Error::Store(_) => ProblemCode::Unavailable,
+            Error::Body(ekitei_blob::Error::NoRoom(_) | ekitei_blob::Error::Objects(_)) => {
+                ProblemCode::Unavailable
+            }
+            Error::Body(_) if error.is_of_a_key() => ProblemCode::Unavailable,
             Error::Body(ekitei_blob_error) => return Self::internal(ekitei_blob_error),
             Error::Corrupt(_) => return Self::internal(&error),
         };

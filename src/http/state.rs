@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use ekitei_backup::jobs::Runner;
+use ekitei_blob::Blobs;
+use ekitei_cluster::Cluster;
 use ekitei_config::Live;
 use ekitei_directory::Directory;
 use ekitei_doctor::Doctor;
 use ekitei_filter::{Greylist, Limits};
+use ekitei_keyring::Keyring;
 use ekitei_mailstore::MailStore;
 use ekitei_net::{Shutdown, Tls};
 use ekitei_queue::Queue;
@@ -21,8 +25,12 @@ const CONCURRENT_IMPORTS: usize = 4;
 /// The parts of the service that the API shows and changes.
 #[derive(Clone)]
 pub struct Parts {
+    /// The processes that use the store.
+    pub cluster: Cluster,
     /// Domains, accounts, aliases, groups.
     pub directory: Directory,
+    /// Message bodies.
+    pub blobs: Blobs,
     /// Mailboxes and messages.
     pub mailstore: MailStore,
     /// Mail that waits to be sent.
@@ -31,8 +39,12 @@ pub struct Parts {
     pub doctor: Doctor,
     /// DKIM keys.
     pub signing: Signing,
+    /// Keys that bodies are encrypted with.
+    pub keyring: Keyring,
     /// Reports of others.
     pub reports: Reports,
+    /// Backups, and their jobs.
+    pub backups: Runner,
     /// Bans.
     pub limits: Limits,
     /// What the greylist knows.

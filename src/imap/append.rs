@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use ekitei_directory::AccountId;
-use ekitei_mailstore::{MailboxId, NewMessage, SpecialUse, Usage};
+use ekitei_mailstore::{MailboxId, NewMessage, Quota, SpecialUse};
 use ekitei_net::BytePermit;
 use ekitei_telemetry::Timer;
 use tokio::time::Instant;
@@ -29,8 +29,9 @@ pub(crate) struct Append {
     /// What the mailbox is for.
     special_use: Option<SpecialUse>,
     /// What the account may hold, and what it holds.
-    quota: Option<u64>,
-    usage: Usage,
+    quota: Quota,
+    /// Octets that fit, as of the beginning.
+    room: Option<u64>,
     /// The messages that are complete.
     messages: Vec<NewMessage>,
     /// The one that is coming in: what the command says of it, and its octets so far.
@@ -69,8 +70,7 @@ impl Append {
     /// Makes room for one more message.
     fn announce(&mut self, message: AppendMessage, size: u64) -> Result<(), Reply> {
         self.announced += size;
-        let total = self.usage.bytes.saturating_add(self.announced);
-        if self.quota.is_some_and(|quota| total > quota) {
+        if self.room.is_some_and(|room| self.announced > room) {
             return Err(Reply::no(Code::OverQuota, "The quota does not hold it"));
         }
         let length =
@@ -122,10 +122,7 @@ impl Session {
         let account = self.account()?;
         let mailbox = self.target(&message.mailbox).await?;
         let quota = self.shared.directory.quota(account).await?;
-        let usage = match quota {
-            Some(_) => self.shared.mailstore.usage(account).await?,
-            None => Usage::default(),
-        };
+        let room = self.shared.mailstore.room(account, &quota).await?;
         let user = self.user.as_ref().ok_or_else(|| Reply::client_bug("Log in first"))?;
         let (Some(of_all), Some(of_account)) =
             (self.shared.bodies.try_take(0), user.place.bodies.try_take(0))
@@ -137,7 +134,7 @@ impl Session {
             mailbox: mailbox.id,
             special_use: mailbox.special_use,
             quota,
-            usage,
+            room,
             messages: Vec::new(),
             current: None,
             announced: 0,
@@ -185,7 +182,7 @@ impl Session {
         }
         let count = messages.len() as u64;
         let lessons = self.append_lessons(&messages, special_use);
-        let appended = self.shared.mailstore.append(account, mailbox, messages, quota).await;
+        let appended = self.shared.mailstore.append(account, mailbox, messages, Some(quota)).await;
         let appended = appended.map_err(target_failure)?;
         self.teach_appended(&lessons, mailbox, &appended.uids);
         self.shared.metrics.appended.inc_by(count);

@@ -44,7 +44,7 @@ impl Session {
         let (account, from) = (self.account()?, self.selected()?.mailbox.id);
         let quota = self.shared.directory.quota(account).await?;
         let lessons = self.transfer_lessons(&uids, target.special_use);
-        let copied = self.shared.mailstore.copy(account, from, &uids, target.id, quota).await;
+        let copied = self.shared.mailstore.copy(account, from, &uids, target.id, Some(quota)).await;
         let copied = self.transferred(copied).await?;
         self.teach_transferred(lessons, &copied);
         Ok(Reply { code: copy_uid(&copied), ..Reply::ok("Copied") })

@@ -35,7 +35,7 @@ impl Session {
     /// A quota root tells of the resources that are limited (RFC 9208 §3.1): octets, or none.
     async fn tell_quota(&mut self) -> Result<(), Stop> {
         let account = self.account()?;
-        let limit = self.shared.directory.quota(account).await?;
+        let limit = self.shared.directory.quota(account).await?.account;
         let usage = self.shared.mailstore.usage(account).await?;
         let storage =
             limit.map(|limit| ("STORAGE", usage.bytes.div_ceil(STORAGE_UNIT), limit / STORAGE_UNIT));

@@ -33,6 +33,10 @@ pub mod subspace {
     pub const SIGNING: u32 = 11;
     /// MTA-STS policies of other domains. Every row: `src/cli/service/policies.rs`.
     pub const RELAY: u32 = 12;
+    /// Data keys, wrapped. Every row: `src/keyring/rows.rs`.
+    pub const KEYRING: u32 = 13;
+    /// Jobs of backups, and what a restore notes. Every row: `src/backup/rows.rs`.
+    pub const BACKUP: u32 = 14;
 }
 
 /// Packs a tuple into a key.

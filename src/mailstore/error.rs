@@ -17,8 +17,8 @@ pub enum Error {
     /// Other mailboxes are below it: `HASCHILDREN`.
     #[error("the mailbox has others below it")]
     HasChildren,
-    /// The account's quota does not hold it: `OVERQUOTA`, `552 5.2.2`.
-    #[error("the account is over its quota")]
+    /// The quota of the account, or of its domain, does not hold it: `OVERQUOTA`, `452 4.2.2`, `552 5.2.2`.
+    #[error("the account or its domain is over its quota")]
     OverQuota,
     /// A configured limit: `LIMIT`.
     #[error("{0}")]
@@ -42,6 +42,11 @@ impl Error {
     /// refusal would be true.
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self.as_kv_error(), Some(ekitei_kv::Error::CommitUnknown))
+    }
+
+    /// Whether the key of a body cannot be had: then more room would not help.
+    pub fn is_of_a_key(&self) -> bool {
+        matches!(self, Self::Body(ekitei_blob::Error::Key(_) | ekitei_blob::Error::NotEncrypted))
     }
 }
 

@@ -21,6 +21,7 @@ mod view;
 mod watch;
 
 pub use companion::Companion;
+pub use ekitei_directory::{DomainQuota, Quota};
 pub use error::Error;
 pub use fence::Fence;
 pub use record::MessageRecord;
@@ -28,7 +29,9 @@ pub use request::{
     Appended, Changed, Copied, Delivery, ExpungeScope, FlagChange, FlagOperation, Folder, Mailbox,
     NewMessage, Settings, Status, Target, Usage,
 };
-pub use store::{MailStore, Maintenance};
+pub use store::{
+    Counted, CountedPlace, Difference, DomainCounting, MailStore, Maintenance, Repair, transfer,
+};
 pub use types::{
     AccountId, BodyId, Flags, InvalidMailboxName, Keywords, MailboxId, MailboxName, MessageId, ModSeq,
     SpecialUse, Uid,

@@ -1,15 +1,17 @@
-//! Collects what one transaction changes, and writes the rows that follow from it: one change row per mailbox, counters, and the
-//! account's latest change.
+//! Collects what one transaction changes, and writes the rows that follow from it: one change row per mailbox, counters (of the mailbox, the
+//! account and its domain), and the account's latest change.
 //!
 //! A versionstamped key can be written only once in a transaction, and adding to a counter costs a row of the log each time; so both
 //! are gathered here and written once, by [`Mutation::finish`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ekitei_kv::{RangeOptions, Transaction, Version};
+use futures_util::future::try_join_all;
 
 use crate::Result;
 use crate::rows::{self, ChangeRow, Counter, IndexRow, STAMP, UsageCounter, runs};
+use crate::store::{Inner, domains};
 use crate::types::{AccountId, Flags, Keywords, MailboxId, Uid};
 use crate::view::Entry;
 
@@ -32,11 +34,23 @@ pub(crate) struct Mutation {
     mailboxes: BTreeMap<(AccountId, MailboxId), MailboxChanges>,
     /// Octets and messages by account.
     usage: BTreeMap<AccountId, [i64; 2]>,
+    /// Accounts that get their first mailboxes.
+    created: BTreeSet<AccountId>,
+    /// The accounts are losing their mailboxes: none begins to count for its domain.
+    leaving: bool,
 }
 
 impl Mutation {
     pub(crate) fn new(transaction: Transaction, operation: OperationId, incarnation: u16) -> Self {
-        Self { transaction, operation, incarnation, mailboxes: BTreeMap::new(), usage: BTreeMap::new() }
+        Self {
+            transaction,
+            operation,
+            incarnation,
+            mailboxes: BTreeMap::new(),
+            usage: BTreeMap::new(),
+            created: BTreeSet::new(),
+            leaving: false,
+        }
     }
 
     /// Puts a message into a mailbox under a UID that is free.
@@ -90,6 +104,19 @@ impl Mutation {
         usage[UsageCounter::Messages as usize] += sign;
     }
 
+    /// Notes that an account gets its first mailboxes.
+    pub(crate) fn create(&mut self, account: AccountId) {
+        self.created.insert(account);
+        self.touch(account);
+    }
+
+    /// Notes that an account loses a mailbox with all in it: so many octets and messages.
+    pub(crate) fn lose(&mut self, account: AccountId, lost: [i64; 2]) {
+        let usage = self.usage.entry(account).or_default();
+        usage.iter_mut().zip(lost).for_each(|(usage, lost)| *usage -= lost);
+        self.leaving = true;
+    }
+
     /// Octets that the account gains.
     pub(crate) fn bytes_gained(&self, account: AccountId) -> i64 {
         self.usage.get(&account).map_or(0, |usage| usage[UsageCounter::Bytes as usize])
@@ -101,8 +128,21 @@ impl Mutation {
     }
 
     /// Writes the change rows, counters and latest changes.
-    pub(crate) fn finish(self) {
+    pub(crate) async fn finish(self, inner: &Inner) -> Result<()> {
         let transaction = &self.transaction;
+        // One that had mail before, and lost it, counts no more: whatever is remembered of it is void.
+        self.created.iter().for_each(|&account| inner.domains.forget(account));
+        let changes = |account, usage: &[i64; 2]| *usage != [0, 0] || self.created.contains(account);
+        let changed = self.usage.iter().filter(|(account, usage)| changes(*account, usage));
+        let changed: Vec<AccountId> = changed.map(|(&account, _)| account).collect();
+        let member = |&account| inner.domains.membership(transaction, account, !self.leaving);
+        let memberships = try_join_all(changed.iter().map(member)).await?;
+        for (account, membership) in changed.into_iter().zip(memberships) {
+            let (Some(membership), Some(usage)) = (membership, self.usage.get(&account)) else { continue };
+            let brought = membership.brought.unwrap_or_default();
+            let added = [usage[0] + brought[0], usage[1] + brought[1]];
+            domains::add(transaction, &membership.domain, account, added);
+        }
         for ((account, mailbox), mut changes) in self.mailboxes {
             for uids in [&mut changes.added, &mut changes.updated, &mut changes.expunged] {
                 uids.sort_unstable();
@@ -115,7 +155,7 @@ impl Mutation {
             };
             let (key, offset) = rows::change(account, mailbox);
             transaction.set_versionstamped_key(&key, offset, &rows::encode(&row));
-            for counter in [Counter::Messages, Counter::Unseen, Counter::Deleted, Counter::Bytes] {
+            for counter in Counter::ALL {
                 add(
                     transaction,
                     &rows::counter(account, mailbox, counter),
@@ -124,11 +164,12 @@ impl Mutation {
             }
         }
         for (account, usage) in self.usage {
-            for counter in [UsageCounter::Bytes, UsageCounter::Messages] {
+            for counter in UsageCounter::ALL {
                 add(transaction, &rows::usage(account, counter), usage[counter as usize]);
             }
             transaction.set_versionstamped_value(&rows::latest_change(account), &[0; STAMP], 0);
         }
+        Ok(())
     }
 }
 
@@ -138,7 +179,7 @@ fn add(transaction: &Transaction, key: &[u8], delta: i64) {
     }
 }
 
-fn count(counters: &mut [i64; 4], flags: Flags, size: u64, sign: i64) {
+pub(crate) fn count(counters: &mut [i64; 4], flags: Flags, size: u64, sign: i64) {
     counters[Counter::Messages as usize] += sign;
     counters[Counter::Bytes as usize] += sign * signed(size);
     if !flags.contains(Flags::SEEN) {

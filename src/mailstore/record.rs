@@ -124,10 +124,22 @@ impl SharedRecord {
         value.extend_from_slice(&u32::try_from(own_header.len()).unwrap_or(u32::MAX).to_le_bytes());
         value.extend_from_slice(own_header);
         value.extend_from_slice(&self.0);
-        for (n, piece) in value.chunks(PIECE).enumerate() {
-            transaction.set(&rows::record_piece(account, message, n), piece);
-        }
+        store_octets(transaction, account, message, &value);
     }
+}
+
+/// Writes an encoded record.
+pub(crate) fn store_octets(transaction: &Transaction, account: AccountId, message: MessageId, value: &[u8]) {
+    for (n, piece) in value.chunks(PIECE).enumerate() {
+        transaction.set(&rows::record_piece(account, message, n), piece);
+    }
+}
+
+/// How many octets of header fields of its own an encoded record has.
+pub(crate) fn own_header_length(value: &[u8]) -> Option<u64> {
+    let (&format, rest) = value.split_first()?;
+    let (length, _) = rest.split_first_chunk::<4>()?;
+    (format == FORMAT).then(|| u64::from(u32::from_le_bytes(*length)))
 }
 
 /// Reads the record that these rows hold; `None` if there are none.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ekitei_directory::Quota;
 
 use crate::companion::Companion;
 use crate::types::{AccountId, Flags, Keywords, MailboxId, MailboxName, ModSeq, SpecialUse, Uid};
@@ -119,8 +120,8 @@ pub struct Target {
     pub folder: Folder,
     /// Flags it begins with.
     pub flags: Flags,
-    /// Octets the account may hold; `None` for no limit.
-    pub quota: Option<u64>,
+    /// What the account and its domain may hold; `None` if that does not matter now.
+    pub quota: Option<Quota>,
     /// Header fields for this recipient only (`Delivered-To`), each with its CRLF; put in front of the message.
     pub header: Bytes,
 }

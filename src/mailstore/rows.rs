@@ -11,6 +11,13 @@
 //! | `(MAILBOXES, account, 6)` | the next mailbox id and the latest UIDVALIDITY: u32, u32 |
 //! | `(MAILBOXES, account, 7)` | versionstamp of the account's latest change; watched |
 //! | `(MAILBOXES, account, 8, mailbox)` | versionstamp up to which the mailbox's change log was cut off |
+//! | `(MAILBOXES, account, 9)` | the account is being restored, and has no mailbox until that is done; empty |
+//! | `(MAILBOXES, account, 10)` | the domain that the account's usage counts for: its name in A-labels |
+//! | `(MAILBOXES, account, 11)` | the recount that last repaired counters of the account: its operation (16 octets) |
+//! | `(MAILBOXES, "domain", domain, 0, shard, counter)` | octets and messages of the domain's accounts: i64, added to |
+//! | `(MAILBOXES, "domain", domain, 1, shard, account)` | the account counts for the domain; empty |
+//! | `(MAILBOXES, "domain", domain, 2)` | the recount that last repaired counters of the domain: its operation (16 octets) |
+//! | `(MAILBOXES, "counted")` | all accounts count for their domains; empty |
 //! | `(MAILBOXES, 0, account, mailbox)` | a deleted mailbox whose messages are still to be removed; empty |
 //! | `(INDEX, account, mailbox, uid)` | an [`IndexRow`] |
 //! | `(MESSAGES, account, message, 0, n)` | piece `n` of the record, see [`crate::record`] |
@@ -23,6 +30,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use ekitei_directory::Domain;
 use ekitei_kv::keys::subspace::{CHANGES, CLUSTER, INDEX, MAILBOXES, MESSAGES};
 use ekitei_kv::keys::{key, range};
 use serde::{Deserialize, Serialize};
@@ -65,11 +73,21 @@ pub(crate) enum Counter {
     Bytes = 3,
 }
 
-/// Counters of an account.
+impl Counter {
+    /// In the order of their numbers.
+    pub(crate) const ALL: [Self; 4] = [Self::Messages, Self::Unseen, Self::Deleted, Self::Bytes];
+}
+
+/// Counters of an account, and of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UsageCounter {
     Bytes = 0,
     Messages = 1,
+}
+
+impl UsageCounter {
+    /// In the order of their numbers.
+    pub(crate) const ALL: [Self; 2] = [Self::Bytes, Self::Messages];
 }
 
 /// How a process knows its latest delivery again, whatever became of the message meanwhile.
@@ -143,6 +161,85 @@ pub(crate) fn usage(account: AccountId, counter: UsageCounter) -> Vec<u8> {
     key(&(MAILBOXES, account.get(), 5u32, counter as u32))
 }
 
+pub(crate) fn usages(account: AccountId) -> Range<Vec<u8>> {
+    range(&(MAILBOXES, account.get(), 5u32))
+}
+
+/// Counters of all mailboxes of an account.
+pub(crate) fn all_counters(account: AccountId) -> Range<Vec<u8>> {
+    range(&(MAILBOXES, account.get(), 3u32))
+}
+
+/// Which counter a key names: its last element.
+pub(crate) fn counter_of(key: &[u8]) -> Result<usize> {
+    let elements: Vec<foundationdb_tuple::Element<'_>> =
+        foundationdb_tuple::unpack(key).map_err(|_| Error::Corrupt("the key of a counter"))?;
+    let last = elements.last().and_then(foundationdb_tuple::Element::as_i64);
+    last.and_then(|last| usize::try_from(last).ok()).ok_or(Error::Corrupt("the key of a counter"))
+}
+
+/// Rows that the counters of a domain are spread over.
+pub(crate) const DOMAIN_SHARDS: u64 = 16;
+
+fn shard(account: AccountId) -> u64 {
+    account.get() % DOMAIN_SHARDS
+}
+
+pub(crate) fn domain_counter(domain: &Domain, account: AccountId, counter: UsageCounter) -> Vec<u8> {
+    domain_shard_counter(domain, shard(account), counter)
+}
+
+pub(crate) fn domain_shard_counter(domain: &Domain, shard: u64, counter: UsageCounter) -> Vec<u8> {
+    key(&(MAILBOXES, "domain", domain.as_ascii(), 0u32, shard, counter as u32))
+}
+
+pub(crate) fn domain_counters(domain: &Domain) -> Range<Vec<u8>> {
+    range(&(MAILBOXES, "domain", domain.as_ascii(), 0u32))
+}
+
+/// The counters of one shard of a domain.
+pub(crate) fn domain_shard(domain: &Domain, shard: u64) -> Range<Vec<u8>> {
+    range(&(MAILBOXES, "domain", domain.as_ascii(), 0u32, shard))
+}
+
+pub(crate) fn domain_member(domain: &Domain, account: AccountId) -> Vec<u8> {
+    key(&(MAILBOXES, "domain", domain.as_ascii(), 1u32, shard(account), account.get()))
+}
+
+/// The accounts that count in one shard of a domain.
+pub(crate) fn domain_members(domain: &Domain, shard: u64) -> Range<Vec<u8>> {
+    range(&(MAILBOXES, "domain", domain.as_ascii(), 1u32, shard))
+}
+
+/// The account in a key of [`domain_members`].
+pub(crate) fn member_of(key: &[u8]) -> Result<AccountId> {
+    let (_, _, _, _, _, account): (u32, String, String, u32, u64, u64) =
+        foundationdb_tuple::unpack(key).map_err(|_| Error::Corrupt("the key of an account of a domain"))?;
+    Ok(AccountId::new(account))
+}
+
+pub(crate) fn domain_recount(domain: &Domain) -> Vec<u8> {
+    key(&(MAILBOXES, "domain", domain.as_ascii(), 2u32))
+}
+
+pub(crate) fn all_counted() -> Vec<u8> {
+    key(&(MAILBOXES, "counted"))
+}
+
+pub(crate) fn counted_domain(account: AccountId) -> Vec<u8> {
+    key(&(MAILBOXES, account.get(), 10u32))
+}
+
+pub(crate) fn recount(account: AccountId) -> Vec<u8> {
+    key(&(MAILBOXES, account.get(), 11u32))
+}
+
+/// The domain in a row of [`counted_domain`].
+pub(crate) fn decode_domain(value: &[u8]) -> Result<Domain> {
+    let name = std::str::from_utf8(value).ok().and_then(|name| Domain::parse(name).ok());
+    name.ok_or(Error::Corrupt("the domain of an account"))
+}
+
 pub(crate) fn allocation(account: AccountId) -> Vec<u8> {
     key(&(MAILBOXES, account.get(), 6u32))
 }
@@ -153,6 +250,10 @@ pub(crate) fn latest_change(account: AccountId) -> Vec<u8> {
 
 pub(crate) fn log_begin(account: AccountId, mailbox: MailboxId) -> Vec<u8> {
     key(&(MAILBOXES, account.get(), 8u32, mailbox.0))
+}
+
+pub(crate) fn restoring(account: AccountId) -> Vec<u8> {
+    key(&(MAILBOXES, account.get(), 9u32))
 }
 
 /// Everything about the mailboxes of an account.

@@ -183,7 +183,7 @@ impl SharedView {
 }
 
 /// The UIDs that a stretch of the change log added or changed, and those it expunged.
-fn replay(log: &[KeyValue]) -> Result<(BTreeSet<Uid>, BTreeSet<Uid>)> {
+pub(crate) fn replay(log: &[KeyValue]) -> Result<(BTreeSet<Uid>, BTreeSet<Uid>)> {
     let (mut touched, mut expunged) = (BTreeSet::new(), BTreeSet::new());
     for row in log {
         let row: ChangeRow = rows::decode(&row.value, "a change")?;

@@ -215,7 +215,8 @@ impl Inner {
     async fn look_at(&self, accounts: &[AccountId]) -> Result<Vec<Option<Bytes>>, ekitei_kv::Error> {
         self.database
             .read(|transaction: Transaction| async move {
-                let keys: Vec<Vec<u8>> = accounts.iter().map(|account| rows::latest_change(*account)).collect();
+                let keys: Vec<Vec<u8>> =
+                    accounts.iter().map(|account| rows::latest_change(*account)).collect();
                 try_join_all(keys.iter().map(|key| transaction.get_snapshot(key))).await
             })
             .await

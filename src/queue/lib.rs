@@ -28,6 +28,7 @@ mod statistics;
 mod suppression;
 mod sweep;
 mod tally;
+pub mod transfer;
 mod transport;
 
 #[cfg(test)]

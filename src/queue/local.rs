@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ekitei_config::Live;
-use ekitei_directory::{AccountId, Directory, Domain, EmailAddress, LocalRecipient, Recipient};
+use ekitei_directory::{AccountId, Directory, Domain, EmailAddress, LocalRecipient, Quota, Recipient};
 use ekitei_kv::clock::SharedClock;
 use ekitei_mailstore::{Companion, Delivery, Flags, Folder, MailStore, MailboxName, Target};
 use ekitei_relay::{self as relay, Failure, FailureKind, Notify, RecipientOutcome, Relay, Shipment, Status};
@@ -102,8 +102,7 @@ impl LocalOrRelay {
             let is_alone = found.accounts.len() == 1 && found.forwards.is_empty();
             for account in &found.accounts {
                 if let Entry::Vacant(vacant) = targets.entry(account.account) {
-                    let quota = self.directory.quota(account.account).await.ok().flatten();
-                    let quota = quota.filter(|_| is_alone);
+                    let quota = self.directory.quota(account.account).await.ok().filter(|_| is_alone);
                     vacant.insert(target(account, quota, &shipment.envelope));
                 }
             }
@@ -215,7 +214,10 @@ impl LocalOrRelay {
         }
         let accounts: Vec<(AccountId, bool)> = targets
             .iter()
-            .map(|target| (target.account, target.quota.is_some_and(|quota| message.len() as u64 > quota)))
+            .map(|target| {
+                let never_fits = |quota: &Quota| quota.never_fits(message.len() as u64);
+                (target.account, target.quota.as_ref().is_some_and(never_fits))
+            })
             .collect();
         let delivery = Delivery { message, received: self.clock.now(), targets, companions };
         let outcomes = self.mailstore.deliver(delivery).await.map_err(|error| {
@@ -295,7 +297,7 @@ fn full(never_fits: bool) -> Failure {
 }
 
 /// One account that gets the message, with the fields of its delivery in front (RFC 5321 §4.4).
-fn target(recipient: &LocalRecipient, quota: Option<u64>, envelope: &relay::Envelope) -> Target {
+fn target(recipient: &LocalRecipient, quota: Option<Quota>, envelope: &relay::Envelope) -> Target {
     let named = recipient.detail.as_deref().and_then(|detail| MailboxName::new(detail).ok());
     let sender = envelope.reverse_path.as_deref().unwrap_or_default();
     let header = format!("Return-Path: <{sender}>\r\nDelivered-To: {}\r\n", recipient.address.to_wire());

@@ -17,6 +17,7 @@ mod selector;
 mod signing;
 mod srs;
 mod tags;
+pub mod transfer;
 mod vault;
 
 pub use error::{Error, Result};

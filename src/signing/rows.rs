@@ -11,6 +11,7 @@
 use std::ops::Range;
 
 use ekitei_directory::Domain;
+use ekitei_keyring::Sealed;
 use ekitei_kv::keys::{self, subspace};
 use ekitei_kv::{self as kv, KeyValue, RangeOptions, Transaction};
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::key::Algorithm;
 use crate::model::Stage;
-use crate::vault::Sealed;
 
 /// The format of the values that this version writes; it reads no other yet.
 const FORMAT: u8 = 1;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ekitei_directory::{AccountId, LocalRecipient};
+use ekitei_directory::{AccountId, LocalRecipient, Quota};
 use ekitei_mailstore::{Companion, Delivery, Error, Flags, Folder, MailboxName, SpecialUse, Target};
 
 use crate::message::Message;
@@ -71,7 +71,7 @@ impl Server {
             for account in recipient.accounts.iter().filter(|_| verdict.is_ok()) {
                 if let Entry::Vacant(first) = never_fits.entry(account.account) {
                     let quota = if strict { self.quota(account.account).await } else { None };
-                    first.insert(quota.is_some_and(|quota| message.size() > quota));
+                    first.insert(quota.as_ref().is_some_and(|quota| quota.never_fits(message.size())));
                     let junk = message.is_junk_for(domain.as_ref());
                     targets.push(target(account, quota, &transaction.sender, junk));
                 }
@@ -137,9 +137,9 @@ impl Server {
                     .all(|recipient| recipient.accounts.len() == 1 && recipient.forwards.is_empty())
     }
 
-    async fn quota(&self, account: AccountId) -> Option<u64> {
+    async fn quota(&self, account: AccountId) -> Option<Quota> {
         // It was known at RCPT; if it is not now, what RCPT found counts.
-        self.context.directory.quota(account).await.ok().flatten()
+        self.context.directory.quota(account).await.ok()
     }
 
     /// Stores the message, and returns what became of each account; or why nobody has it.
@@ -194,7 +194,7 @@ fn agree(verdicts: Verdicts) -> Result<Verdicts, OutcomeUnknown> {
 
 /// One account that gets the message. Return-Path is the first field of a delivered message (RFC 5321 §4.4), so it stands with the
 /// recipient's own fields, in front of the octets that all share.
-fn target(recipient: &LocalRecipient, quota: Option<u64>, sender: &ReversePath, junk: bool) -> Target {
+fn target(recipient: &LocalRecipient, quota: Option<Quota>, sender: &ReversePath, junk: bool) -> Target {
     let named = recipient.detail.as_deref().and_then(|detail| MailboxName::new(detail).ok());
     Target {
         account: recipient.account,
@@ -218,7 +218,7 @@ fn refusal(error: &Error) -> Reply {
         Error::OverQuota => reply::MAILBOX_FULL,
         Error::TooLarge => reply::TOO_LARGE,
         Error::Limit(_) => reply::TOO_COMPLEX,
-        Error::Body(_) => {
+        Error::Body(_) if !error.is_of_a_key() => {
             tracing::warn!(%error, "a message body cannot be stored");
             reply::NO_MEMORY
         }

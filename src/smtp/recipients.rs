@@ -62,18 +62,17 @@ impl Server {
         }
     }
 
-    /// Whether an account has room for a message of `size` octets (1 if unknown).
+    /// Whether an account, and its domain, have room for a message of `size` octets (1 if unknown).
     pub(crate) async fn check_quota(&self, account: AccountId, size: u64) -> Result<(), Reply> {
         let quota = self.context.directory.quota(account).await.map_err(|error| unavailable(&error))?;
-        let Some(quota) = quota else { return Ok(()) };
-        if size > quota {
+        if quota.never_fits(size) {
             return Err(reply::MAILBOX_TOO_SMALL);
         }
-        let usage = self.context.mailstore.usage(account).await.map_err(|error| {
+        let room = self.context.mailstore.room(account, &quota).await.map_err(|error| {
             tracing::warn!(%error, "the usage of an account cannot be read");
             reply::TEMPORARY
         })?;
-        if usage.bytes.saturating_add(size) > quota { Err(reply::MAILBOX_FULL) } else { Ok(()) }
+        if room.is_some_and(|room| size > room) { Err(reply::MAILBOX_FULL) } else { Ok(()) }
     }
 }
 

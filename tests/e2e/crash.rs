@@ -152,6 +152,8 @@ fn check(server: &Server, senders: &[Sender], reader: &Reader, seen: &mut Seen) 
         }
         assert_eq!(before.len(), bodies.len(), "a message that was there after an earlier restart is gone");
     }
+    let recounted = server.command("account recount --all").run().success().stdout;
+    assert_eq!(recounted, "all counters are right\n", "of mailboxes, accounts and the domain");
     for (id, entry) in ledger {
         let counts: BTreeSet<usize> =
             entry.recipients.iter().map(|to| copies.get(&(id.clone(), *to)).copied().unwrap_or(0)).collect();

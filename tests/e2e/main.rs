@@ -7,17 +7,22 @@
 mod support;
 
 mod arriving;
+mod backup;
 mod bans;
 mod command_line;
 mod concurrent_clients;
 mod crash;
 mod demo;
 mod dkimpy;
+mod encryption;
 mod imap_clients;
 mod load;
 mod mime_fixtures;
 mod mta_sts;
 mod notifications;
+mod object_store;
+mod packing;
+mod pods;
 mod pop3_clients;
 mod published_records;
 mod relay;
@@ -28,3 +33,4 @@ mod shutdown;
 mod smtp_clients;
 mod smuggling;
 mod tls;
+mod upgrade;

@@ -1,5 +1,5 @@
 //! Uploads in parts: a large object in several requests, which exists when the last one says so. What is broken off is aborted, since parts
-//! without an object are invisible and cost money.
+//! without an object are invisible and cost money. Only until the last request is sent: after that the object may exist.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -10,13 +10,14 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use crate::store::S3Store;
 
-/// An upload that is aborted if it is dropped before its end.
+/// An upload that is aborted if it is dropped before it is to be completed.
 struct Upload {
     client: Client,
     bucket: String,
     key: String,
     id: String,
-    complete: bool,
+    /// Completion was asked for. An abortion may overtake that, and a server may then take parts away from the object.
+    completing: bool,
 }
 
 /// Stores `pieces` as one object in parts of `part_size`.
@@ -39,11 +40,10 @@ pub(crate) async fn put(
         .key(&upload.key)
         .upload_id(&upload.id)
         .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
+    // Without an answer nobody knows whether it is complete; what is left then is for the rule of the bucket.
+    upload.completing = true;
     match request.send().await {
-        Ok(_) => {
-            upload.complete = true;
-            Ok(())
-        }
+        Ok(_) => Ok(()),
         Err(error) => Err(store.failure(&format!("CompleteMultipartUpload {name}"), error).await),
     }
 }
@@ -64,7 +64,7 @@ async fn begin(store: &S3Store, name: &str) -> Result<Upload, ObjectError> {
         Err(error) => return Err(store.failure(&doing, error).await),
     };
     let id = answer.upload_id().ok_or_else(|| ObjectError::damaged(format!("{doing}: no id")))?.to_owned();
-    Ok(Upload { client: store.client.clone(), bucket: store.bucket.clone(), key, id, complete: false })
+    Ok(Upload { client: store.client.clone(), bucket: store.bucket.clone(), key, id, completing: false })
 }
 
 async fn upload_part(
@@ -93,7 +93,7 @@ async fn upload_part(
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if self.complete {
+        if self.completing {
             return;
         }
         // Outside of a runtime the process is ending, and a rule of the bucket must clean up.

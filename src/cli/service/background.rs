@@ -16,14 +16,19 @@ pub(super) fn start(service: &Service) {
     let until = shutdown.clone();
     spawn(&shutdown, async move { tls.watch(live, until, &registry).await });
 
+    let cluster = service.cluster.clone();
+    spawn(&shutdown, super::cluster::follow(cluster));
+
+    let keyring = service.keyring.clone();
+    spawn(&shutdown, async move { keyring.follow_changes().await });
+    let (keyring, leases) = (service.keyring.clone(), service.sending.leases.clone());
+    spawn(&shutdown, async move { keyring.maintain_forever(&leases).await });
     let signing = service.sending.signing.clone();
     spawn(&shutdown, async move { signing.follow_changes().await });
     let (signing, leases) = (service.sending.signing.clone(), service.sending.leases.clone());
     spawn(&shutdown, async move { signing.maintain_forever(&leases).await });
     let relay = service.sending.relay.clone();
     spawn(&shutdown, async move { relay.maintain().await });
-    let policies = service.sending.policies.clone();
-    spawn(&shutdown, async move { policies.sweep_forever().await });
     // Not with the others: work that ends within the grace needs its leases until then.
     let leases = service.sending.leases.clone();
     tokio::spawn(async move { leases.run().await });
@@ -32,25 +37,14 @@ pub(super) fn start(service: &Service) {
     let limits = service.sending.limits.clone();
     spawn(&shutdown, async move { limits.run().await });
 
-    let (mailstore, live) = (service.mailstore.clone(), service.net.live().clone());
-    let queue = service.sending.queue.clone();
-    spawn(&shutdown, async move {
-        loop {
-            if let Err(error) = queue.sweep().await {
-                tracing::warn!(%error, "void rows of the queue stay until the next round");
-            }
-            match mailstore.maintain().await {
-                Ok(done) => tracing::debug!(?done, "maintenance"),
-                Err(error) => {
-                    tracing::warn!(%error, "maintenance was interrupted; it goes on in the next round")
-                }
-            }
-            tokio::time::sleep(live.load().mailstore.maintenance_interval.get()).await;
-        }
-    });
+    let (backups, leases) = (service.backups.clone(), service.sending.leases.clone());
+    spawn(&shutdown, async move { backups.run(&leases).await });
+
+    super::bodies::start(service);
+    super::jobs::start(service);
 }
 
-fn spawn(shutdown: &Shutdown, work: impl Future<Output = ()> + Send + 'static) {
+pub(super) fn spawn(shutdown: &Shutdown, work: impl Future<Output = ()> + Send + 'static) {
     let until = shutdown.clone();
     shutdown.spawn(async move {
         tokio::select! {

@@ -1,7 +1,13 @@
 //! A running service: every part built from one configuration, its listeners, its background work, and its end.
 
 mod background;
+pub(crate) mod backup;
+mod bodies;
+mod cluster;
+mod jobs;
+mod keys;
 mod metrics;
+pub(crate) mod objects;
 mod policies;
 mod reload;
 mod sending;
@@ -13,19 +19,21 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
-use ekitei_blob::{Blobs, DirectoryStore};
+use ekitei_backup::jobs::Runner;
+use ekitei_blob::Blobs;
+use ekitei_cluster::{Cluster, Feature};
 use ekitei_config::{Config, Live, Protocol};
 use ekitei_directory::Directory;
 use ekitei_doctor::Doctor;
+use ekitei_keyring::Keyring;
+use ekitei_kv::Database;
 use ekitei_kv::clock::{SharedClock, SystemClock};
-use ekitei_mailstore::MailStore;
+use ekitei_mailstore::{DomainCounting, MailStore};
 use ekitei_net::{Listener, Net, Shutdown, Tls};
 use ekitei_queue::Scheduler;
 use ekitei_signing::Signing;
 use ekitei_telemetry::{LogControl, Registry};
 
-use metrics::Counted;
 pub use reload::Reloader;
 use sending::{Base, Sending};
 
@@ -33,9 +41,13 @@ use sending::{Base, Sending};
 pub struct Service {
     net: Net,
     registry: Registry,
+    cluster: Cluster,
+    keyring: Keyring,
     directory: Directory,
+    blobs: Blobs,
     mailstore: MailStore,
     sending: Sending,
+    backups: Runner,
     /// Until it runs.
     scheduler: Scheduler,
     servers: Servers,
@@ -56,28 +68,53 @@ impl Service {
     /// # Errors
     /// What cannot be opened, read or bound, with its name.
     pub async fn build(config: Config, accept_loss: bool) -> anyhow::Result<Self> {
+        let database = store::open(&config.store, accept_loss).await?;
+        Self::build_over(config, database).await
+    }
+
+    /// [`Service::build`] over a store that is open already, which `config.store` describes.
+    ///
+    /// # Errors
+    /// As [`Service::build`].
+    pub async fn build_over(config: Config, database: Database) -> anyhow::Result<Self> {
         let registry = Registry::new();
         let clock: SharedClock = Arc::new(SystemClock);
-        let database = store::open(&config.store, accept_loss).await?;
         database.check_schema().await?;
-        let objects = store::private_directory(&config.blobs.path);
-        let objects = objects.and_then(|()| DirectoryStore::open(&config.blobs.path)).with_context(|| {
-            format!("cannot open the directory of bodies {}", config.blobs.path.display())
-        })?;
-        let objects = Counted::new(objects, &registry);
-        let blobs = Blobs::new(database.clone(), objects, settings::blobs(&config), Arc::clone(&clock));
+        let (leases, cluster) = cluster::join(&config, &database, &clock, &registry).await?;
+        let objects = objects::open(&config.blobs, &registry).await?;
+        let objects = objects::near(objects, &config.blobs, &registry)?;
+        let live = Live::new(config.clone());
+        let keyring = keys::open(&live, &database, &cluster, &clock, &registry).await?;
+        let bodies = ekitei_blob::Settings {
+            data_keys: Some(Arc::new(keyring.clone())),
+            ..bodies::behind(&cluster, settings::blobs(&config))
+        };
+        let blobs = Blobs::new(database.clone(), objects, bodies, Arc::clone(&clock));
         let directory = settings::directory(&config).map_err(anyhow::Error::msg)?;
         let directory = Directory::new(database.clone(), directory, Arc::clone(&clock));
-        let mailstore =
-            MailStore::new(database.clone(), blobs.clone(), settings::mailstore(&config), Arc::clone(&clock));
+        let mailstore = MailStore::with_domains(
+            database.clone(),
+            blobs.clone(),
+            ekitei_mailstore::Settings {
+                incarnation: ekitei_backup::incarnation(&database).await?,
+                ..settings::mailstore(&config)
+            },
+            Arc::clone(&clock),
+            DomainCounting {
+                directory: directory.clone(),
+                is_active: Arc::new(cluster.features().gate(Feature::DomainUsage)),
+            },
+        );
 
         let tls = Tls::new(&config.tls, config.limits.tls_handshake_timeout.get())?;
         let wanted = config.listeners.clone();
-        let net = Net::new(Live::new(config), tls, Shutdown::new(), &registry);
-        let live = net.live().clone();
+        let net = Net::new(live.clone(), tls, Shutdown::new(), &registry);
         let base = Base {
             live: &live,
             database: &database,
+            leases: &leases,
+            keyring: &keyring,
+            cluster: &cluster,
             blobs: &blobs,
             directory: &directory,
             mailstore: &mailstore,
@@ -88,12 +125,27 @@ impl Service {
         let scheduler = sending.scheduler(&base);
         sending.limits.load().await;
         let net = net.with_gate(Arc::new(sending.limits.clone()));
-        let servers = Servers::new(&net, &base, &sending);
+        let backups = backup::runner(&base).await?;
+        let servers = Servers::new(&net, &base, &sending, &backups);
         let mut listeners = Vec::with_capacity(wanted.len());
         for listener in wanted {
             listeners.push((listener.protocol, Listener::bind(listener, &net).await?));
         }
-        Ok(Self { net, registry, directory, mailstore, sending, scheduler, servers, listeners })
+        cluster::tell_listeners(&cluster, &listeners).await?;
+        Ok(Self {
+            net,
+            registry,
+            cluster,
+            keyring,
+            directory,
+            blobs,
+            mailstore,
+            sending,
+            backups,
+            scheduler,
+            servers,
+            listeners,
+        })
     }
 
     /// The directory, for what is to be there before the first client.
@@ -129,6 +181,7 @@ impl Service {
         let shutdown = self.net.shutdown().clone();
         let (leases, limits) = (self.sending.leases.clone(), self.sending.limits.clone());
         let reports = self.sending.reports.clone();
+        let cluster = self.cluster.clone();
         background::start(&self);
         if self.net.live().load().queue.enabled {
             let (scheduler, until) = (self.scheduler, shutdown.clone());
@@ -158,12 +211,20 @@ impl Service {
         if let Err(error) = reports.finish().await {
             tracing::warn!(%error, "what was collected for reports since it was written last is lost");
         }
+        if let Err(error) = cluster.leave().await {
+            tracing::warn!(%error, "the row of this process stays; others remove it");
+        }
         if let Err(error) = leases.stop().await {
             tracing::warn!(%error, "leases could not be given back; others take them when they end");
         }
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Ends what the metadata store's client library runs; before the process returns from `main`.
+pub fn close_store() {
+    store::close();
 }
 
 /// Sends mail until the shutdown. A scheduler that died would keep its shards from everyone: the process ends instead, is started again, and takes
@@ -179,7 +240,7 @@ async fn send_mail(scheduler: Scheduler, until: Shutdown) {
 }
 
 impl Servers {
-    fn new(net: &Net, base: &Base<'_>, sending: &Sending) -> Self {
+    fn new(net: &Net, base: &Base<'_>, sending: &Sending, backups: &Runner) -> Self {
         let (live, tls, shutdown) = (net.live(), net.tls(), net.shutdown());
         let Base { directory, mailstore, registry, database, clock, .. } = *base;
         let time = Arc::clone(clock);
@@ -207,7 +268,7 @@ impl Servers {
             clock: Arc::clone(clock),
             registry: registry.clone(),
         };
-        let sample = metrics::sampler(database.clone(), registry);
+        let sample = metrics::sampler(database.clone(), base.cluster.clone(), mailstore.clone(), registry);
         let pop3 = ekitei_pop3::Pop3Server::new(
             net.clone(),
             directory.clone(),
@@ -218,12 +279,16 @@ impl Servers {
             registry,
         );
         let http = ekitei_http::Parts {
+            cluster: base.cluster.clone(),
             directory: directory.clone(),
+            blobs: base.blobs.clone(),
             mailstore: mailstore.clone(),
             queue: sending.queue.clone(),
             doctor: Doctor::new(live.clone(), sending.dns.clone()),
             signing: sending.signing.clone(),
+            keyring: base.keyring.clone(),
             reports: sending.reports.clone(),
+            backups: backups.clone(),
             limits: sending.limits.clone(),
             greylist: sending.greylist.clone(),
             live: live.clone(),

@@ -6,7 +6,7 @@
 //!
 //! A row that cannot be read or written costs a fetch, nothing more.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ekitei_kv::keys::{self, subspace};
 use ekitei_kv::{Database, Error, Transaction};
@@ -15,8 +15,6 @@ use ekitei_relay::tls::sts::{PolicyStore, StoredPolicy};
 use futures_util::future::BoxFuture;
 
 const POLICY: u32 = 1;
-/// How often policies that expired are removed.
-const SWEEP: Duration = Duration::from_secs(86_400);
 /// Rows removed in one transaction.
 const BATCH: usize = 500;
 
@@ -31,16 +29,15 @@ impl StoredPolicies {
         Self { database }
     }
 
-    /// Removes policies that expired; runs until it is dropped.
-    pub(super) async fn sweep_forever(&self) {
-        loop {
-            tokio::time::sleep(SWEEP).await;
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-            match self.sweep(now).await {
-                Ok(removed) => tracing::debug!(removed, "MTA-STS policies expired"),
-                Err(error) => tracing::warn!(%error, "expired MTA-STS policies stay until the next round"),
-            }
-        }
+    /// Removes policies that expired: from time to time, in one process of the cluster.
+    ///
+    /// # Errors
+    /// When the store fails; what is left waits for the next time.
+    pub(super) async fn sweep_now(&self) -> Result<(), Error> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let removed = self.sweep(now).await?;
+        tracing::debug!(removed, "MTA-STS policies expired");
+        Ok(())
     }
 
     /// Removes what expired before `now`, in seconds since the epoch. Any process may do it at any time; returns how many there were.

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use ekitei_blob::Blobs;
+use ekitei_cluster::Cluster;
 use ekitei_config::{Config, Live, Store};
 use ekitei_directory::{Directory, Domain, EmailAddress};
 use ekitei_dns::Resolver;
 use ekitei_filter::{Filter, FilterContext, Greylist, Limits};
+use ekitei_keyring::Keyring;
+use ekitei_kv::Database;
 use ekitei_kv::clock::SharedClock;
-use ekitei_kv::lease::{LeaseOptions, Leases};
-use ekitei_kv::{Database, MonotonicClock};
+use ekitei_kv::lease::Leases;
 use ekitei_mailstore::MailStore;
 use ekitei_queue::{LocalOrRelay, Queue, QueueContext, Scheduler, SchedulerContext, Senders};
 use ekitei_relay::{Relay, RelayContext};
@@ -25,6 +27,9 @@ use super::policies::StoredPolicies;
 pub(super) struct Base<'a> {
     pub(super) live: &'a Live,
     pub(super) database: &'a Database,
+    pub(super) leases: &'a Leases,
+    pub(super) keyring: &'a Keyring,
+    pub(super) cluster: &'a Cluster,
     pub(super) blobs: &'a Blobs,
     pub(super) directory: &'a Directory,
     pub(super) mailstore: &'a MailStore,
@@ -55,11 +60,6 @@ impl Sending {
     pub(super) fn build(base: &Base<'_>) -> anyhow::Result<Self> {
         let config = base.live.load();
         let dns = Resolver::new(&config.dns).context("dns")?.with_metrics(base.registry);
-        let options = LeaseOptions {
-            duration: config.queue.lease.get(),
-            clock: MonotonicClock::system(),
-            alone: matches!(config.store, Store::Embedded { .. }),
-        };
         let queue = Queue::new(QueueContext {
             database: base.database.clone(),
             blobs: base.blobs.clone(),
@@ -110,7 +110,7 @@ impl Sending {
             clock: Arc::clone(base.clock),
         };
         let reports = Reports::new(parts, ears);
-        let leases = Leases::new(base.database.clone(), options);
+        let leases = base.leases.clone();
         Ok(Self { dns, leases, queue, relay, policies, signing, reports, filter, greylist, limits })
     }
 
@@ -151,7 +151,7 @@ impl Senders for Srs {
 }
 
 /// Where the key of the signing keys is kept, if the configuration has none: beside the embedded store.
-fn key_file(config: &Config) -> Option<PathBuf> {
+pub(super) fn key_file(config: &Config) -> Option<PathBuf> {
     match &config.store {
         Store::Embedded { path, .. } => Some(path.with_file_name("signing.key")),
         Store::FoundationDb { .. } => None,

@@ -54,6 +54,8 @@ pub fn mailstore(config: &Config) -> ekitei_mailstore::Settings {
         change_log_length: count(given.change_log_length),
         max_search_bodies: count(config.imap.search.max_bodies),
         record_cache_size: given.record_cache_size.get(),
+        max_watches: count(given.max_watches),
+        watch_poll_interval: given.watch_poll_interval.get(),
         ..ekitei_mailstore::Settings::default()
     }
 }
@@ -66,6 +68,7 @@ pub fn blobs(config: &Config) -> ekitei_blob::Settings {
         compression_level: given.compression_level,
         grace: given.grace_period.get(),
         cache_size: given.cache_size.get(),
+        packing: super::bodies::packing(given),
         ..ekitei_blob::Settings::default()
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use ekitei_api::{Account, AccountPatch, Client, NewAccount};
 
-use super::{OrNone, all_pages, none_or_size, nothing_to_set};
+use super::{OrNone, all_pages, none_or_size, nothing_to_set, usage};
 use crate::cli::exit::{Context, Failure, Outcome};
 use crate::cli::output::{Columns, Format, size, time, yes_no};
 
@@ -59,6 +59,10 @@ pub enum Verb {
         #[command(flatten)]
         password: PasswordOptions,
     },
+    /// Show what accounts hold.
+    Usage(usage::AccountUsageOptions),
+    /// Count the mail of accounts again, and say where counters differ.
+    Recount(usage::RecountOptions),
     /// Remove an account with all its mail.
     Remove {
         /// Which.
@@ -180,6 +184,8 @@ pub async fn run(client: &Client, format: Format, verb: Verb) -> Outcome {
             nothing_to_set(&patch)?;
             format.show(&client.update_account(&account, &patch, None).await?)
         }
+        Verb::Usage(options) => usage::accounts(client, format, options).await,
+        Verb::Recount(options) => usage::recount(client, format, options).await,
         Verb::Remove { account } => {
             client.delete_account(&account).await?;
             format.done(&format!("{account} is removed, with its mail"))

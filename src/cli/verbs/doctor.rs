@@ -4,11 +4,13 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use ekitei_api::{Check, CheckStatus, Client, ClientError};
-use ekitei_config::{Config, Store};
+use ekitei_config::Config;
 use ekitei_net::Tls;
 
 use crate::cli::exit::{Code, Failure, Outcome};
 use crate::cli::output::{Columns, Format};
+use crate::cli::service;
+use crate::cli::verbs::stores;
 
 impl Columns for Check {
     const HEAD: &'static [&'static str] = &["STATUS", "CHECK", "FOUND"];
@@ -30,7 +32,7 @@ pub async fn run(client: &Client, format: Format, config: &Path) -> Outcome {
         Ok(report) => (report.checks, Code::Failure),
         Err(error @ ClientError::Unreachable { .. }) => {
             let mut checks = vec![check("service", CheckStatus::Failure, error)];
-            checks.extend(without_service(config));
+            checks.extend(without_service(config).await);
             (checks, Code::Unreachable)
         }
         Err(error) => return Err(error.into()),
@@ -44,14 +46,15 @@ pub async fn run(client: &Client, format: Format, config: &Path) -> Outcome {
 }
 
 /// What can be said about a service that is not running.
-fn without_service(path: &Path) -> Vec<Check> {
+async fn without_service(path: &Path) -> Vec<Check> {
     let config = match Config::load(path) {
         Ok(config) => config,
         Err(error) => return vec![check("configuration", CheckStatus::Failure, error)],
     };
     let mut checks = vec![check("configuration", CheckStatus::Ok, path.display())];
     checks.extend(config.check().iter().map(|problem| check("configuration", CheckStatus::Warning, problem)));
-    checks.push(store(&config));
+    checks.extend(stores::checks(&config).await);
+    service::close_store();
     checks.push(match Tls::new(&config.tls, config.limits.tls_handshake_timeout.get()) {
         Ok(tls) if tls.is_available() => check("certificates", CheckStatus::Ok, "can be read"),
         Ok(_) => check("certificates", CheckStatus::Failure, "none is configured, so TLS is not offered"),
@@ -65,25 +68,6 @@ fn without_service(path: &Path) -> Vec<Check> {
         });
     }
     checks
-}
-
-fn store(config: &Config) -> Check {
-    match &config.store {
-        Store::Embedded { path, .. } if path.is_dir() => check(
-            "store",
-            CheckStatus::Skipped,
-            format!("{} is there; a start checks what is in it", path.display()),
-        ),
-        Store::Embedded { path, .. } => {
-            check("store", CheckStatus::Warning, format!("{} is not there; a start makes it", path.display()))
-        }
-        Store::FoundationDb { cluster_file, .. } if cluster_file.is_file() => {
-            check("store", CheckStatus::Skipped, "whether the cluster answers shows when the service runs")
-        }
-        Store::FoundationDb { cluster_file, .. } => {
-            check("store", CheckStatus::Failure, format!("{} is not there", cluster_file.display()))
-        }
-    }
 }
 
 fn check(name: &str, status: CheckStatus, detail: impl ToString) -> Check {

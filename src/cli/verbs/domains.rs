@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use ekitei_api::{Client, Domain, DomainPatch, NewDomain};
 
-use super::{OrNone, all_pages, none_or_size, none_or_text, nothing_to_set};
+use super::{OrNone, all_pages, none_or_size, none_or_text, nothing_to_set, usage};
 use crate::cli::exit::Outcome;
 use crate::cli::output::{Columns, Format, or_dash, size, time, yes_no};
 
@@ -37,6 +37,19 @@ pub enum Verb {
         #[arg(long)]
         disable: bool,
     },
+    /// Show what the accounts of domains hold together.
+    Usage {
+        /// Which; all of them if it is left out.
+        name: Option<String>,
+    },
+    /// Count again what the accounts of a domain hold together, by what each of them is said to hold.
+    Recount {
+        /// Its name.
+        name: String,
+        /// Set right what differs.
+        #[arg(long)]
+        repair: bool,
+    },
     /// Remove a domain.
     Remove {
         /// Its name.
@@ -59,10 +72,14 @@ pub struct Fields {
     /// Quota of accounts without one of their own.
     #[arg(long, value_name = "SIZE|none", value_parser = none_or_size)]
     quota: Option<OrNone<u64>>,
+    /// What all its accounts may hold together.
+    #[arg(long, value_name = "SIZE|none", value_parser = none_or_size)]
+    total_quota: Option<OrNone<u64>>,
 }
 
 impl Columns for Domain {
-    const HEAD: &'static [&'static str] = &["NAME", "ENABLED", "CATCH-ALL", "POSTMASTER", "QUOTA", "CREATED"];
+    const HEAD: &'static [&'static str] =
+        &["NAME", "ENABLED", "CATCH-ALL", "POSTMASTER", "QUOTA", "TOTAL QUOTA", "CREATED"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -71,6 +88,7 @@ impl Columns for Domain {
             or_dash(self.catch_all.as_ref()),
             or_dash(self.postmaster.as_ref()),
             size(self.quota),
+            size(self.total_quota),
             time(self.created),
         ]
     }
@@ -79,28 +97,33 @@ impl Columns for Domain {
 /// Does it.
 pub async fn run(client: &Client, format: Format, verb: Verb) -> Outcome {
     match verb {
-        Verb::Add { name, fields: Fields { catch_all, postmaster, quota } } => {
+        Verb::Add { name, fields: Fields { catch_all, postmaster, quota, total_quota } } => {
             let new = NewDomain {
                 name,
                 catch_all: catch_all.and_then(|given| given.0),
                 postmaster: postmaster.and_then(|given| given.0),
                 quota: quota.and_then(|given| given.0),
+                total_quota: total_quota.and_then(|given| given.0),
             };
             format.show(&client.create_domain(&new).await?)
         }
         Verb::List => format.list(&all_pages(None, async |page| client.list_domains(&page).await).await?),
         Verb::Show { name } => format.show(&client.domain(&name).await?),
-        Verb::Set { name, fields: Fields { catch_all, postmaster, quota }, enable, disable } => {
+        Verb::Set { name, fields, enable, disable } => {
+            let Fields { catch_all, postmaster, quota, total_quota } = fields;
             let enabled = (enable || disable).then_some(enable);
             let patch = DomainPatch {
                 enabled,
                 catch_all: catch_all.map(|given| given.0),
                 postmaster: postmaster.map(|given| given.0),
                 quota: quota.map(|given| given.0),
+                total_quota: total_quota.map(|given| given.0),
             };
             nothing_to_set(&patch)?;
             format.show(&client.update_domain(&name, &patch, None).await?)
         }
+        Verb::Usage { name } => usage::domains(client, format, name).await,
+        Verb::Recount { name, repair } => usage::recount_domain(client, format, &name, repair).await,
         Verb::Remove { name, force } => {
             client.delete_domain(&name, force).await?;
             format.done(&format!("{name} is removed"))

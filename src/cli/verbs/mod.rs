@@ -3,16 +3,22 @@
 pub mod accounts;
 pub mod aliases;
 pub mod app_passwords;
+pub mod backup;
 pub mod bans;
+pub mod bodies;
 pub mod config;
 pub mod deliverability;
 pub mod dkim;
 pub mod doctor;
 pub mod domains;
 pub mod groups;
+pub mod keys;
 pub mod mailboxes;
+pub mod nodes;
 pub mod queue;
 pub mod reports;
+pub mod stores;
+pub mod usage;
 
 use std::future::Future;
 

@@ -5,8 +5,17 @@ use crate::{BlobSse, BlobStore, Blobs, ByteSize, Config};
 
 /// The largest body that may be written inside a transaction.
 const MAX_INLINE: ByteSize = ByteSize::mib(1);
+/// The sizes of a page of a cache that make sense.
+const PAGE_SIZE: [ByteSize; 2] = [ByteSize::kib(4), ByteSize::mib(16)];
 /// The sizes that S3 allows for a part.
 const PART_SIZE: [ByteSize; 2] = [ByteSize::mib(5), ByteSize::gib(5)];
+
+/// The sizes that are sensible for a segment.
+const SEGMENT_SIZE: [ByteSize; 2] = [ByteSize::mib(1), ByteSize::mib(64)];
+/// The largest share, in percent, below which segments are rewritten.
+const MAX_COMPACT_BELOW: u32 = 90;
+/// Segments' worth of hot bodies that there is always room for: what waits must be well below half of the limit.
+const HOT_SEGMENTS: u64 = 20;
 
 impl Checks {
     pub(super) fn blobs(&mut self, config: &Config) {
@@ -16,6 +25,11 @@ impl Checks {
             self.error("blobs.gracePeriod", blobs.grace_period, "must be longer than smtp.timeouts.store, or a body could be removed while it is being written");
         }
         self.patience(config);
+        self.packing(config);
+        let ([least, most], page) = (PAGE_SIZE, blobs.object_cache.page_size);
+        if page < least || page > most {
+            self.error("blobs.objectCache.pageSize", page, "must be 4KiB to 16MiB");
+        }
         match blobs.kind {
             BlobStore::S3 => self.bucket(blobs),
             BlobStore::Directory => {
@@ -33,6 +47,34 @@ impl Checks {
                     }
                 }
             }
+        }
+    }
+
+    fn packing(&mut self, config: &Config) {
+        let blobs = &config.blobs;
+        let (packing, scrub) = (&blobs.packing, &blobs.scrub);
+        self.not_zero("blobs.packing.interval", packing.interval);
+        self.not_zero("blobs.scrub.interval", scrub.interval);
+        let [least, most] = SEGMENT_SIZE;
+        let why = "smaller objects are hardly worth a request";
+        self.at_least("blobs.packing.segmentSize", packing.segment_size, least, why);
+        let why = "a process that packs needs three times that memory";
+        self.at_most("blobs.packing.segmentSize", packing.segment_size, most, why);
+        if packing.max_age < packing.min_age {
+            let what = "must be at least blobs.packing.minAge";
+            self.error("blobs.packing.maxAge", packing.max_age, what);
+        }
+        if packing.compact_below > MAX_COMPACT_BELOW {
+            let what = "must be at most 90: fuller segments would be rewritten for nearly nothing";
+            self.error("blobs.packing.compactBelow", packing.compact_below, what);
+        }
+        for (key, rate) in [("packing.compactRate", packing.compact_rate), ("scrub.rate", scrub.rate)] {
+            self.at_least(&format!("blobs.{key}"), rate, ByteSize::kib(1), "it would never come to an end");
+        }
+        if packing.enabled && blobs.hot_limit.get() < packing.segment_size.get().saturating_mul(HOT_SEGMENTS)
+        {
+            let why = "is little: up to a segment of each of nine groups waits at any time";
+            self.warn("blobs.hotLimit", blobs.hot_limit, why);
         }
     }
 
@@ -174,6 +216,14 @@ mod tests {
             ("timeouts: {minThroughput: 1}", "blobs.timeouts.minThroughput"),
             ("maxRequests: 0", "blobs.maxRequests"),
             ("awayAfter: 0s", "blobs.awayAfter"),
+            ("packing: {interval: 0s}", "blobs.packing.interval"),
+            ("packing: {segmentSize: 100KiB}", "blobs.packing.segmentSize"),
+            ("packing: {segmentSize: 100MiB}", "blobs.packing.segmentSize"),
+            ("packing: {minAge: 2h, maxAge: 1h}", "blobs.packing.maxAge"),
+            ("packing: {compactBelow: 95}", "blobs.packing.compactBelow"),
+            ("packing: {compactRate: 1}", "blobs.packing.compactRate"),
+            ("scrub: {rate: 1}", "blobs.scrub.rate"),
+            ("scrub: {interval: 0s}", "blobs.scrub.interval"),
         ] {
             assert_eq!(error(blobs), key);
         }
@@ -187,6 +237,7 @@ mod tests {
         let warning = |key: &str| vec![(Severity::Warning, key.to_owned())];
         assert_eq!(doubtful("endpoint: 'http://s3.example.net'"), warning("blobs.endpoint"));
         assert_eq!(doubtful("endpoint: 'http://127.0.0.1:8333'"), []);
+        assert_eq!(doubtful("hotLimit: 100MiB"), warning("blobs.hotLimit"));
         assert_eq!(doubtful("timeouts: {total: 10m}"), warning("blobs.timeouts.total"));
     }
 }

@@ -1,17 +1,20 @@
 //! The sections of the configuration: one file each, every key with its meaning and its default side by side.
 
 mod authentication;
+mod backup;
 mod client_limits;
 mod cluster;
 mod directory;
 mod dns;
 mod dns_lists;
+mod encryption;
 mod filter;
 mod greylist;
 mod imap;
 mod listeners;
 mod mailstore;
 mod objects;
+mod packing;
 mod pop3;
 mod process;
 mod queue;
@@ -28,11 +31,13 @@ pub use authentication::{
     Authentication, DomainPolicy, FilterAction, FilterFailure, FilterPolicy, FilterScores, HelloAction,
     HelloChecks, TemporaryError,
 };
+pub use backup::{Backup, BackupRetention};
 pub use client_limits::{BanPoints, Bans, ClientLimits};
 pub use cluster::Cluster;
 pub use directory::{Directory, PasswordHashing};
 pub use dns::Dns;
 pub use dns_lists::{DnsList, DnsListAnswer, DnsListKind, DnsLists};
+pub use encryption::{Encryption, Kms};
 pub use filter::Filter;
 pub use greylist::Greylist;
 pub use imap::{Imap, ImapSearch};
@@ -40,7 +45,8 @@ pub use listeners::{
     CertificateConfig, Limits, ListenerConfig, Protocol, ProxyProtocol, TlsConfig, TlsVersion,
 };
 pub use mailstore::{DeliveryBatch, Mailstore};
-pub use objects::{BlobCredentials, BlobRetries, BlobSse, BlobStore, BlobTimeouts};
+pub use objects::{BlobCredentials, BlobObjectCache, BlobRetries, BlobSse, BlobStore, BlobTimeouts};
+pub use packing::{BlobPacking, BlobScrub};
 pub use pop3::Pop3;
 pub use process::{Admin, Log, LogFormat, LogLevel, Shutdown};
 pub use queue::{Queue, Suppression};

@@ -1,5 +1,7 @@
 //! How the store of large bodies is reached, and how patient the service is with it.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -71,5 +73,21 @@ section! {
         reserve: u32 = 100,
         /// How long a new object may be missing for readers, in a store that shows it late.
         visibility_delay: Duration = Duration::seconds(2),
+    }
+}
+
+section! {
+    /// What was read of a bucket, kept near: on top of `blobs.cacheSize`, which is of bodies as they are.
+    pub struct BlobObjectCache {
+        /// Memory for it; `0` for no cache.
+        memory: ByteSize = ByteSize::mib(64),
+        /// A folder on a local disk for more of it; of one process only. What it holds is as in the bucket: encrypted, if bodies are.
+        disk: Option<PathBuf> = None,
+        /// What the folder may take.
+        disk_size: ByteSize = ByteSize::gib(10),
+        /// What is read at once, 4KiB to 16MiB. Larger pages make fewer requests and waste more on single messages.
+        page_size: ByteSize = ByteSize::kib(256),
+        /// Pages that are read ahead when pages are read one after the other.
+        read_ahead: u32 = 3,
     }
 }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BlobCredentials, BlobRetries, BlobSse, BlobStore, BlobTimeouts, section};
+use super::{
+    BlobCredentials, BlobObjectCache, BlobPacking, BlobRetries, BlobScrub, BlobSse, BlobStore, BlobTimeouts,
+    section,
+};
 use crate::{ByteSize, Duration};
 
 /// How thoroughly the embedded store checks its files at start.
@@ -120,9 +123,18 @@ section! {
         away_after: Duration = Duration::seconds(10),
         /// How often a store that is away is asked whether it is back.
         probe_interval: Duration = Duration::seconds(2),
+        /// What was read of a bucket, kept near.
+        object_cache: BlobObjectCache = BlobObjectCache::default(),
         /// Bodies up to this size, after compression, are written with their metadata in one transaction.
         /// At most 1MiB.
         inline_limit: ByteSize = ByteSize::kib(256),
+        /// Octets of small bodies that may wait in the metadata store to be moved into segments. While more wait, new ones become objects at once; if the
+        /// object store does not answer either, mail is put off with `452 4.3.1`.
+        hot_limit: ByteSize = ByteSize::gib(4),
+        /// How they are moved.
+        packing: BlobPacking = BlobPacking::default(),
+        /// How all bodies are checked.
+        scrub: BlobScrub = BlobScrub::default(),
         /// The zstd level, 1 to 19; 0 keeps bodies as they come.
         #[schemars(range(min = 0, max = 19))]
         compression_level: i32 = 1,

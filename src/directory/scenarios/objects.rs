@@ -1,7 +1,7 @@
 //! Domains, accounts, aliases and groups as the administrator sees them.
 
 use super::*;
-use crate::{AccountChange, DomainChange, Error, GroupChange, NewGroup, PageRequest};
+use crate::{AccountChange, DomainChange, DomainQuota, Error, GroupChange, NewGroup, PageRequest, Quota};
 
 fn new_account(text: &str) -> NewAccount {
     NewAccount {
@@ -111,15 +111,20 @@ async fn a_change_names_what_it_changes_and_leaves_the_rest() {
 async fn the_quota_is_the_accounts_else_the_domains_else_the_default() {
     let directory = example().await;
     let alice = id(&directory, "alice@example.test").await;
-    assert_eq!(directory.quota(alice).await.unwrap(), None);
+    assert_eq!(directory.quota(alice).await.unwrap().account, None);
     directory.reload(Settings { default_quota: Some(3), ..settings() });
-    assert_eq!(directory.quota(alice).await.unwrap(), Some(3));
+    assert_eq!(directory.quota(alice).await.unwrap().account, Some(3));
     let of_domain = DomainChange { quota: Some(Some(2)), ..DomainChange::default() };
     directory.update_domain(&domain("example.test"), of_domain, None).await.unwrap();
-    assert_eq!(directory.quota(alice).await.unwrap(), Some(2));
+    assert_eq!(directory.quota(alice).await.unwrap().account, Some(2));
     let own = AccountChange { quota: Some(Some(1)), ..AccountChange::default() };
     directory.update_account(alice, own, None).await.unwrap();
-    assert_eq!(directory.quota(alice).await.unwrap(), Some(1));
+    assert_eq!(directory.quota(alice).await.unwrap().account, Some(1));
+    assert_eq!(directory.quota(alice).await.unwrap().domain, None);
+    let total = DomainChange { total_quota: Some(Some(9)), ..DomainChange::default() };
+    directory.update_domain(&domain("example.test"), total, None).await.unwrap();
+    let of_all = DomainQuota { domain: domain("example.test"), limit: 9 };
+    assert_eq!(directory.quota(alice).await.unwrap(), Quota { account: Some(1), domain: Some(of_all) });
     let nobody = directory.quota(AccountId::new(99)).await;
     assert!(matches!(nobody, Err(Error::NotFound { .. })), "{nobody:?}");
 }

@@ -19,6 +19,7 @@ pub(super) fn domain(info: DomainInfo) -> api::Domain {
         catch_all: info.catch_all.map(|address| address.to_string()),
         postmaster: info.postmaster.map(|address| address.to_string()),
         quota: info.quota,
+        total_quota: info.total_quota,
         created: info.created.unix(),
         revision: info.revision.to_string(),
     }
@@ -95,6 +96,7 @@ pub(super) fn domain_change(patch: api::DomainPatch) -> Result<DomainChange> {
         catch_all: patch.catch_all.map(optional_address).transpose()?,
         postmaster: patch.postmaster.map(optional_address).transpose()?,
         quota: patch.quota,
+        total_quota: patch.total_quota,
     })
 }
 

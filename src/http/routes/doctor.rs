@@ -27,7 +27,7 @@ const DOMAINS: usize = 20;
     (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn doctor(State(state): State<AppState>) -> axum::Json<DoctorReport> {
-    let mut checks = vec![store(&state).await];
+    let mut checks = vec![store(&state).await, bodies(&state).await];
     checks.extend(certificates(&state));
     checks.extend(join_all(state.parts.live.load().listeners.iter().map(port)).await);
     checks.extend(names(&state).await);
@@ -43,6 +43,24 @@ async fn store(state: &AppState) -> Check {
         Ok(()) => check("store", CheckStatus::Ok, "answers"),
         Err(detail) => check("store", CheckStatus::Failure, detail),
     }
+}
+
+/// Whether the object store answers, and how much waits for it.
+async fn bodies(state: &AppState) -> Check {
+    let status = match state.parts.blobs.status().await {
+        Ok(status) => status,
+        Err(error) => return check("bodies", CheckStatus::Failure, error),
+    };
+    let (hot, limit) = (status.figures().hot_octets, status.hot_limit);
+    let waiting = format!("{} MiB of {} MiB wait to be packed", hot >> 20, limit >> 20);
+    if status.away {
+        let detail = format!("the object store does not answer; {waiting}: try ekitei doctor stores");
+        return check("bodies", CheckStatus::Failure, detail);
+    }
+    if status.packing && hot > limit / 2 {
+        return check("bodies", CheckStatus::Warning, format!("{waiting}: packing does not keep up"));
+    }
+    check("bodies", CheckStatus::Ok, waiting)
 }
 
 fn certificates(state: &AppState) -> Vec<Check> {

@@ -41,6 +41,7 @@ pub(crate) async fn create(
         catch_all: convert::optional_address(new.catch_all)?,
         postmaster: convert::optional_address(new.postmaster)?,
         quota: new.quota,
+        total_quota: new.total_quota,
     };
     let info = state.parts.directory.create_domain(&name, parts).await?;
     Ok((StatusCode::CREATED, convert::domain(info).into()))

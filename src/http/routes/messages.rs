@@ -154,7 +154,7 @@ pub(crate) async fn import(
         received: query.received.map(Duration::from_secs),
     };
     let quota = state.parts.directory.quota(id).await?;
-    let appended = store.append(id, mailbox, vec![message], quota).await?;
+    let appended = store.append(id, mailbox, vec![message], Some(quota)).await?;
     let uid = appended.uids.first().map_or(0, |uid| uid.get());
     Ok((StatusCode::CREATED, axum::Json(Imported { uid_validity: appended.uid_validity, uid })))
 }

@@ -2,17 +2,24 @@
 
 mod accounts;
 mod aliases;
+mod backup;
 mod bans;
+mod bodies;
 mod convert;
 mod deliverability;
 mod dkim;
 mod doctor;
 mod domains;
 mod groups;
+mod keys;
 mod messages;
+mod nodes;
 mod queue;
 mod reports;
 mod service;
+mod usage;
+
+pub use backup::{backup_job, backup_order, backup_snapshots};
 
 use axum::middleware;
 use ekitei_directory::PageRequest;
@@ -39,15 +46,19 @@ use crate::state::AppState;
     modifiers(&Token),
     tags(
         (name = "service", description = "The service itself"),
+        (name = "cluster", description = "The processes that use the store together"),
         (name = "domains", description = "Domains that the service is responsible for"),
         (name = "accounts", description = "Users with mailboxes, and their app passwords"),
         (name = "aliases", description = "Addresses that stand for others"),
         (name = "groups", description = "Addresses with members"),
         (name = "dkim", description = "Keys that sign the mail of domains"),
+        (name = "encryption", description = "Keys that message bodies are encrypted with"),
+        (name = "bodies", description = "How message bodies are kept"),
         (name = "bans", description = "Clients that are not let in, and the greylist"),
         (name = "queue", description = "Mail that waits to be sent, and addresses that none is sent to"),
         (name = "reports", description = "What other services report about the mail of domains here"),
         (name = "mail", description = "Mailboxes and messages"),
+        (name = "backups", description = "Snapshots of everything, and restoring them"),
         (name = "health", description = "For probes and Prometheus"),
     )
 )]
@@ -103,9 +114,18 @@ impl DomainPaging {
 fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(service::server))
+        .routes(routes!(nodes::list))
+        .routes(routes!(nodes::show))
+        .routes(routes!(nodes::features))
         .routes(routes!(doctor::doctor))
         .routes(routes!(domains::list, domains::create))
         .routes(routes!(domains::show, domains::change, domains::remove))
+        .routes(routes!(usage::list_domains))
+        .routes(routes!(usage::show_domain))
+        .routes(routes!(usage::recount_domain))
+        .routes(routes!(usage::list_accounts))
+        .routes(routes!(usage::show_account))
+        .routes(routes!(usage::recount_account))
         .routes(routes!(deliverability::show))
         .routes(routes!(accounts::list, accounts::create))
         .routes(routes!(accounts::show, accounts::change, accounts::remove))
@@ -119,6 +139,16 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(groups::add_member, groups::remove_member))
         .routes(routes!(dkim::list, dkim::create))
         .routes(routes!(dkim::show, dkim::change, dkim::remove))
+        .routes(routes!(keys::list))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(keys::rewrap))
+        .routes(routes!(keys::show, keys::destroy))
+        .routes(routes!(bodies::status))
+        .routes(routes!(bodies::pack))
+        .routes(routes!(bodies::check))
+        .routes(routes!(backup::list))
+        .routes(routes!(backup::jobs, backup::order))
+        .routes(routes!(backup::job))
         .routes(routes!(bans::list))
         .routes(routes!(bans::show, bans::put, bans::remove))
         .routes(routes!(bans::list_greylist))

@@ -1,8 +1,10 @@
 //! APPEND: messages that a client brings.
 
-use ekitei_blob::{Owner, Prepared};
+use ekitei_blob::Owner;
+use ekitei_directory::Quota;
 
-use super::transaction::{UidAllocator, check_quota, mailbox_row};
+use super::bodies::Bodies;
+use super::transaction::{UidAllocator, mailbox_row};
 use super::{Inner, MailStore};
 use crate::mutation::{Attempts, Mutation};
 use crate::record::SharedRecord;
@@ -20,19 +22,24 @@ const MAX_HOT: usize = 4_000_000;
 /// Octets of the other rows that one APPEND may write.
 const MAX_ROWS: usize = 4_000_000;
 
-/// A message whose body is prepared and whose MIME structure is known.
+/// A message whose bodies are prepared and whose MIME structure is known.
 pub(super) struct ReadMessage {
-    pub(super) body: Prepared,
+    pub(super) bodies: Bodies,
     pub(super) record: SharedRecord,
     pub(super) size: u64,
 }
 
 impl Inner {
-    /// Reads and prepares a message. Its body becomes rows only if it takes at most `max_hot` octets.
+    /// Reads and prepares a message for these accounts. Its body becomes rows only if it takes at most `max_hot` octets.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], [`Error::Limit`].
-    pub(super) async fn read_message(&self, message: bytes::Bytes, max_hot: usize) -> Result<ReadMessage> {
+    /// [`Error::TooLarge`], [`Error::Limit`], or a failing store.
+    pub(super) async fn read_message(
+        &self,
+        message: bytes::Bytes,
+        accounts: &[AccountId],
+        max_hot: usize,
+    ) -> Result<ReadMessage> {
         let size = message.len() as u64;
         if size > self.settings.max_message_size {
             return Err(Error::TooLarge);
@@ -46,7 +53,7 @@ impl Inner {
             mime::parse(&message)
         };
         let record = SharedRecord::encode(parsed, size)?;
-        Ok(ReadMessage { body: self.blobs.prepare_within(message, max_hot).await?, record, size })
+        Ok(ReadMessage { bodies: self.prepare_bodies(message, accounts, max_hot).await?, record, size })
     }
 
     pub(super) fn check_keywords(&self, keywords: &Keywords) -> Result<()> {
@@ -72,7 +79,7 @@ impl MailStore {
         account: AccountId,
         mailbox: MailboxId,
         messages: Vec<NewMessage>,
-        quota: Option<u64>,
+        quota: Option<Quota>,
     ) -> Result<Appended> {
         let inner = &self.inner;
         let mut read = Vec::with_capacity(messages.len());
@@ -80,22 +87,24 @@ impl MailStore {
         for message in messages {
             inner.check_keywords(&message.keywords)?;
             let received = message.received.unwrap_or_else(|| inner.now());
-            let body = inner.read_message(message.message, MAX_HOT.saturating_sub(hot)).await?;
-            hot += body.body.row_size();
-            rows += body.target_size();
+            let max_hot = MAX_HOT.saturating_sub(hot);
+            let read_message = inner.read_message(message.message, &[account], max_hot).await?;
+            hot += read_message.bodies.row_size();
+            rows += read_message.target_size();
             if rows > MAX_ROWS {
                 return Err(Error::Limit("these are too many messages for one APPEND"));
             }
             let row = IndexRow {
-                message: body.body.id(),
+                message: read_message.bodies.of(account).id(),
                 flags: message.flags,
                 keywords: message.keywords,
                 received: i64::try_from(received.as_secs()).unwrap_or(i64::MAX),
-                size: body.size,
+                size: read_message.size,
             };
-            read.push((body, row));
+            read.push((read_message, row));
         }
         let (read, operation, attempts) = (&read, inner.operation(), &Attempts::new());
+        let quota = quota.as_ref();
         inner
             .database
             .transact(|transaction| async move {
@@ -108,15 +117,16 @@ impl MailStore {
                 let mut uids = Vec::with_capacity(read.len());
                 for (message, row) in read {
                     let uid = allocator.allocate(&transaction, account, mailbox).await?;
-                    message.body.store(&transaction, Owner::Account(account.get())).await?;
+                    let body = message.bodies.of(account);
+                    body.store(&transaction, Owner::Account(account.get())).await?;
                     message.record.store(&transaction, account, row.message, b"");
                     ekitei_blob::add_reference(&transaction, row.message, account.get());
                     mutation.add(account, mailbox, uid, row);
                     uids.push(uid);
                 }
-                check_quota(&transaction, account, quota, &mutation).await?;
+                inner.check_quota(&transaction, account, quota, &mutation).await?;
                 allocator.finish(&transaction);
-                mutation.finish();
+                mutation.finish(inner).await?;
                 let appended = Appended { uid_validity, uids };
                 attempts.note(&transaction, (account, mailbox), appended.clone()).await?;
                 Ok::<_, Error>(appended)

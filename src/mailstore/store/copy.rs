@@ -1,7 +1,9 @@
 //! COPY and MOVE within an account. The copy shares the message: only its place is new.
 
+use ekitei_directory::Quota;
+
 use super::MailStore;
-use super::transaction::{UidAllocator, check_quota, entries, mailbox_row};
+use super::transaction::{UidAllocator, entries, mailbox_row};
 use crate::mutation::{Attempts, Mutation};
 use crate::request::{Copied, ExpungeScope};
 use crate::rows::IndexRow;
@@ -29,11 +31,11 @@ impl MailStore {
         from: MailboxId,
         uids: &[Uid],
         to: MailboxId,
-        quota: Option<u64>,
+        quota: Option<Quota>,
     ) -> Result<Copied> {
         let mut copied: Option<Copied> = None;
         for batch in batches(uids) {
-            match self.copy_batch(account, from, batch, to, quota, Source::Keep).await {
+            match self.copy_batch(account, from, batch, to, quota.as_ref(), Source::Keep).await {
                 Ok(done) => extend(&mut copied, done),
                 Err(error) => {
                     // All or none (RFC 9051 §6.4.7): what earlier transactions copied goes away again.
@@ -73,7 +75,7 @@ impl MailStore {
         from: MailboxId,
         uids: &[Uid],
         to: MailboxId,
-        quota: Option<u64>,
+        quota: Option<&Quota>,
         source: Source,
     ) -> Result<Copied> {
         let inner = &self.inner;
@@ -97,9 +99,9 @@ impl MailStore {
                         mutation.remove(account, from, &entry);
                     }
                 }
-                check_quota(&transaction, account, quota, &mutation).await?;
+                inner.check_quota(&transaction, account, quota, &mutation).await?;
                 allocator.finish(&transaction);
-                mutation.finish();
+                mutation.finish(inner).await?;
                 attempts.note(&transaction, (account, to), copied.clone()).await?;
                 Ok::<_, Error>(copied)
             })

@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ekitei_blob::Owner;
+use ekitei_directory::{Domain, DomainQuota, Quota};
 use ekitei_kv::{AsKvError, Transaction};
 use futures_util::future::{join, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 
 use super::append::ReadMessage;
-use super::transaction::{UidAllocator, bytes_used, ensure_account, mailbox_named, mailbox_rows};
+use super::quota::{bytes_used, domain_bytes_used};
+use super::transaction::{UidAllocator, ensure_account, mailbox_named, mailbox_rows};
 use super::{Inner, MailStore};
 use crate::companion::Companion;
 use crate::mutation::{Mutation, OperationId};
@@ -52,7 +54,7 @@ impl Pending {
     fn row_size(&self) -> usize {
         let own: usize = self.targets.iter().map(|target| target.header.len()).sum();
         let others: usize = self.companions.iter().map(|companion| companion.row_size()).sum();
-        own + others + self.message.body.row_size() + self.targets.len() * self.message.target_size()
+        own + others + self.message.bodies.row_size() + self.targets.len() * self.message.target_size()
     }
 }
 
@@ -98,11 +100,12 @@ impl MailStore {
     /// # Errors
     /// When no target has it: [`Error::TooLarge`], [`Error::Limit`], or a failing store. When the outcome is unknown.
     pub async fn deliver(&self, delivery: Delivery) -> Result<Vec<Result<(MailboxId, Uid)>>> {
-        let message = Arc::new(self.inner.read_message(delivery.message, usize::MAX).await?);
+        let accounts: Vec<AccountId> = delivery.targets.iter().map(|target| target.account).collect();
+        let message = Arc::new(self.inner.read_message(delivery.message, &accounts, usize::MAX).await?);
         let received = i64::try_from(delivery.received.as_secs()).unwrap_or(i64::MAX);
         let own_header = delivery.targets.iter().map(|target| target.header.len()).max().unwrap_or(0);
         let target_size = message.target_size() + own_header;
-        let per_transaction = (MAX_ROWS.saturating_sub(message.body.row_size()) / target_size).max(1);
+        let per_transaction = (MAX_ROWS.saturating_sub(message.bodies.row_size()) / target_size).max(1);
         let mut outcomes = Vec::with_capacity(delivery.targets.len());
         let mut companions = delivery.companions;
         let mut chunks = delivery.targets.chunks(per_transaction).map(<[Target]>::to_vec);
@@ -197,7 +200,7 @@ impl Inner {
             .transact(|transaction| async move {
                 if transaction.may_have_committed()
                     && transaction.get(trace).await?.is_some_and(|row| row.starts_with(&operation))
-                    && let Some(done) = latest.lock().unwrap_or_else(PoisonError::into_inner).take()
+                    && let Some(done) = latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
                 {
                     return Ok(done);
                 }
@@ -209,7 +212,7 @@ impl Inner {
                 }
                 let wrote = outcomes.iter().flatten().any(Result::is_ok)
                     || batch.iter().any(|pending| !pending.companions.is_empty());
-                writer.finish();
+                writer.finish().await?;
                 if wrote {
                     transaction.set(trace, &rows::encode_trace(operation, self.now()));
                 }
@@ -228,6 +231,8 @@ struct Writer<'a> {
     allocator: UidAllocator,
     /// Octets each account held before this transaction.
     used: BTreeMap<AccountId, i64>,
+    /// Octets that each domain holds, with what this transaction adds where its quota counts.
+    domains: BTreeMap<Domain, i64>,
     folders: BTreeMap<AccountId, Vec<(Folder, MailboxId)>>,
 }
 
@@ -239,6 +244,7 @@ impl<'a> Writer<'a> {
             mutation: Mutation::new(transaction.clone(), operation, inner.settings.incarnation),
             allocator: UidAllocator::default(),
             used: BTreeMap::new(),
+            domains: BTreeMap::new(),
             folders: BTreeMap::new(),
         }
     }
@@ -249,8 +255,10 @@ impl<'a> Writer<'a> {
         let inboxes = targets().filter(|target| target.folder == Folder::Inbox);
         let inboxes: BTreeSet<_> = inboxes.map(|target| (target.account, MailboxId::INBOX)).collect();
         let inboxes: Vec<_> = inboxes.into_iter().collect();
+        let is_limited =
+            |target: &&Target| target.quota.as_ref().is_some_and(|quota| quota.account.is_some());
         let limited: BTreeSet<AccountId> =
-            targets().filter(|target| target.quota.is_some()).map(|target| target.account).collect();
+            targets().filter(is_limited).map(|target| target.account).collect();
         let used = limited.iter().map(|&account| bytes_used(self.transaction, account));
         let (read, used) =
             join(self.allocator.read_ahead(self.transaction, &inboxes), try_join_all(used)).await;
@@ -267,14 +275,19 @@ impl<'a> Writer<'a> {
                 place.insert(self.deliver_to(message, pending.received, target).await?);
             }
         }
-        let holder = places.iter().find(|(_, place)| place.is_ok()).map(|(account, _)| account.get());
-        if holder.is_some() || !pending.companions.is_empty() {
-            // It will lie with the other mail of the first who has it.
-            let owner = holder.map_or(Owner::Transit, Owner::Account);
-            message.body.store(self.transaction, owner).await?;
+        for (place, body) in message.bodies.all() {
+            let has_it = |(account, outcome): &(&AccountId, &Outcome)| {
+                outcome.is_ok() && message.bodies.place_of(**account) == place
+            };
+            let holder = places.iter().find(has_it).map(|(account, _)| account.get());
+            if holder.is_some() || (place == 0 && !pending.companions.is_empty()) {
+                // It will lie with the other mail of the first who has it.
+                let owner = holder.map_or(Owner::Transit, Owner::Account);
+                body.store(self.transaction, owner).await?;
+            }
         }
         for companion in &pending.companions {
-            companion.write(self.transaction, message.body.id());
+            companion.write(self.transaction, message.bodies.first().id());
         }
         Ok(pending
             .targets
@@ -297,7 +310,7 @@ impl<'a> Writer<'a> {
             }
             other => other?,
         };
-        let id = message.body.id();
+        let id = message.bodies.of(account).id();
         let row =
             IndexRow { message: id, flags: target.flags, keywords: Keywords::default(), received, size };
         message.record.store(self.transaction, account, id, &target.header);
@@ -307,17 +320,34 @@ impl<'a> Writer<'a> {
     }
 
     async fn fits(&mut self, target: &Target, size: u64) -> Result<bool> {
-        let Some(quota) = target.quota else { return Ok(true) };
-        let used = match self.used.get(&target.account) {
+        let Some(quota) = &target.quota else { return Ok(true) };
+        Ok(self.fits_account(target.account, quota, size).await? && self.fits_domain(quota, size).await?)
+    }
+
+    async fn fits_account(&mut self, account: AccountId, quota: &Quota, size: u64) -> Result<bool> {
+        let Some(limit) = quota.account else { return Ok(true) };
+        let used = match self.used.get(&account) {
             Some(&used) => used,
             None => {
-                let used = bytes_used(self.transaction, target.account).await?;
-                self.used.insert(target.account, used);
+                let used = bytes_used(self.transaction, account).await?;
+                self.used.insert(account, used);
                 used
             }
         };
-        let held = used.saturating_add(self.mutation.bytes_gained(target.account));
-        Ok(u64::try_from(held).unwrap_or(0).saturating_add(size) <= quota)
+        let held = used.saturating_add(self.mutation.bytes_gained(account));
+        Ok(u64::try_from(held).unwrap_or(0).saturating_add(size) <= limit)
+    }
+
+    async fn fits_domain(&mut self, quota: &Quota, size: u64) -> Result<bool> {
+        let Some(DomainQuota { domain, limit }) = &quota.domain else { return Ok(true) };
+        let used = match self.domains.get(domain) {
+            Some(&used) => used,
+            None => domain_bytes_used(self.transaction, domain).await?,
+        };
+        let fits = u64::try_from(used).unwrap_or(0).saturating_add(size) <= *limit;
+        let gained = if fits { i64::try_from(size).unwrap_or(i64::MAX) } else { 0 };
+        self.domains.insert(domain.clone(), used.saturating_add(gained));
+        Ok(fits)
     }
 
     /// The mailbox that a folder means now.
@@ -344,8 +374,8 @@ impl<'a> Writer<'a> {
         Ok(id)
     }
 
-    fn finish(self) {
+    async fn finish(self) -> Result<()> {
         self.allocator.finish(self.transaction);
-        self.mutation.finish();
+        self.mutation.finish(self.inner).await
     }
 }

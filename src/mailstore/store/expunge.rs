@@ -91,7 +91,7 @@ impl MailStore {
                     mutation.remove(account, mailbox, entry);
                 }
                 inner.release(&transaction, account, &found).await?;
-                mutation.finish();
+                mutation.finish(inner).await?;
                 let removed: Vec<Uid> = found.iter().map(|entry| entry.uid).collect();
                 attempts.note(&transaction, (account, mailbox), removed.clone()).await?;
                 Ok::<_, Error>((removed, None))

@@ -74,7 +74,7 @@ impl MailStore {
                     mutation.update(account, mailbox, &entry, flags, keywords);
                     changed.push(entry.uid);
                 }
-                mutation.finish();
+                mutation.finish(inner).await?;
                 attempts.note(&transaction, (account, mailbox), changed.clone()).await?;
                 Ok::<_, Error>((changed, None))
             })

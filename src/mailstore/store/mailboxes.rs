@@ -6,8 +6,8 @@ use futures_util::try_join;
 use super::transaction::{Allocation, ensure_account, mailbox_named, mailbox_row, mailbox_rows, uid_next};
 use super::{Inner, MailStore};
 use crate::mutation::Mutation;
-use crate::request::{Mailbox, Status, Usage};
-use crate::rows::{self, Counter, MailboxRow, UsageCounter};
+use crate::request::{Mailbox, Status};
+use crate::rows::{self, Counter, MailboxRow, STAMP};
 use crate::types::{AccountId, MailboxId, MailboxName, ModSeq, SpecialUse};
 use crate::{Error, Result};
 
@@ -166,6 +166,8 @@ impl MailStore {
             .transact(|transaction| async move {
                 let key = rows::subscription(account, name.as_str());
                 let options = RangeOptions { snapshot: true, ..RangeOptions::default() };
+                // Not for those who wait for new mail, but for a backup, which reads only what changed.
+                inner.touch(&transaction, account);
                 if !on {
                     transaction.clear(&key);
                 } else if transaction.get_range(rows::subscriptions(account), options).await?.len()
@@ -222,26 +224,6 @@ impl MailStore {
             })
             .await
     }
-
-    /// What an account holds.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn usage(&self, account: AccountId) -> Result<Usage> {
-        self.inner
-            .database
-            .read(|transaction| async move {
-                let count = async |counter| {
-                    let value = transaction.get(&rows::usage(account, counter)).await?;
-                    Ok::<_, Error>(u64::try_from(decode_counter(value.as_deref())).unwrap_or(0))
-                };
-                Ok(Usage {
-                    bytes: count(UsageCounter::Bytes).await?,
-                    messages: count(UsageCounter::Messages).await?,
-                })
-            })
-            .await
-    }
 }
 
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -253,8 +235,7 @@ impl Inner {
     pub(super) async fn prepare_account(&self, transaction: &Transaction, account: AccountId) -> Result<()> {
         let mut mutation = Mutation::new(transaction.clone(), self.operation(), self.settings.incarnation);
         ensure_account(transaction, account, &mut mutation, self.now()).await?;
-        mutation.finish();
-        Ok(())
+        mutation.finish(self).await
     }
 
     /// Creates a mailbox that is not there yet, and those above it.
@@ -333,8 +314,6 @@ impl Inner {
 
     /// Lets those who watch the account know that something changed.
     pub(super) fn touch(&self, transaction: &Transaction, account: AccountId) {
-        let mut mutation = Mutation::new(transaction.clone(), self.operation(), self.settings.incarnation);
-        mutation.touch(account);
-        mutation.finish();
+        transaction.set_versionstamped_value(&rows::latest_change(account), &[0; STAMP], 0);
     }
 }

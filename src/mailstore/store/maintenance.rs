@@ -23,7 +23,7 @@ pub struct Maintenance {
 }
 
 impl MailStore {
-    /// One round: finishes interrupted removals, cuts off long change logs, collects bodies that nobody refers to.
+    /// One round: finishes interrupted removals, cuts off long change logs, counts for domains what does not yet, collects bodies that nobody refers to.
     ///
     /// # Errors
     /// When a store fails; what is left waits for the next round.
@@ -31,6 +31,7 @@ impl MailStore {
         let purged_mailboxes = self.finish_purges().await?;
         let trimmed_logs = self.trim_change_logs().await?;
         self.forget_traces().await?;
+        self.count_all().await?;
         let collected = self.inner.blobs.collect().await?;
         Ok(Maintenance { purged_mailboxes, trimmed_logs, collected })
     }

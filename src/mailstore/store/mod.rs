@@ -1,16 +1,21 @@
 //! [`MailStore`]: what the protocols call.
 
 mod append;
+mod bodies;
 mod change_log;
 mod copy;
 mod delivery;
+pub(crate) mod domains;
 mod expunge;
 mod flags;
 mod mailboxes;
 mod maintenance;
 mod purge;
+mod quota;
 mod read;
+mod recount;
 pub(crate) mod transaction;
+pub mod transfer;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,8 +35,11 @@ use crate::view::{SharedView, View};
 use crate::watch::{WatchFigures, Watches};
 use crate::{Result, Settings};
 use delivery::Combiner;
+use domains::Domains;
 
+pub use domains::DomainCounting;
 pub use maintenance::Maintenance;
+pub use recount::{Counted, CountedPlace, Difference, Repair};
 
 /// Bodies that all searches of a process decode at a time.
 const SEARCH_BODIES: usize = 4;
@@ -48,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) blobs: Blobs,
     pub(crate) settings: Settings,
     pub(crate) clock: SharedClock,
+    pub(crate) domains: Domains,
     /// Names this process in the traces of its deliveries.
     instance: [u8; 16],
     /// One view per mailbox that some session has selected.
@@ -72,12 +81,34 @@ impl MailStore {
     /// A mailstore over a database and its bodies. Starts the task that combines concurrent deliveries, so it must be called within a
     /// tokio runtime.
     pub fn new(database: Database, blobs: Blobs, settings: Settings, clock: SharedClock) -> Self {
+        Self::build(database, blobs, settings, clock, None)
+    }
+
+    /// A mailstore that counts for domains, too.
+    pub fn with_domains(
+        database: Database,
+        blobs: Blobs,
+        settings: Settings,
+        clock: SharedClock,
+        domains: DomainCounting,
+    ) -> Self {
+        Self::build(database, blobs, settings, clock, Some(domains))
+    }
+
+    fn build(
+        database: Database,
+        blobs: Blobs,
+        settings: Settings,
+        clock: SharedClock,
+        domains: Option<DomainCounting>,
+    ) -> Self {
         let records = Cache::with_weighter(1000, settings.record_cache_size, ByWeight);
         let inner = Arc::new(Inner {
             watches: Watches::new(database.clone(), settings.max_watches, settings.watch_poll_interval),
             database,
             blobs,
             settings,
+            domains: Domains::new(domains),
             instance: *BodyId::generate(&*clock).as_bytes(),
             clock,
             views: Mutex::default(),

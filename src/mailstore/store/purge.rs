@@ -4,8 +4,9 @@
 use ekitei_kv::{RangeOptions, decode_counter};
 
 use super::expunge::BATCH;
-use super::transaction::{entries_in, mailbox_named, mailbox_rows};
+use super::transaction::{Allocation, entries_in, mailbox_named, mailbox_rows};
 use super::{Inner, MailStore};
+use crate::mutation::Mutation;
 use crate::rows::{self, Counter, UsageCounter};
 use crate::types::{AccountId, MailboxId, MailboxName};
 use crate::{Error, Result};
@@ -57,6 +58,13 @@ impl MailStore {
                     transaction.clear(&rows::name(account, &row.name));
                     inner.unlink(&transaction, account, *id).await?;
                 }
+                if transaction.get(&rows::restoring(account)).await?.is_some() {
+                    // What a restore wrote under cover goes the way of deleted mailboxes.
+                    for id in 1..Allocation::read(&transaction, account).await?.numbers().0 {
+                        transaction.set(&rows::purge(account, MailboxId(id)), b"");
+                    }
+                    transaction.clear(&rows::restoring(account));
+                }
                 transaction.clear_range(rows::subscriptions(account));
                 Ok::<_, Error>(mailboxes)
             })
@@ -70,6 +78,7 @@ impl MailStore {
             .transact(|transaction| async move {
                 // Unless another process was done before, and the account began anew.
                 if mailbox_rows(&transaction, account).await?.is_empty() {
+                    inner.leave(&transaction, account).await?;
                     transaction.clear_range(rows::all_mailbox_rows(account));
                 }
                 Ok(())
@@ -107,15 +116,18 @@ impl Inner {
         mailbox: MailboxId,
     ) -> Result<()> {
         let kinds = [(Counter::Bytes, UsageCounter::Bytes), (Counter::Messages, UsageCounter::Messages)];
+        let mut held = [0; 2];
         for (counter, usage) in kinds {
-            let held = transaction.get(&rows::counter(account, mailbox, counter)).await?;
-            transaction.add(&rows::usage(account, usage), -decode_counter(held.as_deref()));
+            let value = transaction.get(&rows::counter(account, mailbox, counter)).await?;
+            held[usage as usize] = decode_counter(value.as_deref());
         }
+        let mut mutation = Mutation::new(transaction.clone(), self.operation(), self.settings.incarnation);
+        mutation.lose(account, held);
+        mutation.finish(self).await?;
         transaction.clear(&rows::mailbox(account, mailbox));
         transaction.clear(&rows::uid_next(account, mailbox));
         transaction.clear_range(rows::counters(account, mailbox));
         transaction.set(&rows::purge(account, mailbox), b"");
-        self.touch(transaction, account);
         Ok(())
     }
 

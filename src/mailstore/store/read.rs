@@ -71,7 +71,11 @@ impl MailStore {
     }
 
     /// The rows of records, still encoded.
-    async fn record_rows(&self, account: AccountId, ids: &[MessageId]) -> Result<Vec<Vec<KeyValue>>> {
+    pub(super) async fn record_rows(
+        &self,
+        account: AccountId,
+        ids: &[MessageId],
+    ) -> Result<Vec<Vec<KeyValue>>> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }

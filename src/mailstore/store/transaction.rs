@@ -6,7 +6,7 @@ use ekitei_kv::{RangeOptions, Transaction};
 use futures_util::future::{join_all, try_join_all};
 
 use crate::mutation::Mutation;
-use crate::rows::{self, IndexRow, MailboxRow, UsageCounter};
+use crate::rows::{self, IndexRow, MailboxRow};
 use crate::types::{AccountId, MailboxId, MailboxName, SpecialUse, Uid};
 use crate::view::Entry;
 use crate::{Error, Result};
@@ -176,7 +176,7 @@ pub(crate) async fn ensure_account(
     }
     transaction.set(&rows::subscription(account, MailboxName::inbox().as_str()), b"");
     allocation.write(transaction);
-    mutation.touch(account);
+    mutation.create(account);
     Ok(())
 }
 
@@ -225,34 +225,19 @@ impl Allocation {
         (id, row)
     }
 
+    /// The next mailbox id, and the latest UIDVALIDITY.
+    pub(crate) fn numbers(&self) -> (u32, u32) {
+        (self.next_id, self.last_uid_validity)
+    }
+
+    /// Takes all numbers below these for given.
+    pub(crate) fn raise(&mut self, next_id: u32, last_uid_validity: u32) {
+        self.next_id = self.next_id.max(next_id);
+        self.last_uid_validity = self.last_uid_validity.max(last_uid_validity);
+    }
+
     pub(crate) fn write(&self, transaction: &Transaction) {
         let value = [self.next_id.to_le_bytes(), self.last_uid_validity.to_le_bytes()].concat();
         transaction.set(&rows::allocation(self.account), &value);
     }
-}
-
-/// Octets the account holds, without a conflict on them: deliveries to it do not wait for each other, so that concurrent ones may pass
-/// the quota by what is in flight.
-pub(crate) async fn bytes_used(transaction: &Transaction, account: AccountId) -> Result<i64> {
-    let value = transaction.get_snapshot(&rows::usage(account, UsageCounter::Bytes)).await?;
-    Ok(ekitei_kv::decode_counter(value.as_deref()))
-}
-
-/// Checks that what the mutation adds fits into the quota.
-///
-/// # Errors
-/// [`Error::OverQuota`].
-pub(crate) async fn check_quota(
-    transaction: &Transaction,
-    account: AccountId,
-    quota: Option<u64>,
-    mutation: &Mutation,
-) -> Result<()> {
-    let Some(quota) = quota else { return Ok(()) };
-    let gained = mutation.bytes_gained(account);
-    let used = bytes_used(transaction, account).await?.saturating_add(gained);
-    if gained > 0 && u64::try_from(used).unwrap_or(0) > quota {
-        return Err(Error::OverQuota);
-    }
-    Ok(())
 }

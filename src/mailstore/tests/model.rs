@@ -105,7 +105,7 @@ fn name(index: usize) -> MailboxName {
 
 impl Run {
     async fn new() -> Self {
-        let fixture = Fixture::new();
+        let fixture = Fixture::counting().await;
         let pods = [fixture.store.clone(), fixture.another_pod()];
         let mut run = Self { fixture, pods, model: Model::new(), next_text: 0, views: Vec::new() };
         for account in 1..=ACCOUNTS {
@@ -362,6 +362,7 @@ impl Run {
         for account in 1..=ACCOUNTS {
             let id = AccountId::new(account);
             self.fixture.check(id).await;
+            self.fixture.recount(&[id]).await;
             for pod in &self.pods {
                 let mailboxes = pod.mailboxes(id).await.unwrap();
                 let names: Vec<_> = mailboxes.iter().map(|mailbox| mailbox.name.clone()).collect();

@@ -12,7 +12,7 @@ use ekitei_kv::{Transaction, decode_counter};
 use ekitei_mailstore::search::Query;
 use ekitei_mailstore::{
     AccountId, BodyId, Companion, Entry, Error, ExpungeScope, FlagChange, FlagOperation, Flags, Folder,
-    Keywords, MailboxId, MailboxName, MessageId, NewMessage, Snapshot, SpecialUse, Status, Uid,
+    Keywords, MailboxId, MailboxName, MessageId, NewMessage, Quota, Snapshot, SpecialUse, Status, Uid,
 };
 use support::{Fixture, message};
 
@@ -79,7 +79,7 @@ async fn concurrent_deliveries_share_commits_and_get_ascending_uids() {
 async fn a_recipient_over_quota_does_not_keep_the_others_from_the_message() {
     let fixture = Fixture::new();
     let mut delivery = fixture.delivery(&[ALICE, BOB, ALICE], "hello");
-    delivery.targets[0].quota = Some(10);
+    delivery.targets[0].quota = Some(Quota::of_account(10));
     let outcomes = fixture.store.deliver(delivery).await.unwrap();
     assert!(matches!(outcomes[0], Err(Error::OverQuota)));
     assert!(outcomes[1].is_ok());
@@ -87,7 +87,7 @@ async fn a_recipient_over_quota_does_not_keep_the_others_from_the_message() {
     assert_eq!(fixture.store.usage(BOB).await.unwrap().messages, 1);
 
     let mut nobody = fixture.delivery(&[ALICE], "hello");
-    nobody.targets[0].quota = Some(10);
+    nobody.targets[0].quota = Some(Quota::of_account(10));
     let before = fixture.database.statistics().commits;
     assert!(matches!(fixture.store.deliver(nobody).await.unwrap()[0], Err(Error::OverQuota)));
     assert_eq!(fixture.database.statistics().commits, before);
@@ -205,11 +205,15 @@ async fn appending_is_all_or_nothing() {
     };
     let one = message("one").len() as u64;
     fixture.store.mailboxes(ALICE).await.unwrap();
-    let refused = fixture.store.append(ALICE, INBOX, vec![new("one"), new("two")], Some(one)).await;
+    let refused =
+        fixture.store.append(ALICE, INBOX, vec![new("one"), new("two")], Some(Quota::of_account(one))).await;
     assert!(matches!(refused, Err(Error::OverQuota)));
     assert_eq!(fixture.store.usage(ALICE).await.unwrap().messages, 0);
-    let appended =
-        fixture.store.append(ALICE, INBOX, vec![new("one"), new("two")], Some(2 * one)).await.unwrap();
+    let appended = fixture
+        .store
+        .append(ALICE, INBOX, vec![new("one"), new("two")], Some(Quota::of_account(2 * one)))
+        .await
+        .unwrap();
     assert_eq!(appended.uids, [uid(1), uid(2)]);
     let entry = fixture.snapshot(ALICE, INBOX).await.entries[1].clone();
     assert_eq!((entry.flags, entry.received, entry.size), (Flags::SEEN, 1234, one));

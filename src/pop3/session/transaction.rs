@@ -102,11 +102,8 @@ impl Session<'_> {
         let State::Transaction(opened) = state else { return Ok(Reply::ok("bye")) };
         let Opened { account, maildrop, lease } = *opened;
         let marked = maildrop.marked();
-        let reply = if marked.is_empty() {
-            Ok(Reply::ok("bye"))
-        } else {
-            self.remove(account, marked, &lease).await
-        };
+        let reply =
+            if marked.is_empty() { Ok(Reply::ok("bye")) } else { self.remove(account, marked, &lease).await };
         lease.release().await;
         reply
     }

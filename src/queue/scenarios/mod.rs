@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod admin;
+mod budgets;
 mod random;
 mod spool;
 
@@ -17,7 +18,7 @@ use ekitei_kv::clock::{Clock, ManualClock};
 use ekitei_kv::keys::{range, subspace};
 use ekitei_kv::lease::{LeaseOptions, LeaseSet, Leases};
 use ekitei_kv::{
-    CommitFault, Database, FaultScript, KeyValue, MemoryOptions, MonotonicClock, decode_counter,
+    CommitFault, Database, FaultScript, KeyValue, MemoryOptions, MonotonicClock, Observer, decode_counter,
 };
 use ekitei_mailstore::MailStore;
 use ekitei_relay::{Envelope, Failure, FailureKind, Status};
@@ -40,6 +41,7 @@ struct Fixture {
     live: Live,
     queue: Queue,
     faults: Arc<FaultScript>,
+    observer: Observer,
     leases: Leases,
     set: LeaseSet,
 }
@@ -54,7 +56,7 @@ impl Fixture {
         let faults = Arc::new(FaultScript::default());
         let options =
             MemoryOptions { faults: faults.clone(), committing_thread: true, ..MemoryOptions::default() };
-        let database = Database::in_memory_with(options).unwrap();
+        let (database, observer) = Database::in_memory_with(options).unwrap().observed();
         let clock = ManualClock::new(Duration::from_secs(1_700_000_000));
         let objects = DirectoryStore::open(folder.path()).unwrap();
         let settings = ekitei_blob::Settings { grace: GRACE, ..ekitei_blob::Settings::default() };
@@ -73,7 +75,7 @@ impl Fixture {
         });
         let (leases, set) = process(&database);
         leases.renew().await.unwrap();
-        Self { _folder: folder, database, blobs, clock, live, queue, faults, leases, set }
+        Self { _folder: folder, database, blobs, clock, live, queue, faults, observer, leases, set }
     }
 
     fn spool(&self) -> &Spool {

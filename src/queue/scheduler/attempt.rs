@@ -260,19 +260,19 @@ impl Work {
     }
 
     /// Writes what follows, with its notifications, for as long as the shard is ours.
-    async fn settle(&self, loaded: Box<Loaded>, conclusion: Conclusion, attempted: bool) -> Fate {
+    async fn settle(&self, loaded: Box<Loaded>, mut conclusion: Conclusion, attempted: bool) -> Fate {
         let notifications = self.notifications(&loaded, &conclusion).await;
         let told = conclusion.told.iter().map(|told| told.action).min();
-        let settlement = Settlement {
+        let mut settlement = Settlement {
             entry: loaded.id,
             revision: loaded.entry.revision,
-            recipients: conclusion.recipients,
+            recipients: std::mem::take(&mut conclusion.recipients),
             next: conclusion.next,
             attempted,
             delay_notified: conclusion.delay_notified,
             notifications,
         };
-        let mut settlement = settlement;
+        let mut renewals = NOTIFICATION_ATTEMPTS;
         loop {
             match self.context.spool.settle(&self.fence, settlement.clone()).await {
                 Ok(settled) => {
@@ -282,7 +282,12 @@ impl Work {
                     return Fate::Settled(settled, loaded);
                 }
                 Err(Error::Fenced) => break,
-                Err(error) if is_lasting(&error) => {
+                Err(error) if is_stale(&error) && renewals > 0 => {
+                    tracing::warn!(%error, entry = %loaded.id, "a notification is made anew");
+                    renewals -= 1;
+                    settlement.notifications = self.notifications(&loaded, &conclusion).await;
+                }
+                Err(error) if is_stale(&error) || is_lasting(&error) => {
                     tracing::error!(%error, entry = %loaded.id, "the result of an attempt can never be written like this");
                     if settlement.notifications.is_empty() {
                         return Fate::Void;
@@ -332,6 +337,12 @@ fn is_lasting(error: &Error) -> bool {
         Some(error) => !error.is_retryable() && !matches!(error, Store::Unavailable(_)),
         None => matches!(error, Error::Corrupt(_) | Error::TooLarge | Error::NoRecipients),
     }
+}
+
+/// Whether what was prepared can never be stored, since its object or its key went away meanwhile.
+fn is_stale(error: &Error) -> bool {
+    use ekitei_blob::{Error as Body, KeyError};
+    matches!(error, Error::Body(Body::IntentExpired(_) | Body::Key(KeyError::Destroyed { .. })))
 }
 
 fn failure_of(handled: &Handled) -> Option<&Failure> {

@@ -5,10 +5,13 @@ pub mod imap;
 pub mod knot;
 pub mod mail;
 pub mod opendkim;
+pub mod pods;
 pub mod policy_server;
 pub mod postfix;
 pub mod program;
 pub mod scanners;
+#[path = "../../../src/blob/s3/tests/s3/support/seaweed.rs"]
+pub mod seaweed;
 pub mod server;
 pub mod sink;
 pub mod smtp;

@@ -7,13 +7,15 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use super::{ALICE, BOB, DOMAIN, Imap, Program, Smtp, password, wait_until};
 
+/// The binary that is tested.
+const EKITEI: &str = env!("CARGO_BIN_EXE_ekitei");
 /// How long a start may take, recovery included.
 const START: Duration = Duration::from_secs(60);
 /// How many lines of the log a failing test shows.
@@ -21,6 +23,44 @@ const LOG_TAIL: usize = 60;
 const TOKEN: &str = "token-of-the-tests";
 /// The name in the certificate and in the greeting.
 pub const HOST: &str = "localhost";
+
+/// The stores of a cluster, in which each service of the tests has a place of its own: `make test-cluster` says where they are.
+struct Cluster {
+    /// FoundationDB's cluster file.
+    file: String,
+    /// The address of an S3 server with the bucket `ekitei`, and an identity of that name; without it, bodies are in a directory.
+    s3: Option<String>,
+    /// Different for each service.
+    place: String,
+}
+
+impl Cluster {
+    /// A new place, if the tests run on a cluster.
+    fn from_environment() -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let file = std::env::var("EKITEI_TEST_CLUSTER_FILE").ok()?;
+        let s3 = std::env::var("EKITEI_TEST_S3").ok();
+        let place = format!("e2e-{}-{}/", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Some(Self { file, s3, place })
+    }
+
+    fn store(&self) -> String {
+        format!("store: {{kind: foundationdb, clusterFile: '{}', prefix: '{}'}}\n", self.file, self.place)
+    }
+
+    fn blobs(&self) -> Option<String> {
+        let (s3, place) = (self.s3.as_ref()?, &self.place);
+        Some(format!(
+            "  kind: s3\n  endpoint: {s3}\n  bucket: ekitei\n  region: us-east-1\n  pathStyle: true\n  prefix: {place}\n  \
+             credentials: {{accessKeyId: ekitei, secretAccessKey: ekitei-secret}}\n"
+        ))
+    }
+}
+
+/// Whether the services of the tests have the embedded store, with files of its own.
+pub fn is_embedded() -> bool {
+    std::env::var_os("EKITEI_TEST_CLUSTER_FILE").is_none()
+}
 
 /// The ports of one service, all on 127.0.0.1.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +89,8 @@ pub struct Server {
 /// The configuration of a service to start: sections of lines `key: value`.
 pub struct Builder {
     sections: BTreeMap<&'static str, Vec<String>>,
+    /// `store` and the lines of `blobs`, if they are not the tests' own.
+    stores: Option<(String, String)>,
 }
 
 impl Builder {
@@ -60,9 +102,21 @@ impl Builder {
         self
     }
 
+    /// Puts it over these stores: the value of `store`, and the directory of bodies.
+    pub fn over(mut self, store: &str, bodies: &Path) -> Self {
+        self.stores = Some((format!("store: {store}\n"), format!("  path: {}\n", bodies.display())));
+        self
+    }
+
     /// Starts it, with the domain of the tests and the accounts of Alice and Bob.
     pub fn start(self) -> Server {
-        let server = self.start_empty();
+        self.start_with(Path::new(EKITEI))
+    }
+
+    /// The same, with another binary until the next [`Server::launch`].
+    pub fn start_with(self, binary: &Path) -> Server {
+        let mut server = self.prepare();
+        server.launch_with(binary);
         server.create("domains", &serde_json::json!({ "name": DOMAIN }));
         for address in [ALICE, BOB] {
             server.add_account(address);
@@ -72,20 +126,37 @@ impl Builder {
 
     /// Starts it without any account.
     pub fn start_empty(self) -> Server {
-        let dir = tempfile::Builder::new().prefix("ekitei-e2e-").tempdir().unwrap();
-        let ports = free_ports();
-        write_certificate(dir.path());
-        fs::write(dir.path().join("ekitei.yaml"), self.yaml(dir.path(), ports)).unwrap();
-        let mut server = Server { ports, dir, child: None };
+        self.start_on(|_| {})
+    }
+
+    /// Starts it on a data directory that `fill` has filled.
+    pub fn start_on(self, fill: impl FnOnce(&Path)) -> Server {
+        let mut server = self.prepare();
+        fill(server.home());
         server.launch();
         server
     }
 
+    fn prepare(self) -> Server {
+        let dir = tempfile::Builder::new().prefix("ekitei-e2e-").tempdir().unwrap();
+        let ports = free_ports();
+        write_certificate(dir.path());
+        fs::write(dir.path().join("ekitei.yaml"), self.yaml(dir.path(), ports)).unwrap();
+        Server { ports, dir, child: None }
+    }
+
     fn yaml(&self, dir: &Path, ports: Ports) -> String {
         let dir = dir.display();
+        let cluster = Cluster::from_environment();
+        let directory = || format!("  path: {dir}/blobs\n");
+        let (store, blobs) = match (&self.stores, &cluster) {
+            (Some(stores), _) => stores.clone(),
+            (None, Some(cluster)) => (cluster.store(), cluster.blobs().unwrap_or_else(directory)),
+            (None, None) => (format!("store: {{kind: embedded, path: {dir}/store}}\n"), directory()),
+        };
         let mut yaml = format!(
             "hostname: {HOST}\n\
-             store: {{kind: embedded, path: {dir}/store}}\n\
+             {store}\
              tls: {{certificates: [{{certificate: {dir}/cert.pem, key: {dir}/key.pem}}]}}\n\
              admin: {{token: {TOKEN}}}\n\
              listeners:\n"
@@ -110,7 +181,7 @@ impl Builder {
             ports.proxied
         )
         .unwrap();
-        writeln!(yaml, "blobs:\n  path: {dir}/blobs").unwrap();
+        write!(yaml, "blobs:\n{blobs}").unwrap();
         for (section, lines) in &self.sections {
             let indent = if *section == "blobs" { "" } else { &format!("{section}:\n") };
             write!(yaml, "{indent}").unwrap();
@@ -126,7 +197,7 @@ impl Server {
     /// A service with the limits per address off, since every client here has one address, and with logins
     /// allowed without TLS on IMAP for the small client of the tests.
     pub fn builder() -> Builder {
-        Builder { sections: BTreeMap::new() }
+        Builder { sections: BTreeMap::new(), stores: None }
             .set("smtp", "maxConnectionsPerAddress", "0")
             .set("smtp", "connectionsPerAddressPerMinute", "0")
             .set("smtp", "messagesPerAddressPerMinute", "0")
@@ -142,6 +213,8 @@ impl Server {
             .set("imap", "connectionsPerAddressPerMinute", "0")
             .set("imap", "allowInsecureAuth", "true")
             .set("pop3", "connectionsPerAddressPerMinute", "0")
+            // Where the store is a cluster, nobody makes one.
+            .set("signing", "encryptionKey", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
     }
 
     /// Such a service, with the domain of the tests and the accounts of Alice and Bob.
@@ -151,8 +224,12 @@ impl Server {
 
     /// Starts the process on the data directory as it is, and waits until it serves.
     pub fn launch(&mut self) {
+        self.launch_with(Path::new(EKITEI));
+    }
+
+    fn launch_with(&mut self, binary: &Path) {
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_ekitei"))
+        let child = Command::new(binary)
             .args(["serve", "--config"])
             .arg(self.config_path())
             .current_dir(self.dir.path())
@@ -170,6 +247,11 @@ impl Server {
             assert!(Instant::now() < deadline, "not ready after {START:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// The service as a program that is expected to end by itself.
+    pub fn serve_with(&self, binary: &Path) -> Program {
+        Program::new(&binary.to_string_lossy(), self.home()).args("serve --config").arg(self.config_path())
     }
 
     /// Ends the process in the middle of whatever it does: `kill -9`.
@@ -205,7 +287,7 @@ impl Server {
 
     /// The command line with these arguments, told where the service is.
     pub fn command(&self, args: &str) -> Program {
-        Program::new(env!("CARGO_BIN_EXE_ekitei"), self.home())
+        Program::new(EKITEI, self.home())
             .args(args)
             .env("EKITEI_SERVER", format!("http://127.0.0.1:{}", self.ports.http))
             .env("EKITEI_TOKEN", TOKEN)
@@ -217,7 +299,7 @@ impl Server {
     }
 
     /// Creates an object through the admin API.
-    fn create(&self, collection: &str, object: &serde_json::Value) {
+    pub fn create(&self, collection: &str, object: &serde_json::Value) {
         let answer = self.http("POST", &format!("/api/v1/{collection}"), &object.to_string()).unwrap();
         assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     }

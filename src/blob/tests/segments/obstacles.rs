@@ -1,13 +1,16 @@
 //! What cannot be read, or deleted, is left alone, and does not keep the others from being worked on.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use ekitei_blob::{
-    BodyId, FindingKind, MemoryStore, ObjectError, ObjectErrorKind, ObjectFuture, ObjectInfo, ObjectStore,
-    Packer, Scrubbed, Scrubber,
+    Blobs, BodyId, FindingKind, Group, MemoryStore, ObjectError, ObjectErrorKind, ObjectFuture, ObjectInfo,
+    ObjectStore, Owner, Packer, Scrubbed, Scrubber,
 };
+use ekitei_kv::{Link, LinkFuture};
 use ekitei_kv::keys::{key, subspace::BODIES};
 
 use crate::scrub;
@@ -199,4 +202,48 @@ fn segment_of(world: &World, body: BodyId) -> String {
         found
     };
     world.objects.names().into_iter().find(holds).unwrap()
+}
+
+/// Runs the collector of another process at one step of this one's.
+struct Meanwhile {
+    steps: AtomicI64,
+    blobs: Blobs,
+}
+
+impl Link for Meanwhile {
+    fn pass(&self) -> LinkFuture<'_> {
+        Box::pin(async {
+            if self.steps.fetch_sub(1, Ordering::SeqCst) == 0 {
+                self.blobs.collect().await.unwrap();
+            }
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_goes_whenever_the_last_body_in_it_dies() {
+    let mut steps = 0;
+    loop {
+        let (mut world, bodies, _) = two_segments().await;
+        for body in &bodies[..9] {
+            world.remove(*body).await;
+        }
+        world.clock.advance(GRACE);
+        world.blobs.collect().await.unwrap();
+        let objects = Stubborn(world.objects.clone(), segment_of(&world, bodies[9]));
+        world.remove(bodies[9]).await;
+        world.clock.advance(GRACE);
+        let meanwhile = Arc::new(Meanwhile { steps: AtomicI64::new(steps), blobs: world.blobs.clone() });
+        let database = world.database.behind(meanwhile.clone());
+        let packer = Packer::new(world.process(database, objects, settings()));
+        packer.compact(&world.lease(Group::of(Owner::Account(5)))).await.unwrap();
+        world.settle().await;
+        world.check_nothing_is_left().await;
+        if meanwhile.steps.load(Ordering::SeqCst) >= 0 {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 10, "{steps} steps");
 }

@@ -326,6 +326,7 @@ async fn the_doctor_looks_at_store_certificates_and_names() {
     let checks = service.client().doctor().await.unwrap().checks;
     let status = |name: &str| checks.iter().find(|check| check.name == name).map(|check| check.status);
     assert_eq!(status("store"), Some(CheckStatus::Ok));
+    assert_eq!(status("bodies"), Some(CheckStatus::Ok));
     assert_eq!(status("certificates"), Some(CheckStatus::Failure), "none is configured here");
     assert_eq!(status("DNS localhost"), Some(CheckStatus::Ok));
 }

@@ -3,8 +3,12 @@
 
 mod admin_api;
 mod bans;
+mod bodies;
 mod dkim;
+mod keys;
+mod nodes;
 mod public_pages;
 mod queue;
 mod reports;
 mod support;
+mod usage;

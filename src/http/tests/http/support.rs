@@ -2,20 +2,24 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use ekitei_api::{Client, NewDomain};
 use ekitei_blob::{Blobs, DirectoryStore};
+use ekitei_cluster::{Cluster, Description};
 use ekitei_config::{Config, ListenerConfig, Live, Protocol, Secret};
 use ekitei_directory::{Argon2Cost, Directory, Settings};
 use ekitei_dns::Resolver;
 use ekitei_doctor::Doctor;
 use ekitei_filter::{Attempt, Greylist, Limits};
 use ekitei_http::{Parts, Server};
-use ekitei_kv::Database;
+use ekitei_keyring::{Keyring, MasterKeys};
 use ekitei_kv::clock::SystemClock;
-use ekitei_mailstore::MailStore;
+use ekitei_kv::lease::{LeaseOptions, Leases};
+use ekitei_kv::{Database, MonotonicClock};
+use ekitei_mailstore::{DomainCounting, MailStore};
 use ekitei_net::{Listener, Net, Shutdown, Tls};
 use ekitei_queue::{Queue, QueueContext};
 use ekitei_reports::{Ears, Reports};
@@ -32,10 +36,14 @@ pub struct Service {
     router: axum::Router,
     greylist: Greylist,
     pub reports: Reports,
+    pub database: Database,
+    pub blobs: Blobs,
     pub mailstore: MailStore,
     pub queue: Queue,
     pub address: SocketAddr,
     pub shutdown: Shutdown,
+    pub leases: Leases,
+    pub keyring: Keyring,
     _bodies: tempfile::TempDir,
 }
 
@@ -54,6 +62,23 @@ impl Service {
             (Registry::new(), Shutdown::new(), Tls::none(), Live::new(config));
         let (database, clock, bodies) =
             (Database::in_memory(), Arc::new(SystemClock), tempfile::tempdir().unwrap());
+        let duration = Duration::from_secs(15);
+        let options = LeaseOptions { duration, clock: MonotonicClock::system(), alone: true };
+        let leases = Leases::new(database.clone(), options);
+        let cluster = ekitei_cluster::Parts {
+            database: database.clone(),
+            leases: leases.clone(),
+            clock: clock.clone(),
+            settings: ekitei_cluster::Settings {
+                interval: duration,
+                settle: duration,
+                keep_dead: duration,
+                alone: true,
+            },
+            description: Description { host: "mx1".to_owned(), pid: 7, ..Description::default() },
+            registry: registry.clone(),
+        };
+        let cluster = Cluster::join(cluster).await.unwrap();
         let objects = DirectoryStore::open(bodies.path()).unwrap();
         let blobs = Blobs::new(database.clone(), objects, ekitei_blob::Settings::default(), clock.clone());
         let cheap =
@@ -69,10 +94,21 @@ impl Service {
             registry: registry.clone(),
         });
         let signing = signing.unwrap();
+        let (current, previous) = MasterKeys::local(&live.load().encryption).unwrap();
+        let keyring = Keyring::new(ekitei_keyring::Parts {
+            database: database.clone(),
+            masters: MasterKeys::new(current, previous, &registry),
+            live: live.clone(),
+            gate: Arc::new(|| true),
+            clock: clock.clone(),
+            registry: registry.clone(),
+        });
         let limits = Limits::new(live.clone(), database.clone(), clock.clone(), &registry);
         let greylist = Greylist::new(live.clone(), database.clone(), clock.clone(), &registry);
         let settings = ekitei_mailstore::Settings::default();
-        let mailstore = MailStore::new(database.clone(), blobs.clone(), settings, clock.clone());
+        let counting = DomainCounting { directory: directory.clone(), is_active: Arc::new(|| true) };
+        let mailstore =
+            MailStore::with_domains(database.clone(), blobs.clone(), settings, clock.clone(), counting);
         let queue = Queue::new(QueueContext {
             database: database.clone(),
             blobs: blobs.clone(),
@@ -83,8 +119,8 @@ impl Service {
         let ears = Ears::new(live.clone(), clock.clone(), &registry);
         let dns = Resolver::new(&live.load().dns).unwrap();
         let reports = ekitei_reports::Parts {
-            database,
-            blobs,
+            database: database.clone(),
+            blobs: blobs.clone(),
             mailstore: mailstore.clone(),
             queue: queue.clone(),
             signing: signing.clone(),
@@ -97,13 +133,30 @@ impl Service {
         let net = Net::new(live.clone(), tls.clone(), shutdown.clone(), &registry);
         let sampled = registry.gauge("sampled", "Times that figures were brought up to date.");
         let sample = Arc::new(move || sampled.inc());
-        let reached = mailstore.clone();
+        let (reached, reached_below, reached_bodies) = (mailstore.clone(), database.clone(), blobs.clone());
+        let backup = ekitei_backup::Backup {
+            database: database.clone(),
+            blobs: blobs.clone(),
+            mailstore: mailstore.clone(),
+            directory: directory.clone(),
+            clock: Arc::new(SystemClock),
+            options: ekitei_backup::Options::default(),
+        };
+        let repository = live.load().backup.encryption_key.is_some().then(|| {
+            let store = DirectoryStore::open(bodies.path().join("backups")).unwrap();
+            Arc::new(store) as Arc<dyn ekitei_blob::ObjectStore>
+        });
+        let backups = ekitei_backup::jobs::Runner::new(backup, repository, live.clone(), &registry).unwrap();
         let parts = Parts {
+            backups: backups.clone(),
+            cluster,
             directory,
+            blobs,
             mailstore,
             queue: queue.clone(),
             doctor: Doctor::new(live.clone(), dns),
             signing,
+            keyring: keyring.clone(),
             reports: reports.clone(),
             limits,
             greylist: greylist.clone(),
@@ -119,7 +172,20 @@ impl Service {
         let server = Arc::new(Server::new(parts));
         let router = server.router();
         tokio::spawn(listener.serve(server));
-        Self { router, reports, mailstore: reached, greylist, queue, address, shutdown, _bodies: bodies }
+        Self {
+            router,
+            reports,
+            database: reached_below,
+            blobs: reached_bodies,
+            mailstore: reached,
+            greylist,
+            queue,
+            address,
+            shutdown,
+            leases,
+            keyring,
+            _bodies: bodies,
+        }
     }
 
     pub fn client(&self) -> Client {

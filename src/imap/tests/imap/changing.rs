@@ -1,5 +1,7 @@
 //! STORE, COPY, MOVE and EXPUNGE.
 
+use ekitei_directory::{Domain, DomainChange};
+
 use crate::support::{World, message};
 
 async fn world(count: usize) -> World {
@@ -90,6 +92,20 @@ async fn copy_is_within_the_quota_or_not_at_all() {
     client.fails("COPY 1:2 Archive", "NO [OVERQUOTA] ").await;
     client.dialogue("STATUS Archive (MESSAGES)", &["STATUS Archive (MESSAGES 0)"], "OK ").await;
     client.ok("COPY 2 Archive").await;
+}
+
+#[tokio::test]
+async fn a_domain_that_is_full_takes_no_copy_and_no_message() {
+    let world = world(2).await;
+    let domain = Domain::parse("example.test").unwrap();
+    let held = world.mailstore.domain_usage(&domain).await.unwrap().bytes;
+    let full = DomainChange { total_quota: Some(Some(held)), ..DomainChange::default() };
+    world.directory.update_domain(&domain, full, None).await.unwrap();
+    let mut client = world.select("alice").await;
+    client.fails("COPY 1 Archive", "NO [OVERQUOTA] ").await;
+    client.ok("MOVE 1 Archive").await;
+    let mut other = world.select("bob").await;
+    other.fails("APPEND INBOX {10+}\r\n0123456789", "NO [OVERQUOTA] ").await;
 }
 
 #[tokio::test]

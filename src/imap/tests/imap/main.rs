@@ -3,6 +3,7 @@
 
 mod appending;
 mod bans;
+mod budgets;
 mod changing;
 mod failing;
 mod fetching;

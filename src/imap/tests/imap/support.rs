@@ -10,8 +10,8 @@ use ekitei_directory::{Argon2Cost, Directory, Domain, EmailAddress, NewAccount, 
 use ekitei_filter::Limits;
 use ekitei_imap::{Server, ServerContext};
 use ekitei_kv::clock::ManualClock;
-use ekitei_kv::{Database, FaultScript, MemoryOptions};
-use ekitei_mailstore::{AccountId, Flags, Keywords, MailStore, MailboxName, NewMessage};
+use ekitei_kv::{Database, FaultScript, MemoryOptions, Observer};
+use ekitei_mailstore::{AccountId, DomainCounting, Flags, Keywords, MailStore, MailboxName, NewMessage};
 use ekitei_net::{Connection, Handler, Shutdown, Tls};
 use ekitei_telemetry::Registry;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
@@ -33,6 +33,8 @@ pub struct World {
     pub shutdown: Shutdown,
     pub registry: Registry,
     pub faults: Arc<FaultScript>,
+    /// Counts what the service does in its store.
+    pub observer: Observer,
 }
 
 impl World {
@@ -50,18 +52,23 @@ impl World {
         let faults = Arc::new(FaultScript::default());
         let options =
             MemoryOptions { faults: faults.clone(), committing_thread: true, ..MemoryOptions::default() };
-        let database = Database::in_memory_with(options).unwrap();
+        let (database, observer) = Database::in_memory_with(options).unwrap().observed();
         let clock = ManualClock::new(NOW);
         let objects = DirectoryStore::open(folder.path()).unwrap();
         let blobs = Blobs::new(database.clone(), objects, ekitei_blob::Settings::default(), clock.clone());
-        let mailstore =
-            MailStore::new(database.clone(), blobs, ekitei_mailstore::Settings::default(), clock.clone());
         let settings = ekitei_directory::Settings {
             argon2: Argon2Cost { memory_kib: 8, passes: 1, lanes: 1 },
             failed_login_delay: Duration::ZERO,
             ..ekitei_directory::Settings::default()
         };
         let directory = Directory::new(database.clone(), settings, clock.clone());
+        let mailstore = MailStore::with_domains(
+            database.clone(),
+            blobs,
+            ekitei_mailstore::Settings::default(),
+            clock.clone(),
+            DomainCounting { directory: directory.clone(), is_active: Arc::new(|| true) },
+        );
         let mut config = Config { hostname: "mail.example.test".into(), ..Config::default() };
         config.imap.allow_insecure_auth = true;
         change(&mut config);
@@ -78,7 +85,8 @@ impl World {
             clock,
             registry: registry.clone(),
         }));
-        let world = Self { folder, server, mailstore, directory, limits, shutdown, registry, faults };
+        let world =
+            Self { folder, server, mailstore, directory, limits, shutdown, registry, faults, observer };
         world.populate().await;
         world
     }

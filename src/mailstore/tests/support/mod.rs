@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ekitei_blob::{Blobs, Collected, DirectoryStore};
+use ekitei_directory::{Directory, Domain, EmailAddress, NewAccount, NewDomain};
 use ekitei_kv::clock::{Clock, ManualClock};
-use ekitei_kv::{CommitFault, Database, FaultScript, MemoryOptions};
+use ekitei_kv::{CommitFault, Database, FaultScript, MemoryOptions, Observer, keys};
 use ekitei_mailstore::{
-    AccountId, Delivery, Flags, Folder, Keywords, MailStore, MailboxId, MessageId, MessageRecord, NewMessage,
-    Result, Settings, Snapshot, Target, Uid,
+    AccountId, Delivery, DomainCounting, Flags, Folder, Keywords, MailStore, MailboxId, MessageId,
+    MessageRecord, NewMessage, Repair, Result, Settings, Snapshot, Target, Uid,
 };
 
 pub const GRACE: Duration = Duration::from_secs(60);
@@ -22,8 +23,12 @@ pub struct Fixture {
     pub blobs: Blobs,
     pub clock: Arc<ManualClock>,
     pub store: MailStore,
+    /// Counts what all mailstores of the fixture do.
+    pub observer: Observer,
     settings: Settings,
     faults: Arc<FaultScript>,
+    /// Over a database of its own, which no fault touches.
+    directory: Option<Directory>,
 }
 
 impl Fixture {
@@ -36,7 +41,7 @@ impl Fixture {
         let faults = Arc::new(FaultScript::default());
         let options =
             MemoryOptions { faults: faults.clone(), committing_thread: true, ..MemoryOptions::default() };
-        let database = Database::in_memory_with(options).unwrap();
+        let (database, observer) = Database::in_memory_with(options).unwrap().observed();
         let clock = ManualClock::new(Duration::from_secs(1_700_000_000));
         let objects = DirectoryStore::open(folder.path()).unwrap();
         let blob_settings = ekitei_blob::Settings { grace: GRACE, ..ekitei_blob::Settings::default() };
@@ -44,12 +49,71 @@ impl Fixture {
         let mut settings = Settings::default();
         change(&mut settings);
         let store = MailStore::new(database.clone(), blobs.clone(), settings.clone(), clock.clone());
-        Self { _folder: folder, database, blobs, clock, store, settings, faults }
+        Self { _folder: folder, database, blobs, clock, store, observer, settings, faults, directory: None }
+    }
+
+    /// One with the accounts 1 and 2 in [`domain`], which count for it.
+    pub async fn counting() -> Self {
+        let mut fixture = Self::new();
+        let settings = ekitei_directory::Settings::default();
+        let directory = Directory::new(Database::in_memory(), settings, fixture.clock.clone());
+        directory.create_domain(&domain(), NewDomain::default()).await.unwrap();
+        fixture.directory = Some(directory);
+        fixture.store = fixture.another_pod();
+        fixture.more_accounts(2).await;
+        fixture
+    }
+
+    /// More accounts in the domain.
+    pub async fn more_accounts(&self, count: usize) -> Vec<AccountId> {
+        let mut accounts = Vec::new();
+        for _ in 0..count {
+            let name = rand::random::<u64>();
+            let new = NewAccount {
+                address: EmailAddress::parse(&format!("{name}@{}", domain())).unwrap(),
+                display_name: String::new(),
+                password: None,
+                quota: None,
+                enabled: true,
+            };
+            accounts.push(self.directory.as_ref().unwrap().create_account(new).await.unwrap().id);
+        }
+        accounts
     }
 
     /// Another process's mailstore over the same data.
     pub fn another_pod(&self) -> MailStore {
-        MailStore::new(self.database.clone(), self.blobs.clone(), self.settings.clone(), self.clock.clone())
+        self.pod(true)
+    }
+
+    /// One that lets no account begin to count for its domain.
+    pub fn earlier_release(&self) -> MailStore {
+        self.pod(false)
+    }
+
+    /// Another process whose transactions are not counted.
+    pub fn unobserved_pod(&self) -> MailStore {
+        let (database, _) = self.database.observed();
+        MailStore::new(database, self.blobs.clone(), self.settings.clone(), self.clock.clone())
+    }
+
+    fn pod(&self, counts: bool) -> MailStore {
+        let (database, blobs, settings) = (self.database.clone(), self.blobs.clone(), self.settings.clone());
+        let Some(directory) = self.directory.clone() else {
+            return MailStore::new(database, blobs, settings, self.clock.clone());
+        };
+        let counting = DomainCounting { directory, is_active: Arc::new(move || counts) };
+        MailStore::with_domains(database, blobs, settings, self.clock.clone(), counting)
+    }
+
+    /// Nothing differs from what is counted again.
+    pub async fn recount(&self, accounts: &[AccountId]) {
+        for &account in accounts {
+            assert_eq!(self.store.recount(account, Repair::No).await.unwrap(), [], "of account {account}");
+        }
+        if self.directory.is_some() {
+            assert_eq!(self.store.recount_domain(&domain(), Repair::No).await.unwrap(), [], "of the domain");
+        }
     }
 
     pub fn next_commit_unknown(&self, applied: bool) {
@@ -101,13 +165,15 @@ impl Fixture {
         self.blobs.collect().await.unwrap()
     }
 
-    /// Rows in the whole store: every row but the trace of the process's latest delivery.
+    /// Rows in the whole store: every row but the trace of the process's latest delivery, and the counters of hot bodies.
     pub async fn rows(&self) -> usize {
         let mut count = 0;
-        let traces = ekitei_kv::keys::range(&(ekitei_kv::keys::subspace::CLUSTER, "delivery"));
+        let traces = keys::range(&(keys::subspace::CLUSTER, "delivery"));
+        let counters = keys::range(&(keys::subspace::BODIES, 4u32));
+        let counts = |key: &[u8]| ![&traces, &counters].iter().any(|range| range.contains(&key.to_vec()));
         self.database
             .scan(vec![]..vec![0xFF], |page| {
-                count += page.iter().filter(|row| !traces.contains(&row.key.to_vec())).count();
+                count += page.iter().filter(|row| counts(&row.key)).count();
                 Ok::<_, ekitei_kv::Error>(())
             })
             .await
@@ -148,6 +214,11 @@ impl Fixture {
             assert_eq!(fresh.read(account, message, 0..u64::MAX).await.unwrap().len() as u64, size);
         }
     }
+}
+
+/// The domain of the accounts of [`Fixture::counting`].
+pub fn domain() -> Domain {
+    Domain::parse("example.test").unwrap()
 }
 
 pub fn message(text: &str) -> Bytes {

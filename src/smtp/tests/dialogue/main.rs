@@ -1,6 +1,7 @@
 //! The server as its clients see it: whole dialogues over in-memory streams, with a real mailstore and directory.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod away;
 mod bans;
 mod content;
 mod filter;

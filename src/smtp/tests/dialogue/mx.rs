@@ -1,7 +1,7 @@
 //! Mail from other hosts.
 
 use ekitei_config::Protocol;
-use ekitei_directory::{Domain, NewDomain, NewGroup};
+use ekitei_directory::{Domain, DomainChange, NewDomain, NewGroup};
 
 use crate::support::{STRANGER, World, address};
 
@@ -264,6 +264,24 @@ async fn a_full_mailbox_is_known_at_rcpt_and_at_the_end() {
     client.ask("MAIL FROM:<a@b.test> SIZE=1500", "250 ").await;
     client.ask("RCPT TO:<carol@example.test>", "452 4.2.2 ").await;
     assert_eq!(world.inbox("carol").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_domain_that_is_full_takes_mail_for_none_of_its_accounts() {
+    let world = World::new().await;
+    let domain = Domain::parse("example.test").unwrap();
+    let total = DomainChange { total_quota: Some(Some(2000)), ..DomainChange::default() };
+    world.directory.update_domain(&domain, total, None).await.unwrap();
+    let mut client = world.mx().await;
+    client.envelope("a@b.test", &["alice@example.test"]).await;
+    assert!(client.data("x".repeat(3000)).await.starts_with("552 5.2.2 "), "it can never fit");
+    client.envelope("a@b.test", &["alice@example.test"]).await;
+    assert!(client.data(format!("Subject: 1\r\n\r\n{}", "x".repeat(1200))).await.starts_with("250 2.0.0 "));
+    client.envelope("a@b.test", &["bob@example.test"]).await;
+    assert!(client.data(format!("Subject: 2\r\n\r\n{}", "x".repeat(1200))).await.starts_with("452 4.2.2 "));
+    client.ask("MAIL FROM:<a@b.test> SIZE=1500", "250 ").await;
+    client.ask("RCPT TO:<bob@example.test>", "452 4.2.2 ").await;
+    assert_eq!(world.inbox("bob").await.len(), 0);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use ekitei_blob::{Blobs, DirectoryStore};
+use ekitei_blob::{Blobs, MemoryStore, Packing};
 use ekitei_config::{Config, ListenerConfig, Live, Protocol};
 use ekitei_directory::{
     AccountChange, Argon2Cost, Directory, Domain, EmailAddress, NewAccount, NewDomain, NewPassword,
@@ -15,7 +15,7 @@ use ekitei_dns::testing::TestDns;
 use ekitei_filter::{Filter, FilterContext, Greylist, Limits};
 use ekitei_kv::clock::{Clock, ManualClock};
 use ekitei_kv::{Database, FaultScript, MemoryOptions};
-use ekitei_mailstore::{AccountId, MailStore, MailboxName};
+use ekitei_mailstore::{AccountId, DomainCounting, MailStore, MailboxName};
 use ekitei_net::{Connection, Handler, Shutdown, Tls, TlsInfo};
 use ekitei_queue::{Queue, QueueContext};
 use ekitei_reports::{Ears, Reports};
@@ -26,6 +26,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 
 pub const PASSWORD: &str = "correct horse";
 pub const STRANGER: &str = "203.0.113.9:40000";
+
+/// Octets of hot bodies while the object store is away.
+pub const HOT_LIMIT: u64 = 1_000_000;
 
 /// 2026-01-02 03:04:05 UTC.
 const NOW: Duration = Duration::from_secs(1_767_323_045);
@@ -42,6 +45,10 @@ pub struct World {
     pub shutdown: Shutdown,
     pub faults: Arc<FaultScript>,
     pub registry: Registry,
+    pub database: Database,
+    pub objects: MemoryStore,
+    pub blobs: Blobs,
+    pub clock: Arc<ManualClock>,
 }
 
 pub fn address(text: &str) -> EmailAddress {
@@ -74,20 +81,23 @@ impl World {
             MemoryOptions { faults: faults.clone(), committing_thread: true, ..MemoryOptions::default() };
         let database = Database::in_memory_with(options).unwrap();
         let clock = ManualClock::new(NOW);
-        let objects = DirectoryStore::open(folder.path()).unwrap();
-        let blobs = Blobs::new(database.clone(), objects, ekitei_blob::Settings::default(), clock.clone());
-        let mailstore = MailStore::new(
-            database.clone(),
-            blobs.clone(),
-            ekitei_mailstore::Settings::default(),
-            clock.clone(),
-        );
+        let objects = MemoryStore::new(clock.clone());
+        let packing = Packing { hot_limit: HOT_LIMIT, ..Packing::default() };
+        let bodies = ekitei_blob::Settings { packing, ..ekitei_blob::Settings::default() };
+        let blobs = Blobs::new(database.clone(), objects.clone(), bodies, clock.clone());
         let settings = ekitei_directory::Settings {
             argon2: Argon2Cost { memory_kib: 8, passes: 1, lanes: 1 },
             failed_login_delay: Duration::ZERO,
             ..ekitei_directory::Settings::default()
         };
         let directory = Directory::new(database.clone(), settings, clock.clone());
+        let mailstore = MailStore::with_domains(
+            database.clone(),
+            blobs.clone(),
+            ekitei_mailstore::Settings::default(),
+            clock.clone(),
+            DomainCounting { directory: directory.clone(), is_active: Arc::new(|| true) },
+        );
         let mut config = Config { hostname: "mail.example.test".into(), ..Config::default() };
         config.smtp.tarpit_delay = ekitei_config::Duration::millis(0);
         change(&mut config);
@@ -124,7 +134,7 @@ impl World {
         });
         let parts = ekitei_reports::Parts {
             database: database.clone(),
-            blobs,
+            blobs: blobs.clone(),
             mailstore: mailstore.clone(),
             queue: queue.clone(),
             signing: signing.clone(),
@@ -145,7 +155,10 @@ impl World {
             signing: signing.clone(),
             reports: Some(reports.clone()),
             filter,
-            clock: Arc::new(move || clock.now()),
+            clock: {
+                let clock = clock.clone();
+                Arc::new(move || clock.now())
+            },
             metrics: Metrics::new(&registry),
         }));
         let world = Self {
@@ -160,6 +173,10 @@ impl World {
             shutdown,
             faults,
             registry,
+            database,
+            objects,
+            blobs,
+            clock,
         };
         world.populate().await;
         world

@@ -1,0 +1,285 @@
+//! Making a snapshot.
+//!
+//! The order makes it safe to die anywhere: packs first, then the snapshot that needs them. An account whose latest change is the one
+//! that the snapshot before has is taken over without being read; a body that is in the repository is not read again.
+
+mod account;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ekitei_directory::transfer::ExportCursor;
+use ekitei_directory::{AccountId, EmailAddress};
+
+use crate::document::{AccountEntry, DocumentRef, Rows, Snapshot, Totals, pieces};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::repository::writer::Writer;
+use crate::repository::{Fetch, Lock, Repository};
+use crate::snapshot::SnapshotInfo;
+use crate::{Backup, rows};
+
+/// Accounts of one list.
+const ACCOUNTS: usize = 1000;
+/// How often the directory is read again if it changed meanwhile, before rows of different versions have to do.
+const ATTEMPTS: usize = 5;
+/// How often a list of pieces is tried when a body goes away meanwhile.
+pub(crate) const GONE: usize = 20;
+
+/// What a run gathers besides packs.
+struct Run<'a> {
+    backup: &'a Backup,
+    writer: Writer,
+    totals: Totals,
+    versions: (u64, u64),
+    /// Accounts of the snapshot before.
+    before: HashMap<u64, AccountEntry>,
+}
+
+/// The directory as one export saw it.
+struct DirectoryExport {
+    documents: Vec<DocumentRef>,
+    accounts: Vec<(AccountId, EmailAddress)>,
+    consistent: bool,
+}
+
+impl Backup {
+    /// Makes a snapshot of everything.
+    ///
+    /// # Errors
+    /// When a store fails, or the lock is lost: what was written is used by the next run.
+    pub async fn create(
+        &self,
+        repository: &Repository,
+        lock: Arc<Lock>,
+        progress: &Progress,
+    ) -> Result<SnapshotInfo> {
+        let began = self.now();
+        let source = rows::id(&self.database).await?;
+        let index = repository.index(progress).await?;
+        for problem in &index.problems {
+            tracing::warn!(problem, "the backup repository is damaged");
+        }
+        let writer = Writer::new(repository, lock, index, progress);
+        let before = self.accounts_before(repository, &writer, &source).await?;
+        let mut run =
+            Run { backup: self, writer, totals: Totals::default(), versions: (u64::MAX, 0), before };
+        progress.step("reading the directory");
+        let directory = run.directory().await?;
+        let signing = ekitei_signing::transfer::export(&self.database).await;
+        let signing = signing.map_err(|error| Error::Signing(error.to_string()))?;
+        let signing = run.writer.add_document(&Rows::of(&signing)).await?;
+        progress.step("reading the queue");
+        let (queue, suppressions) = run.queue().await?;
+        progress.step("reading accounts");
+        let accounts = run.accounts(&directory.accounts).await?;
+        let files = run.writer.add_document(&self.read_files().await?).await?;
+        run.writer.flush().await?;
+        run.totals.written = run.writer.written;
+        let (lowest, highest) = run.versions;
+        let snapshot = Snapshot {
+            source,
+            began: began.as_secs(),
+            ended: self.now().as_secs(),
+            host: self.options.host.clone(),
+            release: self.options.release.clone(),
+            versions: (lowest.min(highest), highest),
+            incarnation: self.options.incarnation,
+            directory: directory.documents,
+            directory_consistent: directory.consistent,
+            accounts,
+            signing,
+            queue,
+            suppressions,
+            files,
+            totals: run.totals,
+        };
+        let (id, written) = repository.put_snapshot(&snapshot).await?;
+        progress.written(written);
+        Ok(SnapshotInfo::new(id, &snapshot))
+    }
+
+    /// The files that go with the store, those that are there.
+    async fn read_files(&self) -> Result<Rows> {
+        let mut files = Vec::new();
+        for (name, path) in &self.options.files {
+            match tokio::fs::read(path).await {
+                Ok(octets) => files.push((name.clone().into_bytes(), octets)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::Invalid(format!("{}: {error}", path.display()))),
+            }
+        }
+        Ok(Rows(files))
+    }
+
+    /// The accounts of the latest snapshot of this store.
+    async fn accounts_before(
+        &self,
+        repository: &Repository,
+        writer: &Writer,
+        source: &[u8; 16],
+    ) -> Result<HashMap<u64, AccountEntry>> {
+        let mut found = HashMap::new();
+        let mut ids = repository.snapshot_ids().await?;
+        while let Some(id) = ids.pop() {
+            let snapshot = match repository.snapshot(&id).await {
+                Ok(snapshot) => snapshot,
+                Err(Error::Damaged(problem)) => {
+                    tracing::warn!(problem, "a snapshot is damaged");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if snapshot.source != *source {
+                continue;
+            }
+            for list in &snapshot.accounts {
+                let list = repository.document(
+                    &writer.index,
+                    list,
+                    "a list of accounts",
+                    Fetch::Alone,
+                    writer.progress(),
+                );
+                match list.await {
+                    Ok(list) => found.extend(list_by_id(list)),
+                    // What cannot be read is read from the store again.
+                    Err(Error::Damaged(problem)) => tracing::warn!(problem, "a snapshot is damaged"),
+                    Err(error) => return Err(error),
+                }
+            }
+            break;
+        }
+        Ok(found)
+    }
+}
+
+fn list_by_id(list: Vec<AccountEntry>) -> impl Iterator<Item = (u64, AccountEntry)> {
+    list.into_iter().map(|entry| (entry.id, entry))
+}
+
+impl Run<'_> {
+    fn note_version(&mut self, version: u64) {
+        self.versions = (self.versions.0.min(version), self.versions.1.max(version));
+    }
+
+    /// Reads the directory, again if it changed meanwhile.
+    async fn directory(&mut self) -> Result<DirectoryExport> {
+        let directory = &self.backup.directory;
+        for attempt in 1..=ATTEMPTS {
+            let before = directory.version().await?;
+            let mut export =
+                DirectoryExport { documents: Vec::new(), accounts: Vec::new(), consistent: true };
+            let mut domains = 0;
+            let mut cursor = Some(ExportCursor::default());
+            while let Some(from) = cursor {
+                let page = directory.export(&from).await?;
+                domains += page.domains;
+                export.documents.push(self.writer.add_document(&Rows::of(&page.rows)).await?);
+                export.accounts.extend(page.accounts);
+                self.note_version(page.version);
+                cursor = page.next;
+            }
+            export.consistent = directory.version().await? == before;
+            if export.consistent || attempt == ATTEMPTS {
+                if !export.consistent {
+                    tracing::warn!(
+                        "the directory changed all the time; the snapshot has it as of several versions"
+                    );
+                }
+                self.totals.domains = domains;
+                self.totals.accounts = export.accounts.len() as u64;
+                self.writer.progress().all_accounts(self.totals.accounts);
+                return Ok(export);
+            }
+        }
+        Err(Error::Invalid("the directory was not read".to_owned()))
+    }
+
+    /// The mail of all accounts.
+    async fn accounts(&mut self, accounts: &[(AccountId, EmailAddress)]) -> Result<Vec<DocumentRef>> {
+        let mut lists = Vec::new();
+        for accounts in accounts.chunks(ACCOUNTS) {
+            self.writer.progress().check()?;
+            let ids: Vec<AccountId> = accounts.iter().map(|(id, _)| *id).collect();
+            let latest = self.backup.mailstore.latest_changes(&ids).await?;
+            let mut list = Vec::with_capacity(accounts.len());
+            for ((id, address), latest) in accounts.iter().zip(latest) {
+                let entry = self.account(*id, &address.to_string(), latest).await?;
+                self.totals.mailboxes += entry.mailboxes;
+                self.totals.messages += entry.messages;
+                self.totals.bytes += entry.bytes;
+                if entry.latest.is_some() {
+                    self.note_version(entry.version);
+                }
+                self.writer.progress().accounts(1);
+                list.push(entry);
+            }
+            lists.push(self.writer.add_document(&list).await?);
+        }
+        Ok(lists)
+    }
+
+    /// The messages of the queue with their bodies, and addresses that none is sent to.
+    async fn queue(&mut self) -> Result<(Vec<DocumentRef>, DocumentRef)> {
+        let database = &self.backup.database;
+        let (mut lists, mut after) = (Vec::new(), None);
+        loop {
+            let page = ekitei_queue::transfer::export(database, after).await?;
+            let mut kept = Vec::with_capacity(page.messages.len());
+            for message in page.messages {
+                let (body, size) = message.body()?;
+                // One whose body is gone was sent meanwhile.
+                if self.body(body, size).await? {
+                    kept.push(message);
+                }
+            }
+            self.totals.queued += kept.len() as u64;
+            if !kept.is_empty() {
+                lists.push(self.writer.add_document(&kept).await?);
+            }
+            self.note_version(page.version);
+            let Some(next) = page.next else { break };
+            after = Some(next);
+        }
+        let suppressions = ekitei_queue::transfer::export_suppressions(database).await?;
+        let suppressions =
+            suppressions.into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+        Ok((lists, self.writer.add_document(&Rows(suppressions)).await?))
+    }
+
+    /// Sees to it that a body is in the repository; `false` if it is gone from the store.
+    async fn body(&mut self, body: ekitei_blob::BodyId, size: u64) -> Result<bool> {
+        let mut read = 0;
+        for number in 0..pieces(size) {
+            let id = self.writer.repository().keys().body_chunk(body.as_bytes(), number);
+            if self.writer.has(id) {
+                continue;
+            }
+            let begin = u64::from(number) * crate::document::PIECE;
+            let range = begin..(begin + crate::document::PIECE).min(size);
+            let piece = match self.backup.blobs.read(body, range.clone()).await {
+                Ok(piece) => piece,
+                Err(ekitei_blob::Error::NotFound(_)) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            };
+            if piece.len() as u64 != range.end - range.start {
+                return Err(
+                    ekitei_blob::Error::Damaged { body, what: "it is shorter than its message" }.into()
+                );
+            }
+            read += piece.len() as u64;
+            self.add_piece(id, &piece).await?;
+        }
+        if read > 0 {
+            self.totals.new_bodies += 1;
+        }
+        Ok(true)
+    }
+
+    async fn add_piece(&mut self, id: crate::crypto::ChunkId, piece: &[u8]) -> Result<()> {
+        self.totals.new_body_bytes += piece.len() as u64;
+        self.writer.progress().bytes(piece.len() as u64);
+        self.writer.add_body(id, piece).await
+    }
+}

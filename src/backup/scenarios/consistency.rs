@@ -1,0 +1,98 @@
+//! A snapshot is made while users go on: each account is as it was at one version.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use ekitei_kv::Database;
+use ekitei_mailstore::{FlagChange, FlagOperation, Flags, Keywords, MailboxId, Uid};
+
+use super::support::{World, name};
+use crate::Depth;
+
+/// Messages that are moved to and fro.
+const MESSAGES: usize = 40;
+
+/// Moves messages between two mailboxes of Alice, one by one and atomically, until it is told to stop.
+async fn move_about(world: Arc<World>, stop: Arc<AtomicBool>, moved: Arc<AtomicU64>) {
+    let (account, mailstore) = (world.id("alice").await, &world.backup.mailstore);
+    let (inbox, other) =
+        (MailboxId::INBOX, mailstore.mailbox_or_new(world.id("alice").await, &name("b")).await.unwrap());
+    let change = |operation| FlagChange { operation, flags: Flags::FLAGGED, keywords: Keywords::default() };
+    let (mut from, mut to) = (inbox, other);
+    while !stop.load(Ordering::Acquire) {
+        let view = mailstore.view(account, from).await.unwrap().refresh().await.unwrap();
+        let some: Vec<Uid> = view.entries.iter().step_by(3).take(3).map(|entry| entry.uid).collect();
+        if some.is_empty() {
+            std::mem::swap(&mut from, &mut to);
+            continue;
+        }
+        mailstore.move_messages(account, from, &some, to).await.unwrap();
+        let flags = if moved.fetch_add(1, Ordering::AcqRel).is_multiple_of(2) {
+            FlagOperation::Add
+        } else {
+            FlagOperation::Remove
+        };
+        let first = [view.entries[view.entries.len() - 1].uid];
+        mailstore.store_flags(account, from, &first, &change(flags)).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_moved_while_it_is_read_is_in_exactly_one_mailbox_of_the_snapshot() {
+    // Three messages, or changes, in a transaction: each mailbox takes many of them.
+    let world = Arc::new(World::with(3, 0, Database::in_memory()));
+    world.fill(&["alice"]).await;
+    let texts: Vec<String> = (0..MESSAGES).map(|n| format!("message {n:02}")).collect();
+    world.append("alice", "INBOX", &texts).await;
+    let objects = world.repository_objects();
+    let (stop, moved) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let writer = tokio::spawn(move_about(Arc::clone(&world), Arc::clone(&stop), Arc::clone(&moved)));
+    let mut snapshots = Vec::new();
+    let mut disturbed = 0;
+    for _ in 0..8 {
+        let before = moved.load(Ordering::Acquire);
+        snapshots.push(world.create(&objects).await.unwrap());
+        disturbed += u64::from(moved.load(Ordering::Acquire) > before + 2);
+    }
+    stop.store(true, Ordering::Release);
+    writer.await.unwrap();
+    assert!(disturbed > 0, "nothing happened while the snapshots were made");
+    assert_eq!(world.verify(&objects, Depth::Full).await.problems, [] as [String; 0]);
+    for snapshot in snapshots {
+        assert_eq!(snapshot.totals.messages, MESSAGES as u64, "{}", snapshot.id);
+        let (restored, done) = World::restored(&objects, &snapshot.id).await;
+        done.unwrap();
+        let found: Vec<String> =
+            [restored.texts("alice", "INBOX").await, restored.texts("alice", "b").await].concat();
+        let distinct: BTreeSet<&String> = found.iter().collect();
+        assert_eq!((found.len(), distinct), (MESSAGES, texts.iter().collect()), "{}", snapshot.id);
+    }
+}
+
+#[tokio::test]
+async fn a_change_log_that_was_cut_off_meanwhile_is_made_up_for() {
+    let world = World::with(3, 0, Database::in_memory());
+    world.fill(&["alice"]).await;
+    world.append("alice", "INBOX", &(0..20).map(|n| format!("first {n}")).collect::<Vec<_>>()).await;
+    let (account, mailstore) = (world.id("alice").await, &world.backup.mailstore);
+    let mut state = mailstore.account_state(account, &std::collections::BTreeMap::new(), 3).await.unwrap();
+    for n in 0..30 {
+        world.append("alice", "INBOX", &[format!("second {n}")]).await;
+    }
+    // Another pod keeps one change of a log.
+    let short = ekitei_mailstore::Settings { change_log_length: 1, ..ekitei_mailstore::Settings::default() };
+    let backup = &world.backup;
+    let other = ekitei_mailstore::MailStore::new(
+        backup.database.clone(),
+        backup.blobs.clone(),
+        short,
+        backup.clock.clone(),
+    );
+    assert!(other.trim_change_logs().await.unwrap() > 0);
+    mailstore.catch_up(&mut state, 3).await.unwrap();
+    let anew = mailstore.account_state(account, &std::collections::BTreeMap::new(), 1000).await.unwrap();
+    assert_eq!(state.mailboxes, anew.mailboxes);
+    assert_eq!(state.mailboxes[&MailboxId::INBOX].entries.as_ref().unwrap().len(), 50);
+}

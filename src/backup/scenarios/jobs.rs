@@ -1,0 +1,134 @@
+//! Orders and schedules: one process of those that share a store does the work, all see it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ekitei_config::{Config, Live, Secret};
+use ekitei_kv::MonotonicClock;
+use ekitei_kv::lease::{LeaseOptions, Leases};
+use ekitei_telemetry::Registry;
+
+use super::support::{DOMAIN, World, account, everything, request};
+use crate::jobs::{Done, Job, Order, Runner, State};
+use crate::{Depth, Error, Retention};
+
+fn live(interval: u64) -> Live {
+    use base64::Engine as _;
+    let mut config = Config::default();
+    let key = base64::engine::general_purpose::STANDARD.encode([7; 32]);
+    config.backup.encryption_key = Some(Secret::new(key));
+    config.backup.interval = ekitei_config::Duration::seconds(interval);
+    config.backup.retention.last = 2;
+    config.backup.retention.daily = 0;
+    config.backup.retention.weekly = 0;
+    config.backup.retention.monthly = 0;
+    Live::new(config)
+}
+
+fn runner(world: &World, objects: &ekitei_blob::MemoryStore, interval: u64, registry: &Registry) -> Runner {
+    let objects: Arc<dyn ekitei_blob::ObjectStore> = Arc::new(objects.clone());
+    Runner::new(world.backup.clone(), Some(objects), live(interval), registry).unwrap()
+}
+
+fn leases(world: &World) -> Leases {
+    let options =
+        LeaseOptions { duration: Duration::from_secs(1), clock: MonotonicClock::system(), alone: false };
+    let leases = Leases::new(world.backup.database.clone(), options);
+    let renewed = leases.clone();
+    tokio::spawn(async move { renewed.run().await });
+    leases
+}
+
+async fn ended(runner: &Runner, id: u64) -> Job {
+    for _ in 0..600 {
+        let job = runner.job(id).await.unwrap();
+        if matches!(job.state, State::Done | State::Failed) {
+            return job;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the job does not end: {:?}", runner.job(id).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_ordered_through_any_process_is_done_by_one_and_seen_by_all() {
+    let world = World::of(&["alice"]).await;
+    world.deliver(&["alice"], "hello").await;
+    let objects = world.repository_objects();
+    let registries = [Registry::new(), Registry::new()];
+    let runners = [0, 1].map(|n| runner(&world, &objects, 0, &registries[n]));
+    let mut running = Vec::new();
+    for runner in &runners {
+        let (runner, leases) = (runner.clone(), leases(&world));
+        running.push(tokio::spawn(async move { runner.run(&leases).await }));
+    }
+    let orders = [
+        Order::Create { scheduled: false },
+        Order::Verify { depth: Depth::Full },
+        Order::Restore(request(account("alice"))),
+        Order::Prune { retention: Retention { last: 1, ..Retention::default() }, dry_run: false },
+    ];
+    let mut jobs = Vec::new();
+    for (n, order) in orders.into_iter().enumerate() {
+        jobs.push(runners[n % 2].order(order).await.unwrap().id);
+    }
+    let mut done = Vec::new();
+    for id in jobs {
+        done.push(ended(&runners[1], id).await);
+    }
+    let outcomes: Vec<bool> = done.iter().map(|job| job.state == State::Done).collect();
+    assert_eq!(outcomes, [true; 4], "{done:?}");
+    assert!(matches!(&done[0].done, Some(Done::Created(info)) if info.totals.messages == 1));
+    assert!(matches!(&done[1].done, Some(Done::Verified(report)) if report.problems.is_empty()));
+    assert!(matches!(&done[2].done, Some(Done::Restored(restored)) if restored.present == 1));
+    assert!(done.iter().all(|job| job.host == "here"));
+    assert_eq!(runners[0].jobs().await.unwrap().len(), 4);
+    let shown = registries.each_ref().map(Registry::render).concat();
+    assert!(shown.contains("ekitei_backup_runs_total{action=\"create\",outcome=\"ok\"} 1"), "{shown}");
+    let missing = runners[0].order(Order::Restore(request(account("nobody")))).await.unwrap();
+    let failed = ended(&runners[0], missing.id).await;
+    assert_eq!(failed.error, Some(format!("there is no account nobody@{DOMAIN} in the backup")));
+    running.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_is_due_is_made_and_old_ones_go() {
+    let world = World::of(&["alice"]).await;
+    let objects = world.repository_objects();
+    let registry = Registry::new();
+    for _ in 0..3 {
+        world.create(&objects).await.unwrap();
+    }
+    let (runner, leases) = (runner(&world, &objects, 3600, &registry), leases(&world));
+    let worker = runner.clone();
+    let running = tokio::spawn(async move { worker.run(&leases).await });
+    // The order that the schedule gives, and the one that its retention does.
+    for _ in 0..600 {
+        if runner.jobs().await.unwrap().len() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(ended(&runner, 1).await.order, Order::Create { scheduled: true });
+    let pruned = ended(&runner, 2).await;
+    assert!(
+        matches!(&pruned.done, Some(Done::Pruned(pruned)) if pruned.kept.len() == 2 && pruned.removed.len() == 2)
+    );
+    assert_eq!(runner.snapshots().await.unwrap().len(), 2);
+    assert!(registry.render().contains("ekitei_backup_last_failed 0"));
+    running.abort();
+}
+
+#[tokio::test]
+async fn without_a_key_or_into_a_store_in_use_nothing_is_ordered() {
+    let world = World::of(&["alice"]).await;
+    let objects = world.repository_objects();
+    let with_key = runner(&world, &objects, 0, &Registry::new());
+    let refused = with_key.order(Order::Restore(everything("latest"))).await;
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    assert!(with_key.snapshots().await.unwrap().is_empty(), "there is no repository yet");
+    let without =
+        Runner::new(world.backup.clone(), None, Live::new(Config::default()), &Registry::new()).unwrap();
+    let refused = without.order(Order::Create { scheduled: false }).await;
+    assert!(refused.unwrap_err().to_string().contains("backup.encryptionKey"));
+}

@@ -1,0 +1,186 @@
+//! Restoring a part into a service that is in use.
+
+use ekitei_directory::Domain;
+use ekitei_mailstore::{ExpungeScope, MailboxId, Uid};
+use ekitei_queue::transfer::export;
+
+use super::support::{DOMAIN, PASSWORD, World, account, address, name, request};
+use crate::Depth;
+use crate::restore::{Request, Scope};
+
+async fn expunge(world: &World, user: &str, uids: &[u32]) {
+    let scope = ExpungeScope::Exactly(uids.iter().copied().filter_map(Uid::new).collect());
+    world.backup.mailstore.expunge(world.id(user).await, MailboxId::INBOX, &scope).await.unwrap();
+}
+
+#[tokio::test]
+async fn messages_that_are_missing_are_added_once_and_what_is_there_stays() {
+    let world = World::of(&["alice", "bob"]).await;
+    for n in 0..4 {
+        world.deliver(&["alice", "bob"], &format!("message {n}")).await;
+    }
+    let long = "long ".repeat(2000);
+    world.append("alice", "INBOX", std::slice::from_ref(&long)).await;
+    let objects = world.repository_objects();
+    world.create(&objects).await.unwrap();
+    let bob = world.account_picture(world.id("bob").await).await;
+    expunge(&world, "alice", &[1, 3, 5]).await;
+    world.deliver(&["alice"], "later").await;
+    // The bodies of what Alice had alone are gone for good.
+    world.clock.advance(std::time::Duration::from_secs(10_000));
+    world.backup.blobs.collect().await.unwrap();
+
+    let dry = Request { dry_run: true, ..request(account("alice")) };
+    let would = world.restore(&objects, &dry).await.unwrap();
+    assert_eq!((would.messages, would.present), (3, 2));
+    assert_eq!(world.texts("alice", "INBOX").await.len(), 3, "a dry run changes nothing");
+
+    let done = world.restore(&objects, &request(account("alice"))).await.unwrap();
+    assert_eq!((done.messages, done.present, done.warnings.len()), (3, 2, 0));
+    let expected = ["message 1", "message 3", "later", "message 0", "message 2", long.trim_end()];
+    assert_eq!(world.texts("alice", "INBOX").await, expected);
+    for _ in 0..2 {
+        let again = world.restore(&objects, &request(account("alice"))).await.unwrap();
+        assert_eq!((again.messages, again.present), (0, 5), "nothing is added twice");
+    }
+    assert_eq!(world.account_picture(world.id("bob").await).await, bob);
+    // Also when what was restored under another id is removed and restored again.
+    expunge(&world, "alice", &[9]).await;
+    let again = world.restore(&objects, &request(account("alice"))).await.unwrap();
+    assert_eq!((again.messages, again.present), (1, 4));
+    world.create(&objects).await.unwrap();
+    assert_eq!(world.verify(&objects, Depth::Full).await.problems, [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn one_mailbox_of_a_point_in_time_goes_below_another_or_to_another_account() {
+    let world = World::of(&["alice", "bob"]).await;
+    world.append("alice", "Work", &["old".to_owned()]).await;
+    world.append("alice", "Work/Deep", &["deep".to_owned()]).await;
+    world.append("alice", "Private", &["private".to_owned()]).await;
+    let objects = world.repository_objects();
+    let first = world.create(&objects).await.unwrap();
+    let alice = world.id("alice").await;
+    world.backup.mailstore.delete_mailbox(alice, &name("Work/Deep")).await.unwrap();
+    world.append("alice", "Work", &["new".to_owned()]).await;
+    world.create(&objects).await.unwrap();
+    let asked = |into: Option<&str>, prefix: Option<&str>| Request {
+        snapshot: first.id.clone(),
+        ..request(Scope::Account {
+            address: format!("alice@{DOMAIN}"),
+            mailbox: Some("Work".into()),
+            into: into.map(str::to_owned),
+            prefix: prefix.map(str::to_owned),
+        })
+    };
+    world.restore(&objects, &asked(None, Some("Restored"))).await.unwrap();
+    assert_eq!(world.texts("alice", "Restored/Work").await, ["old"]);
+    assert_eq!(world.texts("alice", "Restored/Work/Deep").await, ["deep"]);
+    assert_eq!(world.texts("alice", "Restored/Private").await, [] as [&str; 0]);
+    assert_eq!(world.texts("alice", "Work").await, ["old", "new"]);
+
+    world.restore(&objects, &asked(Some(&format!("bob@{DOMAIN}")), None)).await.unwrap();
+    assert_eq!(world.texts("bob", "Work/Deep").await, ["deep"]);
+    world.restore(&objects, &asked(None, None)).await.unwrap();
+    assert_eq!(
+        (world.texts("alice", "Work").await.len(), world.texts("alice", "Work/Deep").await.len()),
+        (2, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_deleted_account_comes_back_as_it_was_with_its_passwords() {
+    let world = World::of(&["alice", "bob"]).await;
+    let (alice, directory) = (world.id("alice").await, &world.backup.directory);
+    let (_, app_password) = directory.create_app_password(alice, "phone").await.unwrap();
+    world.deliver(&["alice", "bob"], "for both").await;
+    world.append("alice", "Work", &["long ".repeat(2000)]).await;
+    let objects = world.repository_objects();
+    world.create(&objects).await.unwrap();
+    let before = world.account_picture(alice).await;
+    world.backup.mailstore.delete_account(alice).await.unwrap();
+    directory.delete_account(alice).await.unwrap();
+    world.clock.advance(std::time::Duration::from_secs(10_000));
+    world.backup.blobs.collect().await.unwrap();
+
+    let done = world.restore(&objects, &request(account("alice"))).await.unwrap();
+    assert_eq!((done.accounts, done.messages, done.warnings.len()), (1, 2, 0), "{:?}", done.warnings);
+    assert_eq!(world.account_picture(world.id("alice").await).await, before);
+    assert!(world.logs_in("alice", PASSWORD).await && world.logs_in("alice", &app_password).await);
+    let again = world.restore(&objects, &request(account("alice"))).await.unwrap();
+    assert_eq!((again.accounts, again.messages, again.present), (0, 0, 2));
+}
+
+#[tokio::test]
+async fn a_domain_comes_back_with_all_that_is_in_it() {
+    let world = World::of(&["alice", "bob"]).await;
+    let directory = &world.backup.directory;
+    let targets = [address(&format!("bob@{DOMAIN}"))].into_iter().collect();
+    directory.create_alias(&address(&format!("info@{DOMAIN}")), targets).await.unwrap();
+    world.deliver(&["alice", "bob"], "for both").await;
+    let objects = world.repository_objects();
+    world.create(&objects).await.unwrap();
+    let before = world.picture().await;
+    for user in ["alice", "bob"] {
+        world.backup.mailstore.delete_account(world.id(user).await).await.unwrap();
+    }
+    let domain = Domain::parse(DOMAIN).unwrap();
+    directory.delete_domain(&domain, true).await.unwrap();
+    assert_ne!(world.picture().await, before);
+    let done = world.restore(&objects, &request(Scope::Domain(DOMAIN.into()))).await.unwrap();
+    assert_eq!((done.domains, done.accounts, done.names, done.messages), (1, 2, 1, 2));
+    assert_eq!(world.picture().await, before);
+}
+
+#[tokio::test]
+async fn everything_goes_only_into_an_empty_store() {
+    let world = World::of(&["alice"]).await;
+    let objects = world.repository_objects();
+    world.create(&objects).await.unwrap();
+    let refused = world.restore(&objects, &super::support::everything("latest")).await;
+    assert!(refused.unwrap_err().to_string().contains("empty store"));
+    let repository = world.open(&objects).await;
+    assert!(crate::restore::begin_all(&world.backup.database, &repository, "latest").await.is_err());
+}
+
+#[tokio::test]
+async fn mail_that_waited_to_be_sent_is_held() {
+    let world = World::of(&["alice"]).await;
+    let queue = |world: &World| {
+        ekitei_queue::Queue::new(ekitei_queue::QueueContext {
+            database: world.backup.database.clone(),
+            blobs: world.backup.blobs.clone(),
+            mailstore: world.backup.mailstore.clone(),
+            live: ekitei_config::Live::new(ekitei_config::Config::default()),
+            clock: world.clock.clone(),
+        })
+    };
+    let new = ekitei_queue::NewMessage {
+        envelope: ekitei_queue::Envelope {
+            reverse_path: Some(format!("alice@{DOMAIN}")),
+            ..ekitei_queue::Envelope::default()
+        },
+        recipients: vec![ekitei_queue::NewRecipient {
+            address: address("far@away.test"),
+            notify: None,
+            original: None,
+        }],
+        received: std::time::Duration::from_secs(1_700_000_000),
+        size: 6,
+        header: bytes::Bytes::new(),
+        account: None,
+        origin: ekitei_queue::Origin::Submission,
+    };
+    let octets = bytes::Bytes::from_static(b"hello\n");
+    queue(&world).enqueue(octets.clone(), new).await.unwrap();
+    let objects = world.repository_objects();
+    assert_eq!(world.create(&objects).await.unwrap().totals.queued, 1);
+    let (restored, done) = World::restored(&objects, "latest").await;
+    assert_eq!(done.unwrap().queued, 1);
+    let page = queue(&restored).list(&ekitei_queue::Filter::default(), None, 10).await.unwrap();
+    assert_eq!(page.items.len(), 1);
+    assert_eq!(page.items[0].entry.schedule, ekitei_queue::Schedule::Held);
+    let read = queue(&restored).spool().body(&page.items[0].message).await.unwrap();
+    assert_eq!(read.concat(), octets);
+    assert_eq!(export(&restored.backup.database, None).await.unwrap().messages.len(), 1);
+}

@@ -1,0 +1,169 @@
+//! Backups: of a service that runs, and of a store that no service uses.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use ekitei_api::{BackupAction, BackupJob, BackupSnapshot};
+use ekitei_backup::jobs::{Job, Order, Runner, exclusive};
+use ekitei_backup::restore::{Request, Scope, begin_all};
+use ekitei_backup::{Backup, Options, Progress, Repository};
+use ekitei_blob::{Blobs, ObjectStore};
+use ekitei_config::{Config, Live};
+use ekitei_directory::Directory;
+use ekitei_http::{backup_job, backup_order, backup_snapshots};
+use ekitei_kv::Database;
+use ekitei_kv::clock::{SharedClock, SystemClock};
+use ekitei_mailstore::{DomainCounting, MailStore};
+use ekitei_telemetry::Registry;
+
+use super::sending::{Base, key_file};
+use super::{bodies, cluster, keys, objects, settings, store};
+use crate::cli::exit::{Failure, Outcome};
+
+/// How often a run says how far it is.
+const BEAT: Duration = Duration::from_millis(500);
+/// How long the lease of a process that died is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The backups of a service.
+///
+/// # Errors
+/// A key that is malformed, a directory that cannot be made.
+pub(super) async fn runner(base: &Base<'_>) -> anyhow::Result<Runner> {
+    let config = base.live.load();
+    let incarnation = ekitei_backup::incarnation(base.database).await?;
+    let backup = Backup {
+        database: base.database.clone(),
+        blobs: base.blobs.clone(),
+        mailstore: base.mailstore.clone(),
+        directory: base.directory.clone(),
+        clock: Arc::clone(base.clock),
+        options: options(&config, incarnation),
+    };
+    let repository = repository_objects(&config).await?;
+    Ok(Runner::new(backup, repository, base.live.clone(), base.registry)?)
+}
+
+fn options(config: &Config, incarnation: u16) -> Options {
+    Options {
+        page: usize::try_from(config.backup.page).unwrap_or(usize::MAX),
+        host: config.hostname.clone(),
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        incarnation,
+        files: key_file(config).map(|path| ("signing.key".to_owned(), path)).into_iter().collect(),
+    }
+}
+
+/// The object store that backups are in, if there are any: nothing is made on disk for backups that nobody asked for. Its figures are apart from
+/// those of the mail's.
+async fn repository_objects(config: &Config) -> anyhow::Result<Option<Arc<dyn ObjectStore>>> {
+    if config.backup.encryption_key.is_none() {
+        return Ok(None);
+    }
+    let store = objects::open(&config.backup.objects(&config.blobs), &Registry::default()).await;
+    Ok(Some(Arc::new(store.context("backup")?)))
+}
+
+/// Lists backups without a service.
+pub async fn list(path: &Path) -> Outcome<Vec<BackupSnapshot>> {
+    let config = Config::load(path).map_err(Failure::usage)?;
+    let repository = open_repository(&config).await.map_err(failed)?;
+    Ok(backup_snapshots(repository.snapshots().await.map_err(Failure::other)?))
+}
+
+fn failed(error: anyhow::Error) -> Failure {
+    Failure::other(format!("{error:#}"))
+}
+
+async fn open_repository(config: &Config) -> anyhow::Result<Repository> {
+    let keys = ekitei_backup::jobs::operator_keys(&config.backup)?;
+    let objects = repository_objects(config).await?.ok_or_else(ekitei_backup::Error::no_key)?;
+    Ok(Repository::open(objects, &keys, Arc::new(SystemClock), false).await?)
+}
+
+/// Does a job without a service; `tell` is called with how far it is.
+pub async fn run(path: &Path, action: BackupAction, tell: &mut dyn FnMut(&BackupJob)) -> Outcome<BackupJob> {
+    let config = Config::load(path).map_err(Failure::usage)?;
+    let order = backup_order(action).map_err(Failure::usage)?;
+    let done = perform(config, order, tell).await.map_err(failed);
+    store::close();
+    done
+}
+
+async fn perform(
+    config: Config,
+    order: Order,
+    tell: &mut dyn FnMut(&BackupJob),
+) -> anyhow::Result<BackupJob> {
+    let database = store::open(&config.store, false).await?;
+    database.check_schema().await?;
+    if let Order::Restore(Request { scope: Scope::All, dry_run: false, snapshot, .. }) = &order {
+        begin_all(&database, &open_repository(&config).await?, snapshot).await?;
+    }
+    let registry = Registry::new();
+    let clock: SharedClock = Arc::new(SystemClock);
+    let (leases, cluster) = cluster::join(&config, &database, &clock, &registry).await?;
+    let renewal = leases.clone();
+    let renewal = tokio::spawn(async move { renewal.run().await });
+    let lease = exclusive(&leases, PATIENCE).await?;
+    let live = Live::new(config.clone());
+    let backup = parts(&config, &live, &database, &cluster, &clock, &registry).await?;
+    let runner = Runner::new(backup, repository_objects(&config).await?, live, &registry)?;
+    let progress = Progress::default();
+    let mut job = Job::begun(order.clone(), clock.now());
+    let done = {
+        let mut work = std::pin::pin!(runner.perform(&order, &progress));
+        loop {
+            tokio::select! {
+                done = work.as_mut() => break done,
+                () = tokio::time::sleep(BEAT) => {}
+            }
+            if !lease.holds() {
+                progress.stop();
+            }
+            job.figures = progress.figures();
+            tell(&backup_job(job.clone()));
+        }
+    };
+    renewal.abort();
+    leases.stop().await?;
+    job.figures = progress.figures();
+    job.finish(clock.now(), done?);
+    Ok(backup_job(job))
+}
+
+/// What is backed up, without its servers.
+async fn parts(
+    config: &Config,
+    live: &Live,
+    database: &Database,
+    cluster: &ekitei_cluster::Cluster,
+    clock: &SharedClock,
+    registry: &Registry,
+) -> anyhow::Result<Backup> {
+    let objects = objects::open(&config.blobs, registry).await?;
+    let keyring = keys::open(live, database, cluster, clock, registry).await?;
+    let bodies = ekitei_blob::Settings {
+        data_keys: Some(Arc::new(keyring)),
+        ..bodies::behind(cluster, settings::blobs(config))
+    };
+    let blobs = Blobs::new(database.clone(), objects, bodies, Arc::clone(clock));
+    let directory = settings::directory(config).map_err(anyhow::Error::msg)?;
+    let directory = Directory::new(database.clone(), directory, Arc::clone(clock));
+    let incarnation = ekitei_backup::incarnation(database).await?;
+    let counting = DomainCounting {
+        directory: directory.clone(),
+        is_active: Arc::new(cluster.features().gate(ekitei_cluster::Feature::DomainUsage)),
+    };
+    let mailstore = MailStore::with_domains(
+        database.clone(),
+        blobs.clone(),
+        ekitei_mailstore::Settings { incarnation, ..settings::mailstore(config) },
+        Arc::clone(clock),
+        counting,
+    );
+    let options = options(config, incarnation);
+    Ok(Backup { database: database.clone(), blobs, mailstore, directory, clock: Arc::clone(clock), options })
+}

@@ -1,0 +1,133 @@
+//! The object store as the processes see it, and as somebody sees it who sees everything.
+
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use ekitei_blob::{
+    Fault, Faults, MemoryStore, ObjectError, ObjectFuture, ObjectInfo, ObjectStore, Operation, SeededFaults,
+};
+
+use crate::trace::Trace;
+use crate::wire::Wire;
+
+/// Faults of a seed, while there is trouble.
+pub struct TroubledObjects {
+    trouble: Arc<AtomicBool>,
+    faults: SeededFaults,
+    trace: Trace,
+}
+
+impl TroubledObjects {
+    /// These faults, while `trouble` is set.
+    pub fn new(trouble: Arc<AtomicBool>, faults: SeededFaults, trace: Trace) -> Self {
+        Self { trouble, faults, trace }
+    }
+}
+
+impl Faults for TroubledObjects {
+    fn next(&self, operation: Operation, name: &str) -> Fault {
+        if !self.trouble.load(Ordering::SeqCst) {
+            return Fault::default();
+        }
+        let fault = self.faults.next(operation, name);
+        if fault != Fault::default() {
+            self.trace.note("object", format_args!("{operation} {name}: {fault:?}"));
+        }
+        fault
+    }
+}
+
+/// The object store behind the wire of a process.
+pub struct WiredObjects {
+    store: MemoryStore,
+    wire: Arc<Wire>,
+}
+
+impl WiredObjects {
+    /// That store behind that wire.
+    pub fn new(store: MemoryStore, wire: Arc<Wire>) -> Self {
+        Self { store, wire }
+    }
+
+    async fn call<T>(
+        &self,
+        (operation, name): (Operation, &str),
+        call: impl Future<Output = Result<T, ObjectError>>,
+    ) -> Result<T, ObjectError> {
+        let step = |error: ekitei_kv::Error| ObjectError::unavailable(error.to_string());
+        self.wire.step(&format!("{operation} {name}")).await.map_err(step)?;
+        let result = call.await;
+        self.wire.step(&format!("answer to {operation} {name}")).await.map_err(step)?;
+        result
+    }
+}
+
+impl ObjectStore for WiredObjects {
+    fn put<'a>(&'a self, name: &'a str, pieces: Vec<Bytes>) -> ObjectFuture<'a, ()> {
+        Box::pin(self.call((Operation::Put, name), self.store.put(name, pieces)))
+    }
+
+    fn get<'a>(&'a self, name: &'a str, range: Range<u64>) -> ObjectFuture<'a, Bytes> {
+        Box::pin(self.call((Operation::Get, name), self.store.get(name, range)))
+    }
+
+    fn head<'a>(&'a self, name: &'a str) -> ObjectFuture<'a, ObjectInfo> {
+        Box::pin(self.call((Operation::Head, name), self.store.head(name)))
+    }
+
+    fn delete<'a>(&'a self, name: &'a str) -> ObjectFuture<'a, ()> {
+        Box::pin(self.call((Operation::Delete, name), self.store.delete(name)))
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: &'a str,
+        limit: usize,
+    ) -> ObjectFuture<'a, Vec<ObjectInfo>> {
+        Box::pin(self.call((Operation::List, prefix), self.store.list(prefix, after, limit)))
+    }
+}
+
+/// The same objects past all faults: for checks. It reads, and does nothing else.
+pub struct AllSeeing(pub MemoryStore);
+
+impl AllSeeing {
+    fn look(&self, name: &str) -> Result<Bytes, ObjectError> {
+        let mut seen = Bytes::new();
+        let found = self.0.damage(name, |octets| seen = Bytes::copy_from_slice(octets));
+        if found { Ok(seen) } else { Err(ObjectError::not_found(name)) }
+    }
+}
+
+impl ObjectStore for AllSeeing {
+    fn put<'a>(&'a self, _: &'a str, _: Vec<Bytes>) -> ObjectFuture<'a, ()> {
+        Box::pin(async { Err(ObjectError::invalid("who sees everything writes nothing")) })
+    }
+
+    fn get<'a>(&'a self, name: &'a str, range: Range<u64>) -> ObjectFuture<'a, Bytes> {
+        Box::pin(async move {
+            let octets = self.look(name)?;
+            let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(octets.len());
+            Ok(octets.slice(at(range.start)..at(range.end).max(at(range.start))))
+        })
+    }
+
+    fn head<'a>(&'a self, name: &'a str) -> ObjectFuture<'a, ObjectInfo> {
+        Box::pin(async move {
+            let size = self.look(name)?.len() as u64;
+            Ok(ObjectInfo { name: name.to_owned(), size, modified: std::time::Duration::ZERO })
+        })
+    }
+
+    fn delete<'a>(&'a self, _: &'a str) -> ObjectFuture<'a, ()> {
+        Box::pin(async { Err(ObjectError::invalid("who sees everything deletes nothing")) })
+    }
+
+    fn list<'a>(&'a self, _: &'a str, _: &'a str, _: usize) -> ObjectFuture<'a, Vec<ObjectInfo>> {
+        Box::pin(async { Err(ObjectError::invalid("who sees everything need not list it")) })
+    }
+}

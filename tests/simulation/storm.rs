@@ -1,0 +1,100 @@
+//! What becomes of processes and stores while there is trouble, and how everything gets well again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use crate::dice::Dice;
+use crate::plan::Trouble;
+use crate::world::{NODES, World};
+
+/// How long a process stands still, so that its leases end meanwhile, or do not.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(40));
+/// How long a store is out of reach.
+const AWAY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// How long nobody starts a process that died.
+const GONE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(20));
+
+/// Starts new processes for those that died, until the world ends.
+pub async fn supervise(world: Arc<World>, mut deaths: mpsc::UnboundedReceiver<String>) {
+    let mut dice = world.dice("supervisor");
+    while let Some(name) = deaths.recv().await {
+        world.ledger().figures.deaths += 1;
+        for place in 0..NODES {
+            let Some(node) = world.node(place).filter(|node| node.wire.name() == name) else { continue };
+            world.take_node(place);
+            node.end();
+            let (world, time) = (Arc::clone(&world), dice.time(GONE.0, GONE.1));
+            tokio::spawn(async move {
+                sleep(time).await;
+                world.start_node(place);
+            });
+        }
+    }
+}
+
+/// Lets things go wrong until the run's time is over.
+pub async fn rage(world: Arc<World>) {
+    let mut dice = world.dice("storm");
+    while !world.is_over() {
+        sleep(dice.time(Duration::from_millis(500), world.plan.quiet)).await;
+        let Some(&trouble) = dice.pick(&world.plan.troubles) else { continue };
+        befall(&world, trouble, &mut dice);
+    }
+}
+
+fn befall(world: &Arc<World>, trouble: Trouble, dice: &mut Dice) {
+    let place = dice.below(NODES);
+    let Some(node) = world.node(place) else { return };
+    let (pause, away) = (dice.time(PAUSE.0, PAUSE.1), dice.time(AWAY.0, AWAY.1));
+    world.trace.note("storm", format_args!("{trouble:?} {}: {pause:?}, {away:?}", node.wire.name()));
+    match trouble {
+        Trouble::Kill => node.end(),
+        Trouble::Replace => {
+            world.take_node(place);
+            // A new process is there before the old one has ended.
+            world.start_node(place);
+            tokio::spawn(node.stop());
+        }
+        Trouble::Pause => {
+            node.wire.pause();
+            later(pause, move || node.wire.resume());
+        }
+        Trouble::Cut => {
+            node.wire.set_cut(true);
+            later(away, move || node.wire.set_cut(false));
+        }
+        Trouble::ObjectsAway => {
+            let objects = world.objects.clone();
+            objects.set_away(true);
+            later(away, move || objects.set_away(false));
+        }
+        Trouble::SetClock => {
+            let skew = world.plan.skew_millis;
+            node.clock.set(dice.between(0, 2 * skew) as i64 - skew as i64);
+        }
+    }
+}
+
+fn later(time: Duration, what: impl FnOnce() + Send + 'static) {
+    tokio::spawn(async move {
+        sleep(time).await;
+        what();
+    });
+}
+
+/// Makes everything well: stores answer, and a process runs at each place.
+pub fn heal(world: &Arc<World>) {
+    world.trace.note("storm", format_args!("is over"));
+    world.set_trouble(false);
+    world.objects.set_away(false);
+    for place in 0..NODES {
+        world.start_node(place);
+        if let Some(node) = world.node(place) {
+            node.wire.set_cut(false);
+            node.wire.resume();
+        }
+    }
+}

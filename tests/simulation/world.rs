@@ -1,0 +1,417 @@
+//! The world of a run: one store and one object store, the processes that come and go, the clients, and somebody who sees everything.
+
+use std::collections::BTreeMap;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ekitei_blob::{Blobs, MemoryStore, SeededFaults};
+use ekitei_config::{Config, Live};
+use ekitei_directory::{Directory, Domain, EmailAddress, NewAccount, NewDomain, Settings};
+use ekitei_kv::{Database, KeyValue, MemoryOptions};
+use ekitei_mailstore::{AccountId, Entry, MailStore, MailboxId, MessageId, Snapshot};
+use ekitei_queue::{Filter, ListPage, Queue, QueueContext, RecipientState, dsn};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::clock::NodeClock;
+use crate::commits::TroubledCommits;
+use crate::dice::Dice;
+use crate::ledger::{Ledger, Marks};
+use crate::node::{Node, blob_settings, mailstore_settings};
+use crate::objects::{AllSeeing, TroubledObjects};
+use crate::plan::Plan;
+use crate::servers::token_of;
+use crate::trace::Trace;
+use crate::wire::Wire;
+
+/// How many nodes there are.
+pub const NODES: usize = 3;
+/// The domain of the accounts.
+const DOMAIN: &str = "here.example";
+
+/// Everything of a run.
+pub struct World {
+    /// The seed.
+    pub seed: u64,
+    /// What the seed makes of the run.
+    pub plan: Plan,
+    /// What happened.
+    pub trace: Trace,
+    /// The store, past all faults.
+    pub database: Database,
+    /// The object store.
+    pub objects: MemoryStore,
+    /// The configuration.
+    pub live: Live,
+    /// The mailboxes, past all faults.
+    pub god: MailStore,
+    /// The queue, past all faults.
+    pub god_queue: Queue,
+    began: Instant,
+    trouble: Arc<AtomicBool>,
+    deaths: mpsc::UnboundedSender<String>,
+    nodes: Mutex<Vec<Option<Arc<Node>>>>,
+    starts: Mutex<[u32; NODES]>,
+    ledger: Mutex<Ledger>,
+    /// Whole messages, by account, for all that somebody looked at.
+    whole: Mutex<BTreeMap<(AccountId, MessageId), Bytes>>,
+    accounts: Mutex<Vec<(AccountId, String)>>,
+}
+
+impl World {
+    /// A new world without processes, and who hears of deaths in it.
+    ///
+    /// # Errors
+    /// When the store cannot be made, or accounts in it.
+    pub async fn begin(
+        seed: u64,
+        plan: Plan,
+    ) -> Result<(Arc<Self>, mpsc::UnboundedReceiver<String>), String> {
+        let (began, trace) = (Instant::now(), Trace::begin());
+        let trouble = Arc::new(AtomicBool::new(false));
+        let commits = TroubledCommits::new(
+            Arc::clone(&trouble),
+            plan.commits,
+            Dice::new(seed, "commits"),
+            trace.clone(),
+        );
+        let options =
+            MemoryOptions { faults: Arc::new(commits), jitter_seed: Some(seed), ..MemoryOptions::default() };
+        let database = Database::in_memory_with(options).map_err(|error| error.to_string())?;
+        let clock = NodeClock::right(began);
+        let faults = SeededFaults::new(seed, plan.objects);
+        let objects = MemoryStore::with_faults(
+            clock.clone(),
+            TroubledObjects::new(Arc::clone(&trouble), faults, trace.clone()),
+        );
+        let live = Live::new(config());
+        let (blobs, god) = see_all(&database, &objects, &clock);
+        let god_queue = Queue::new(QueueContext {
+            database: database.clone(),
+            blobs,
+            mailstore: god.clone(),
+            live: live.clone(),
+            clock: clock.clone(),
+        });
+        let (deaths, died) = mpsc::unbounded_channel();
+        let world = Self {
+            seed,
+            plan,
+            trace,
+            database,
+            objects,
+            live,
+            god,
+            god_queue,
+            began,
+            trouble,
+            deaths,
+            nodes: Mutex::new(vec![None; NODES]),
+            starts: Mutex::default(),
+            ledger: Mutex::default(),
+            whole: Mutex::default(),
+            accounts: Mutex::default(),
+        };
+        world.populate(clock).await?;
+        Ok((Arc::new(world), died))
+    }
+
+    async fn populate(&self, clock: Arc<NodeClock>) -> Result<(), String> {
+        let directory = Directory::new(self.database.clone(), Settings::default(), clock);
+        let domain = Domain::parse(DOMAIN).map_err(|error| error.to_string())?;
+        let created = directory.create_domain(&domain, NewDomain::default()).await;
+        created.map_err(|error| error.to_string())?;
+        for n in 0..self.plan.accounts {
+            let address = format!("a{n}@{DOMAIN}");
+            let new = NewAccount {
+                address: EmailAddress::parse(&address).map_err(|error| error.to_string())?,
+                display_name: String::new(),
+                password: None,
+                quota: None,
+                enabled: true,
+            };
+            let account = directory.create_account(new).await.map_err(|error| error.to_string())?.id;
+            lock(&self.accounts).push((account, address));
+            for mailbox in self.god.mailboxes(account).await.map_err(|error| error.to_string())? {
+                // Only INBOX is used of those that every account has.
+                if mailbox.id == MailboxId::INBOX {
+                    self.ledger().open(
+                        account,
+                        mailbox.id,
+                        mailbox.name.as_str(),
+                        mailbox.uid_validity,
+                        None,
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A stream of chance.
+    pub fn dice(&self, purpose: impl Hash) -> Dice {
+        Dice::new(self.seed, purpose)
+    }
+
+    /// The ledger. Not to be held over an await.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        lock(&self.ledger)
+    }
+
+    /// Whether things go wrong now.
+    pub fn is_trouble(&self) -> bool {
+        self.trouble.load(Ordering::SeqCst)
+    }
+
+    /// Things go wrong from now on, or not any more.
+    pub fn set_trouble(&self, trouble: bool) {
+        self.trouble.store(trouble, Ordering::SeqCst);
+    }
+
+    /// How long the run lasts by now.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Whether clients are to end.
+    pub fn is_over(&self) -> bool {
+        self.elapsed() >= self.plan.length
+    }
+
+    /// The accounts.
+    pub fn accounts(&self) -> Vec<AccountId> {
+        lock(&self.accounts).iter().map(|(account, _)| *account).collect()
+    }
+
+    /// Whether an account has a quota now and then, so that it may refuse messages; never the first, which hears of failures.
+    pub fn may_be_full(&self, account: AccountId) -> bool {
+        let accounts = self.accounts();
+        accounts.len() > 1 && accounts.last() == Some(&account)
+    }
+
+    /// The address of an account.
+    pub fn address_of(&self, account: AccountId) -> String {
+        let accounts = lock(&self.accounts);
+        accounts
+            .iter()
+            .find(|(id, _)| *id == account)
+            .map_or_else(String::new, |(_, address)| address.clone())
+    }
+
+    /// A process that runs, if any does.
+    pub fn some_node(&self, dice: &mut Dice) -> Option<Arc<Node>> {
+        let running: Vec<Arc<Node>> = lock(&self.nodes).iter().flatten().cloned().collect();
+        dice.pick(&running).cloned()
+    }
+
+    /// The process at a place.
+    pub fn node(&self, place: usize) -> Option<Arc<Node>> {
+        lock(&self.nodes).get(place)?.clone()
+    }
+
+    /// Takes a process from its place.
+    pub fn take_node(&self, place: usize) -> Option<Arc<Node>> {
+        lock(&self.nodes).get_mut(place)?.take()
+    }
+
+    /// Starts a process at a place, unless there is one.
+    pub fn start_node(self: &Arc<Self>, place: usize) {
+        if self.node(place).is_some() {
+            return;
+        }
+        let number = {
+            let mut starts = lock(&self.starts);
+            starts[place] += 1;
+            starts[place]
+        };
+        let name = format!("n{place}.{number}");
+        self.trace.note(&name, format_args!("starts"));
+        let mut dice = self.dice(("node", place));
+        let rate = 1.0 + (dice.share() * 2.0 - 1.0) * self.plan.drift;
+        let skew = self.plan.skew_millis;
+        let offset = dice.between(0, 2 * skew) as i64 - skew as i64;
+        let wire = Wire::new(
+            name.clone(),
+            self.plan.link,
+            self.dice(("wire", &name)),
+            Arc::clone(&self.trouble),
+            self.trace.clone(),
+            self.deaths.clone(),
+        );
+        let clock = NodeClock::wrong(self.began, rate, offset);
+        let node = Node::start(self, wire, clock, rate);
+        if let Some(free) = lock(&self.nodes).get_mut(place) {
+            *free = Some(node);
+        }
+    }
+
+    /// A new message with a name of its own.
+    pub fn compose(&self, dice: &mut Dice) -> (String, Bytes) {
+        let mut ledger = self.ledger();
+        let name = format!("m{}@test", ledger.contents.len() + 1);
+        let length = match dice.below(10) {
+            0 => dice.between(4_000, 12_000),
+            1..=3 => dice.between(1_000, 4_000),
+            _ => dice.between(0, 600),
+        };
+        let mut text = format!("Message-ID: {name}\r\nFrom: a@b.example\r\nSubject: {name}\r\n\r\n");
+        while (text.len() as u64) < length {
+            // Numbers, so that little can be compressed.
+            text.push_str(&format!(
+                "{:016x}{:016x}\r\n",
+                dice.between(0, u64::MAX),
+                dice.between(0, u64::MAX)
+            ));
+        }
+        let message = Bytes::from(text);
+        ledger.contents.insert(name.clone(), message.clone());
+        (name, message)
+    }
+
+    /// A mailbox as it is stored now; `None` if it is not there.
+    pub async fn stored(&self, account: AccountId, mailbox: MailboxId) -> Option<Arc<Snapshot>> {
+        let view = self.god.view(account, mailbox).await.ok()?;
+        let snapshot = view.refresh().await.ok()?;
+        (!snapshot.gone).then_some(snapshot)
+    }
+
+    /// The name of a message that was seen in an account.
+    pub async fn name_of(&self, account: AccountId, message: MessageId) -> String {
+        let known = self.ledger().messages.get(&message).cloned();
+        if let Some(name) = known.filter(|_| self.whole(account, message).is_some()) {
+            return name;
+        }
+        let octets = match self.god.read(account, message, 0..u64::MAX).await {
+            Ok(octets) => octets,
+            // It is gone meanwhile.
+            Err(_) => return self.ledger().messages.get(&message).cloned().unwrap_or_default(),
+        };
+        let name = token_of(&octets);
+        let mut ledger = self.ledger();
+        if let Some(report) = dsn::parse(&octets) {
+            for told in report.recipients {
+                let about = report.envelope_id.clone().unwrap_or_default();
+                let action = told.action.map_or("nothing", dsn::Action::as_str);
+                ledger.post.notified.insert((about, told.final_recipient.unwrap_or_default(), action));
+            }
+        } else if !ledger.contents.get(&name).is_some_and(|sent| octets.ends_with(sent)) {
+            ledger.accuse(format!("{name} has other octets than were handed in"));
+        }
+        ledger.messages.insert(message, name.clone());
+        lock(&self.whole).insert((account, message), octets);
+        name
+    }
+
+    /// The octets of a message that somebody looked at.
+    pub fn whole(&self, account: AccountId, message: MessageId) -> Option<Bytes> {
+        lock(&self.whole).get(&(account, message)).cloned()
+    }
+
+    /// Somebody saw a message in a mailbox.
+    pub async fn learn(&self, account: AccountId, mailbox: MailboxId, entry: &Entry) {
+        let name = self.name_of(account, entry.message).await;
+        if name.is_empty() {
+            return;
+        }
+        let mut ledger = self.ledger();
+        if mailbox == MailboxId::INBOX {
+            ledger.post.see(account, &name, entry.uid);
+        }
+        let Some(book) = ledger.book(account, mailbox) else { return };
+        let kept = book.entry(entry.uid);
+        kept.added = true;
+        kept.marks = kept.marks.or_else(|| Some(Marks::of_entry(entry)));
+        let other_message = kept.message.replace(entry.message).is_some_and(|before| before != entry.message);
+        let other_name = kept.name.replace(name.clone()).filter(|before| *before != name);
+        if other_message || other_name.is_some() {
+            let what =
+                format!("UID {} of mailbox {} is {name}, and was {other_name:?}", entry.uid, mailbox.0);
+            ledger.accuse(what);
+        }
+    }
+
+    /// A server elsewhere takes a message.
+    pub async fn taken(&self, node: &str, name: &str, addresses: &[&str], octets: &[u8]) {
+        self.trace.note(node, format_args!("{name} is taken for {addresses:?}"));
+        let waiting = self.waiting(name).await;
+        let mut ledger = self.ledger();
+        if !ledger.contents.get(name).is_some_and(|sent| octets.ends_with(sent)) {
+            ledger.accuse(format!("{name} is sent with other octets than were handed in"));
+        }
+        for address in addresses {
+            if !waiting.iter().any(|waits| waits == address) {
+                ledger.accuse(format!("{name} is sent to {address} after that was settled"));
+            }
+            ledger.figures.taken += 1;
+            *ledger.post.taken.entry((name.to_owned(), (*address).to_owned())).or_default() += 1;
+        }
+    }
+
+    /// The recipients elsewhere that a message waits for.
+    async fn waiting(&self, name: &str) -> Vec<String> {
+        let items = self.queued().await.items.into_iter();
+        items
+            .filter(|item| item.message.envelope.envelope_id.as_deref() == Some(name))
+            .flat_map(|item| item.entry.recipients)
+            .filter(|row| matches!(row.state, RecipientState::Waiting { .. }))
+            .map(|row| row.recipient.address)
+            .collect()
+    }
+
+    /// All rows of the store.
+    pub async fn rows(&self) -> Vec<KeyValue> {
+        let mut rows = Vec::new();
+        let scanned = self.database.scan(vec![]..vec![0xFF], |page| {
+            rows.extend(page);
+            Ok::<_, ekitei_kv::Error>(())
+        });
+        if let Err(error) = scanned.await {
+            self.ledger().accuse(format!("the store cannot be read: {error}"));
+        }
+        rows
+    }
+
+    /// The mailboxes, past all faults and all caches.
+    pub fn fresh_eyes(&self) -> MailStore {
+        see_all(&self.database, &self.objects, &NodeClock::right(self.began)).1
+    }
+
+    /// What waits in the queue.
+    pub async fn queued(&self) -> ListPage {
+        match self.god_queue.list(&Filter::default(), None, 1_000).await {
+            Ok(page) => page,
+            Err(error) => {
+                self.ledger().accuse(format!("the queue cannot be listed: {error}"));
+                ListPage::default()
+            }
+        }
+    }
+}
+
+/// Bodies and mailboxes past all faults.
+fn see_all(database: &Database, objects: &MemoryStore, clock: &Arc<NodeClock>) -> (Blobs, MailStore) {
+    let blobs = Blobs::new(database.clone(), AllSeeing(objects.clone()), blob_settings(), clock.clone());
+    let store = MailStore::new(database.clone(), blobs.clone(), mailstore_settings(), clock.clone());
+    (blobs, store)
+}
+
+/// A service whose queue gives up soon.
+fn config() -> Config {
+    let seconds = |all: &[u64]| all.iter().map(|&s| ekitei_config::Duration::seconds(s)).collect::<Vec<_>>();
+    let mut config = Config { hostname: format!("mx.{DOMAIN}"), ..Config::default() };
+    config.queue.retry_schedule = seconds(&[5, 10, 20]);
+    config.queue.backoff = seconds(&[5, 10, 20]);
+    config.queue.lifetime = ekitei_config::Duration::seconds(90);
+    config.queue.delay_notice = ekitei_config::Duration::seconds(30);
+    config.queue.suppression.bounces = 0;
+    config.queue.backlog = 100;
+    config.queue.concurrency = 5;
+    config
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
