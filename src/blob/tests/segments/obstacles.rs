@@ -10,8 +10,8 @@ use ekitei_blob::{
     Blobs, BodyId, FindingKind, Group, MemoryStore, ObjectError, ObjectErrorKind, ObjectFuture, ObjectInfo,
     ObjectStore, Owner, Packer, Scrubbed, Scrubber,
 };
-use ekitei_kv::{Link, LinkFuture};
 use ekitei_kv::keys::{key, subspace::BODIES};
+use ekitei_kv::{Link, LinkFuture};
 
 use crate::scrub;
 use crate::support::{GRACE, MAX_AGE, World, settings};
