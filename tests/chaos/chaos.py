@@ -123,6 +123,7 @@ def run(cluster, sink, options):
     for client in clients:
         client.join(90)
         assert not client.is_alive() and not client.failure, f"{client.name} hangs or failed: {client.failure}"
+        assert client.worked, f"{client.name}, a {type(client).__name__}, never had an answer: nothing was tested"
     cluster("up", str(PROCESSES))  # heals what is still broken
     waiting = lambda: ledger.acknowledged_leaving() - set(sink.taken)
     wait_for("mail is still in the queue", 120, lambda: not waiting())

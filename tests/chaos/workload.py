@@ -21,6 +21,7 @@ class Client(threading.Thread):
         self.cluster, self.ledger, self.random = cluster, ledger, random.Random(seed)
         self.stopped = threading.Event()
         self.number = 0
+        self.worked = False
         self.failure = None
 
     def run(self):
@@ -37,12 +38,12 @@ class Client(threading.Thread):
         self.number += 1
         return f"{self.name}-{self.number}"
 
-    def message(self, token):
+    def message(self, token, sender=f"driver@{DOMAIN}"):
         """A message with this token; most are small, some hot bodies of many kilobytes, a few large objects."""
         size = self.random.choice([200] * 20 + [20_000] * 4 + [400_000])
         filler = "".join(self.random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=size))
         lines = "\r\n".join(filler[n:n + 76] for n in range(0, size, 76))
-        return f"From: driver@{DOMAIN}\r\nSubject: {token}\r\nX-Chaos: {token}\r\n\r\n{lines}\r\n".encode()
+        return f"From: {sender}\r\nSubject: {token}\r\nX-Chaos: {token}\r\n\r\n{lines}\r\n".encode()
 
 
 def smtp_outcome(connection, sender, recipients, message):
@@ -50,10 +51,10 @@ def smtp_outcome(connection, sender, recipients, message):
     try:
         connection.sendmail(sender, recipients, message)
         return "acknowledged"
-    except (smtplib.SMTPServerDisconnected, OSError):
-        return "unknown"
     except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused):
         return "refused"
+    except OSError:  # and all that smtplib raises beside
+        return "unknown"
 
 
 class Sender(Client):
@@ -69,6 +70,7 @@ class Sender(Client):
                 token = self.token()
                 recipients = self.random.sample(self.accounts, self.random.randint(1, min(3, len(self.accounts))))
                 outcome = smtp_outcome(connection, "driver@elsewhere.test", recipients, self.message(token))
+                self.worked |= outcome == "acknowledged"
                 for account in recipients:
                     self.ledger.arrives(account, token, outcome)
                 if outcome == "unknown":
@@ -89,7 +91,9 @@ class Submitter(Client):
             while not self.stopped.is_set():
                 token = self.token()
                 self.ledger.leaving(token)
-                outcome = smtp_outcome(connection, self.account, ["somebody@elsewhere.test"], self.message(token))
+                outcome = smtp_outcome(connection, self.account, ["somebody@elsewhere.test"],
+                                       self.message(token, self.account))
+                self.worked |= outcome == "acknowledged"
                 self.ledger.leaves(token, outcome)
                 if outcome == "unknown":
                     return
@@ -153,6 +157,7 @@ class Reader(Client):
 
     def change(self, token, change, command):
         outcome, _ = attempt(command)
+        self.worked |= outcome == "acknowledged"
         self.ledger.changes(self.account, token, outcome, change)
         if outcome == "unknown":
             raise ConnectionError("the answer was lost")
