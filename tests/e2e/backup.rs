@@ -51,10 +51,10 @@ fn a_lost_store_comes_back_from_a_backup_and_a_mailbox_to_a_point_in_time() {
         Server::builder().set("backup", "encryptionKey", KEY).set("backup", "path", &path).start();
     let mut session = imap(&server);
     for n in 0..3 {
-        session.append("INBOX", "(\\Seen)", &message(&format!("message {n}"), "text")).ok();
+        session.append("INBOX", "\\Seen", &message(&format!("message {n}"), "text")).ok();
     }
     let large = "a line of a large message\r\n".repeat(40_000);
-    session.append("INBOX", "(\\Flagged)", &message("large", &large)).ok();
+    session.append("INBOX", "\\Flagged", &message("large", &large)).ok();
     session.select("INBOX");
     session.command("UID STORE 2 +FLAGS (\\Deleted)").ok();
     session.command("EXPUNGE").ok();
@@ -69,7 +69,7 @@ fn a_lost_store_comes_back_from_a_backup_and_a_mailbox_to_a_point_in_time() {
     session.select("INBOX");
     session.command("UID STORE 1 +FLAGS (\\Deleted)").ok();
     session.command("EXPUNGE").ok();
-    session.append("INBOX", "()", &message("later", "text")).ok();
+    session.append("INBOX", "", &message("later", "text")).ok();
     drop(session);
     json(ekitei(&server, "--output json backup create"));
     let report = json(ekitei(&server, "--output json backup verify --full"));
@@ -93,9 +93,9 @@ fn a_lost_store_comes_back_from_a_backup_and_a_mailbox_to_a_point_in_time() {
         return; // there is no directory to lose
     }
     server.kill();
-    for lost in ["store", "blobs", "signing.key"] {
+    for lost in ["store", "blobs"] {
         let lost = server.home().join(lost);
-        fs::remove_dir_all(&lost).or_else(|_| fs::remove_file(&lost)).unwrap();
+        fs::remove_dir_all(&lost).unwrap();
     }
     let restored = json(offline(&server, &format!("restore {snapshot} --all")));
     assert_eq!(restored["restored"]["messages"], 3, "{restored}");

@@ -177,3 +177,26 @@ async fn passwords_aliases_groups_and_modseq_survive() {
     restored.deliver(&["alice"], "after the restore").await;
     assert_eq!(restored.texts("alice", "INBOX").await, ["hello", "after the restore"]);
 }
+
+#[tokio::test]
+async fn the_key_beside_the_store_comes_back_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("signing.key");
+    let files = vec![("signing.key".to_owned(), path.clone())];
+    std::fs::write(&path, "a key").unwrap();
+    let mut world = World::of(&["alice"]).await;
+    world.backup.options.files.clone_from(&files);
+    let objects = world.repository_objects();
+    world.create(&objects).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+
+    let database = ekitei_kv::Database::in_memory();
+    let repository = world.open(&objects).await;
+    let incarnation = crate::restore::begin_all(&database, &repository, "latest").await.unwrap();
+    let mut restored = World::with(10, incarnation, database);
+    restored.backup.options.files = files;
+    restored.restore(&objects, &super::support::everything("latest")).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "a key");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
