@@ -92,13 +92,13 @@ pub struct What {
     #[arg(long, value_name = "ADDRESS")]
     account: Option<String>,
     /// Of the account only this mailbox, and those below it.
-    #[arg(long, value_name = "NAME", requires = "account")]
+    #[arg(long, value_name = "NAME", requires = "account", conflicts_with_all = ["domain", "all"])]
     mailbox: Option<String>,
     /// Into this account instead.
-    #[arg(long, value_name = "ADDRESS", requires = "account")]
+    #[arg(long, value_name = "ADDRESS", requires = "account", conflicts_with_all = ["domain", "all"])]
     into: Option<String>,
     /// Put the mailboxes below this one, such as Restored.
-    #[arg(long, value_name = "NAME", requires = "account")]
+    #[arg(long, value_name = "NAME", requires = "account", conflicts_with_all = ["domain", "all"])]
     prefix: Option<String>,
     /// With --all: what becomes of mail that waited to be sent.
     #[arg(long, value_enum, default_value_t)]
