@@ -98,7 +98,7 @@ impl Node {
     pub fn start(world: &Arc<World>, wire: Arc<Wire>, clock: Arc<NodeClock>, rate: f64) -> Arc<Self> {
         let database = world.database.behind(wire.clone());
         let (live, registry) = (world.live.clone(), Registry::default());
-        let objects = WiredObjects::new(world.objects.clone(), Arc::clone(&wire));
+        let objects = WiredObjects::new(world.objects.clone(), Arc::clone(&wire), Arc::clone(&world.deleted));
         let objects = Resilient::new(objects, patience(), resilience::Metrics::new(&registry));
         let blobs = Blobs::new(database.clone(), objects, blob_settings(), clock.clone());
         let mailstore = MailStore::new(database.clone(), blobs.clone(), mailstore_settings(), clock.clone());

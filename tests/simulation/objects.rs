@@ -1,9 +1,10 @@
 //! The object store as the processes see it, and as somebody sees it who sees everything.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use ekitei_blob::{
@@ -40,16 +41,20 @@ impl Faults for TroubledObjects {
     }
 }
 
+/// Names of objects that some process deleted.
+pub type Deleted = Arc<Mutex<BTreeSet<String>>>;
+
 /// The object store behind the wire of a process.
 pub struct WiredObjects {
     store: MemoryStore,
     wire: Arc<Wire>,
+    deleted: Deleted,
 }
 
 impl WiredObjects {
-    /// That store behind that wire.
-    pub fn new(store: MemoryStore, wire: Arc<Wire>) -> Self {
-        Self { store, wire }
+    /// That store behind that wire; notes in `deleted` what is deleted.
+    pub fn new(store: MemoryStore, wire: Arc<Wire>, deleted: Deleted) -> Self {
+        Self { store, wire, deleted }
     }
 
     async fn call<T>(
@@ -79,6 +84,7 @@ impl ObjectStore for WiredObjects {
     }
 
     fn delete<'a>(&'a self, name: &'a str) -> ObjectFuture<'a, ()> {
+        self.deleted.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         Box::pin(self.call((Operation::Delete, name), self.store.delete(name)))
     }
 

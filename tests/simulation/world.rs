@@ -21,7 +21,7 @@ use crate::commits::TroubledCommits;
 use crate::dice::Dice;
 use crate::ledger::{Ledger, Marks};
 use crate::node::{Node, blob_settings, mailstore_settings};
-use crate::objects::{AllSeeing, TroubledObjects};
+use crate::objects::{AllSeeing, Deleted, TroubledObjects};
 use crate::plan::Plan;
 use crate::servers::token_of;
 use crate::trace::Trace;
@@ -44,6 +44,8 @@ pub struct World {
     pub database: Database,
     /// The object store.
     pub objects: MemoryStore,
+    /// What was deleted from it.
+    pub deleted: Deleted,
     /// The configuration.
     pub live: Live,
     /// The mailboxes, past all faults.
@@ -103,6 +105,7 @@ impl World {
             trace,
             database,
             objects,
+            deleted: Deleted::default(),
             live,
             god,
             god_queue,
@@ -377,6 +380,13 @@ impl World {
     /// The mailboxes, past all faults and all caches.
     pub fn fresh_eyes(&self) -> MailStore {
         see_all(&self.database, &self.objects, &NodeClock::right(self.began)).1
+    }
+
+    /// Objects by name, but for those that arrived after they were deleted: a process that stood still for longer than the grace period, or whose clock is
+    /// wrong by that, may write one when nobody waits for it any more. No row knows of it; the scrubber tells.
+    pub fn kept_objects(&self) -> Vec<String> {
+        let deleted = lock(&self.deleted);
+        self.objects.names().into_iter().filter(|name| !deleted.contains(name)).collect()
     }
 
     /// What waits in the queue.

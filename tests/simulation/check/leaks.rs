@@ -76,7 +76,7 @@ pub async fn check(world: &Arc<World>) {
         )
     }));
     let names: BTreeSet<String> = found.messages.iter().map(hex).collect();
-    let objects = world.objects.names();
+    let objects = world.kept_objects();
     let orphans = objects.iter().filter(|name| !name.contains('/') && !names.contains(*name));
     wrong.extend(orphans.map(|name| format!("object {name} is left over")));
     wrong.into_iter().for_each(|wrong| world.ledger().accuse(wrong));
@@ -121,7 +121,7 @@ pub async fn check_after_deletion(world: &Arc<World>) {
             left.push(format!("{elements:?} = {:?}", row.value));
         }
     }
-    left.extend(world.objects.names());
+    left.extend(world.kept_objects());
     for left in left {
         world.ledger().accuse(format!("all accounts are deleted, and this is left: {left}"));
     }
