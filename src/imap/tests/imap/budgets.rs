@@ -73,7 +73,8 @@ async fn budgets_of_commands() {
     table.spent(
         "a message that comes while a session is in IDLE, and its telling",
         observer.take(),
-        budget(1, 10, 4, 12, 4),
+        // One range is the octets that wait to be packed, which are looked at once a second.
+        budget(1, 10, 5, 12, 4),
     );
     client.send("DONE\r\n").await;
     client.finish(&tag).await;
