@@ -30,7 +30,6 @@ use crate::hot::Count;
 use crate::owner::Group;
 use crate::scrub::FindingKind;
 use crate::{BodyId, SegmentId};
-use foundationdb_tuple::Element;
 
 /// Octets of a chunk row, below the store's limit for a value.
 pub(crate) const CHUNK_SIZE: usize = 90_000;
@@ -188,13 +187,12 @@ pub(crate) fn body_prefix(body: BodyId) -> Vec<u8> {
     key(&(BODIES, 0u32, body.as_bytes().as_slice()))
 }
 
-/// The body that a key of `all_bodies` is of.
+/// The body that a key of `all_bodies` is of: a record, a chunk or a reference, whose holder may be any number.
 pub(crate) fn body_of_any(key: &[u8]) -> Option<BodyId> {
-    let elements: Vec<Element<'_>> = foundationdb_tuple::unpack(key).ok()?;
-    match elements.get(2)? {
-        Element::Bytes(body) => body.as_ref().try_into().ok().map(BodyId::from_bytes),
-        _ => None,
-    }
+    let numbered = foundationdb_tuple::unpack::<(u32, u32, Vec<u8>, u32, u64)>(key).map(|key| key.2);
+    let body =
+        numbered.or_else(|_| foundationdb_tuple::unpack::<(u32, u32, Vec<u8>, u32)>(key).map(|key| key.2));
+    body.ok()?.try_into().ok().map(BodyId::from_bytes)
 }
 
 /// Who the reference of this key is of.
@@ -252,4 +250,18 @@ pub async fn is_stored(transaction: &Transaction, body: BodyId) -> ekitei_kv::Re
 pub fn remove_reference(transaction: &Transaction, body: BodyId, account: u64, now: Duration) {
     transaction.clear(&reference(body, account));
     transaction.set(&unreferenced(body), &encode_time(now));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_of_every_row_is_known() {
+        let body = BodyId::from_bytes([0, 255, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 0]);
+        for row in [record(body), chunk(body, 7), reference(body, 1), reference(body, u64::MAX)] {
+            assert_eq!(body_of_any(&row), Some(body), "{row:?}");
+        }
+        assert_eq!(body_of_any(b"something else"), None);
+    }
 }

@@ -18,7 +18,9 @@ pub async fn body_under(database: &Database, key: DataKeyId) -> Result<Option<Bo
     loop {
         let rest = &range;
         let page = database.read(|tx| async move { tx.get_range(rest.clone(), options).await }).await?;
-        let Some(last) = page.last().and_then(|row| rows::body_of_any(&row.key)) else { return Ok(None) };
+        let Some(last) = page.last() else { return Ok(None) };
+        let last = rows::body_of_any(&last.key)
+            .ok_or_else(|| ekitei_kv::Error::Corrupt("the key of a row of a body".into()))?;
         for row in page {
             let Some(body) = rows::body_of_record(&row.key) else { continue };
             let record = BodyRecord::decode(body, &row.value)?;
