@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("blob", &["kv"]),
     ("cluster", &["kv"]),
     ("keyring", &["kv", "blob"]),
+    ("certificates", &["kv", "keyring", "net"]),
     ("directory", &["kv"]),
     ("mailstore", &["kv", "blob", "directory"]),
     ("relay", &["net", "dns"]),
@@ -37,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "api",
             "backup",
+            "certificates",
             "cluster",
             "net",
             "mailstore",

@@ -1,0 +1,1 @@
+//! The objects of `ekitei.dev/v1alpha1`.

@@ -1,0 +1,3 @@
+//! `ekitei-operator`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Certificates that are kept in the metadata store.

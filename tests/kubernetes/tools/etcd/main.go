@@ -1,0 +1,12 @@
+// etcd, unchanged: the store below the tests' API server.
+package main
+
+import (
+	"os"
+
+	"go.etcd.io/etcd/server/v3/etcdmain"
+)
+
+func main() {
+	etcdmain.Main(os.Args)
+}
