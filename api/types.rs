@@ -39,6 +39,17 @@ pub struct Domain {
     /// What all its accounts may hold together.
     #[serde(default)]
     pub total_quota: Option<u64>,
+    /// Its own MTA-STS policy; absent for the service's (`web.mtaSts`).
+    #[serde(default)]
+    pub mta_sts: Option<MtaSts>,
+    /// What mail programs of its users connect to; absent for the service's (`web.clientHost`).
+    #[serde(default)]
+    #[schema(example = "mail.example.test")]
+    pub client_host: Option<String>,
+    /// The hosts in its MX records, as far as they are this service; absent for the service's own name.
+    #[serde(default)]
+    #[schema(example = json!(["mx-tokyo.example.test", "mx-us.example.test"]))]
+    pub mx_hosts: Option<Vec<String>>,
     /// When it was created.
     pub created: u64,
     /// Changes with every write.
@@ -63,6 +74,15 @@ pub struct NewDomain {
     /// See [`Domain::total_quota`].
     #[serde(default)]
     pub total_quota: Option<u64>,
+    /// See [`Domain::mta_sts`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mta_sts: Option<MtaSts>,
+    /// See [`Domain::client_host`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_host: Option<String>,
+    /// See [`Domain::mx_hosts`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mx_hosts: Option<Vec<String>>,
 }
 
 /// A change of a domain.
@@ -88,6 +108,59 @@ pub struct DomainPatch {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]
     pub total_quota: Option<Option<u64>>,
+    /// See [`Domain::mta_sts`].
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<MtaSts>)]
+    pub mta_sts: Option<Option<MtaSts>>,
+    /// See [`Domain::client_host`].
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub client_host: Option<Option<String>>,
+    /// See [`Domain::mx_hosts`].
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub mx_hosts: Option<Option<Vec<String>>>,
+}
+
+/// The MTA-STS policy of a domain (RFC 8461 §3.2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MtaSts {
+    /// What senders are to do when TLS fails.
+    pub mode: MtaStsMode,
+    /// The MX hosts, or patterns such as `*.mx.example.com`; empty for the domain's `mx_hosts`, else those of the service.
+    #[serde(default)]
+    pub mx: Vec<String>,
+    /// How long senders may keep the policy, in seconds; at most 31557600, a year.
+    #[serde(default = "a_week")]
+    pub max_age: u64,
+}
+
+/// What senders are to do when TLS to an MX host fails (RFC 8461 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MtaStsMode {
+    /// There is no policy (any more).
+    None,
+    /// Deliver, and report it.
+    Testing,
+    /// Do not deliver.
+    Enforce,
+}
+
+impl MtaStsMode {
+    /// The word in the policy.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Testing => "testing",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+fn a_week() -> u64 {
+    7 * 86_400
 }
 
 /// A user with mailboxes.
@@ -106,6 +179,9 @@ pub struct Account {
     pub quota: Option<u64>,
     /// Whether it has a password besides app passwords.
     pub has_password: bool,
+    /// Where its mail goes besides its mailboxes, or instead of them; absent for its mailboxes alone.
+    #[serde(default)]
+    pub forwarding: Option<Forwarding>,
     /// When it was created.
     pub created: u64,
     /// Changes with every write.
@@ -135,6 +211,9 @@ pub struct NewAccount {
     /// See [`Account::enabled`].
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// See [`Account::forwarding`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarding: Option<Forwarding>,
 }
 
 /// A change of an account.
@@ -158,6 +237,21 @@ pub struct AccountPatch {
     /// See [`NewAccount::password_hash`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<String>,
+    /// See [`Account::forwarding`]; it is set as a whole, and `null` takes it away.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Forwarding>)]
+    pub forwarding: Option<Option<Forwarding>>,
+}
+
+/// Where the mail of an account goes besides its own mailboxes, or instead of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Forwarding {
+    /// At least one address, of this service or elsewhere; never the account's own.
+    pub addresses: BTreeSet<String>,
+    /// Whether the account's own mailboxes get the mail, too.
+    #[serde(default = "yes")]
+    pub keep_copy: bool,
 }
 
 fn yes() -> bool {

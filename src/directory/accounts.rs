@@ -9,6 +9,7 @@ use crate::cache::{Key, Value};
 use crate::directory::Directory;
 use crate::domains::{gone_or_missing, require_domain, revision_matches};
 use crate::error::{Error, Result};
+use crate::forwarding::Forwarding;
 use crate::model::{
     Account, AccountChange, AccountId, DomainQuota, NewAccount, NewPassword, Page, PageRequest, Quota,
     Revision,
@@ -26,8 +27,9 @@ impl Directory {
     /// # Errors
     /// `NotFound` for its domain, `AlreadyExists`, `Invalid`, `Unavailable`.
     pub async fn create_account(&self, new: NewAccount) -> Result<Account> {
-        let NewAccount { address, display_name, password, quota, enabled } = new;
+        let NewAccount { address, display_name, password, quota, enabled, forwarding } = new;
         check_display_name(&display_name)?;
+        self.check_forwarding(forwarding.as_ref(), &address)?;
         let revision = Revision::random();
         let credential = match password {
             Some(password) => Some(self.credential(password, revision).await?),
@@ -41,6 +43,7 @@ impl Directory {
             has_password: credential.is_some(),
             created: self.now(),
             revision,
+            forwarding,
         };
         let (row, credential) = (&row, &credential);
         self.change(|tx| async move {
@@ -147,7 +150,7 @@ impl Directory {
         change: AccountChange,
         expected: Option<Revision>,
     ) -> Result<Account> {
-        let AccountChange { display_name, enabled, quota, password } = change;
+        let AccountChange { display_name, enabled, quota, password, forwarding } = change;
         if let Some(name) = &display_name {
             check_display_name(name)?;
         }
@@ -157,7 +160,7 @@ impl Directory {
             Some(None) => Some(None),
             Some(Some(password)) => Some(Some(self.credential(password, revision).await?)),
         };
-        let (display_name, credential) = (&display_name, &credential);
+        let (display_name, credential, forwarding) = (&display_name, &credential, &forwarding);
         self.change(|tx| async move {
             let mut row = require_row(&tx, id).await?;
             revision_matches(row.revision, expected, revision, &row.address)?;
@@ -166,6 +169,10 @@ impl Directory {
             }
             row.enabled = enabled.unwrap_or(row.enabled);
             row.quota = quota.unwrap_or(row.quota);
+            if let Some(forwarding) = forwarding {
+                self.check_forwarding(forwarding.as_ref(), &row.address)?;
+                row.forwarding.clone_from(forwarding);
+            }
             match credential {
                 None => {}
                 Some(None) => tx.clear(&rows::credential_key(id)),
@@ -192,6 +199,10 @@ impl Directory {
             Ok(())
         })
         .await
+    }
+
+    fn check_forwarding(&self, forwarding: Option<&Forwarding>, owner: &EmailAddress) -> Result<()> {
+        forwarding.map_or(Ok(()), |forwarding| forwarding.check(owner, &self.current().settings))
     }
 
     /// Makes the row of a new password. `{PLAIN}` is hashed like a password that was typed.

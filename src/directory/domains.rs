@@ -8,9 +8,10 @@ use crate::address::Domain;
 use crate::cache::{Key, Value};
 use crate::directory::Directory;
 use crate::error::{Error, Result};
+use crate::hosts::{self, MtaSts};
 use crate::model::{DomainChange, DomainInfo, NewDomain, Page, PageRequest, Revision};
 use crate::paging::{self, Bounds};
-use crate::rows::{self, DomainRow, Listing, Owner, TxResult};
+use crate::rows::{self, DomainRow, LaterOfDomain, Listing, Owner, TxResult};
 use crate::{accounts, aliases, groups};
 
 /// Rows removed in one transaction by a forced removal: far below the limits of a transaction.
@@ -25,15 +26,17 @@ impl Directory {
         if name.is_literal() {
             return Err(Error::Invalid(format!("{name} is an address literal, not a domain")));
         }
-        let NewDomain { catch_all, postmaster, quota, total_quota } = new;
+        let NewDomain { catch_all, postmaster, quota, total_quota, mta_sts, client_host, mx_hosts } = new;
+        check_hosts(client_host.as_ref(), mx_hosts.as_deref())?;
+        let mta_sts = mta_sts.map(MtaSts::checked).transpose()?;
         let row = DomainRow {
             enabled: true,
             catch_all,
             postmaster,
             quota,
-            total_quota,
             created: self.now(),
             revision: Revision::random(),
+            later: LaterOfDomain { total_quota, mta_sts, client_host, mx_hosts },
         };
         let row = &row;
         self.change(|tx| async move {
@@ -111,19 +114,20 @@ impl Directory {
         change: DomainChange,
         expected: Option<Revision>,
     ) -> Result<DomainInfo> {
+        let mta_sts = change.mta_sts.map(|given| given.map(MtaSts::checked).transpose()).transpose()?;
+        let change = DomainChange { mta_sts, ..change };
+        check_hosts(
+            change.client_host.as_ref().and_then(Option::as_ref),
+            change.mx_hosts.as_ref().and_then(Option::as_deref),
+        )?;
         let (change, revision) = (&change, Revision::random());
         let row = self
             .change(|tx| async move {
                 let key = rows::domain_key(name);
                 let mut row = require_domain(&tx, name).await?;
                 revision_matches(row.revision, expected, revision, name)?;
-                let DomainChange { enabled, catch_all, postmaster, quota, total_quota } = change.clone();
-                row.enabled = enabled.unwrap_or(row.enabled);
-                row.catch_all = catch_all.unwrap_or(row.catch_all);
-                row.postmaster = postmaster.unwrap_or(row.postmaster);
-                row.quota = quota.unwrap_or(row.quota);
-                row.total_quota = total_quota.unwrap_or(row.total_quota);
                 row.revision = revision;
+                row.apply(change.clone());
                 rows::put(&tx, &key, &row)?;
                 Ok(row)
             })
@@ -159,6 +163,40 @@ impl Directory {
         })
         .await
     }
+}
+
+impl DomainRow {
+    fn apply(&mut self, change: DomainChange) {
+        let DomainChange {
+            enabled,
+            catch_all,
+            postmaster,
+            quota,
+            total_quota,
+            mta_sts,
+            client_host,
+            mx_hosts,
+        } = change;
+        set(&mut self.enabled, enabled);
+        set(&mut self.catch_all, catch_all);
+        set(&mut self.postmaster, postmaster);
+        set(&mut self.quota, quota);
+        set(&mut self.later.total_quota, total_quota);
+        set(&mut self.later.mta_sts, mta_sts);
+        set(&mut self.later.client_host, client_host);
+        set(&mut self.later.mx_hosts, mx_hosts);
+    }
+}
+
+fn set<T>(field: &mut T, change: Option<T>) {
+    if let Some(value) = change {
+        *field = value;
+    }
+}
+
+fn check_hosts(client: Option<&Domain>, mx: Option<&[Domain]>) -> Result<()> {
+    client.map_or(Ok(()), hosts::refuse_literal)?;
+    mx.map_or(Ok(()), hosts::checked_mx_hosts)
 }
 
 /// The row of a domain that has to be there.

@@ -16,7 +16,9 @@ mod cache;
 mod directory;
 mod domains;
 mod error;
+mod forwarding;
 mod groups;
+mod hosts;
 mod login;
 mod model;
 mod paging;
@@ -24,6 +26,7 @@ mod password;
 mod resolve;
 mod rows;
 mod settings;
+mod tail;
 pub mod transfer;
 mod verifier;
 
@@ -36,7 +39,9 @@ pub use address::{
 pub use aliases::ALIAS_TARGETS;
 pub use directory::Directory;
 pub use error::{AuthError, Error, Result};
+pub use forwarding::Forwarding;
 pub use groups::NEW_GROUP_MEMBERS;
+pub use hosts::{DOMAIN_MX_HOSTS, MTA_STS_MAX_AGE, MtaSts, MtaStsMode};
 pub use model::{
     Account, AccountChange, AccountId, Alias, AppPassword, AuthContext, Authenticated, DomainChange,
     DomainInfo, DomainQuota, Group, GroupChange, LocalRecipient, NewAccount, NewDomain, NewGroup,

@@ -9,6 +9,8 @@ use ekitei_kv::clock::Clock;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Domain, EmailAddress};
+use crate::forwarding::Forwarding;
+use crate::hosts::MtaSts;
 
 /// The number of an account: sequential from 1, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -103,6 +105,12 @@ pub struct DomainInfo {
     pub quota: Option<u64>,
     /// What all its accounts may hold together, in bytes; `None` for no limit.
     pub total_quota: Option<u64>,
+    /// Its own MTA-STS policy; `None` for the service's.
+    pub mta_sts: Option<MtaSts>,
+    /// What mail programs of its users connect to; `None` for the service's name.
+    pub client_host: Option<Domain>,
+    /// The hosts in its MX records, as far as they are this service; `None` for the service's name.
+    pub mx_hosts: Option<Vec<Domain>>,
     /// When it was created.
     pub created: Timestamp,
     /// Of the last write.
@@ -120,6 +128,12 @@ pub struct NewDomain {
     pub quota: Option<u64>,
     /// See [`DomainInfo::total_quota`].
     pub total_quota: Option<u64>,
+    /// See [`DomainInfo::mta_sts`].
+    pub mta_sts: Option<MtaSts>,
+    /// See [`DomainInfo::client_host`].
+    pub client_host: Option<Domain>,
+    /// See [`DomainInfo::mx_hosts`].
+    pub mx_hosts: Option<Vec<Domain>>,
 }
 
 /// Changes to a domain; `None` leaves a field as it is.
@@ -135,6 +149,12 @@ pub struct DomainChange {
     pub quota: Option<Option<u64>>,
     /// See [`DomainInfo::total_quota`].
     pub total_quota: Option<Option<u64>>,
+    /// See [`DomainInfo::mta_sts`].
+    pub mta_sts: Option<Option<MtaSts>>,
+    /// See [`DomainInfo::client_host`].
+    pub client_host: Option<Option<Domain>>,
+    /// See [`DomainInfo::mx_hosts`].
+    pub mx_hosts: Option<Option<Vec<Domain>>>,
 }
 
 /// How much an account may hold.
@@ -183,6 +203,8 @@ pub struct Account {
     pub quota: Option<u64>,
     /// Whether it has a password of its own (besides app passwords).
     pub has_password: bool,
+    /// Where its mail goes besides its mailboxes, or instead of them.
+    pub forwarding: Option<Forwarding>,
     /// When it was created.
     pub created: Timestamp,
     /// Of the last write.
@@ -202,6 +224,8 @@ pub struct NewAccount {
     pub quota: Option<u64>,
     /// See [`Account::enabled`].
     pub enabled: bool,
+    /// See [`Account::forwarding`].
+    pub forwarding: Option<Forwarding>,
 }
 
 /// Changes to an account; `None` leaves a field as it is.
@@ -215,6 +239,8 @@ pub struct AccountChange {
     pub quota: Option<Option<u64>>,
     /// A new password, or `Some(None)` to take it away.
     pub password: Option<Option<NewPassword>>,
+    /// See [`Account::forwarding`].
+    pub forwarding: Option<Option<Forwarding>>,
 }
 
 /// A password on its way in. `Debug` does not show it.
@@ -328,7 +354,7 @@ pub struct Page<T> {
 /// What an address leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
-    /// Accounts of ours, addresses elsewhere that aliases and groups lead to, or both; never neither.
+    /// Accounts of ours, addresses elsewhere that aliases, groups and forwarding lead to, or both; never neither.
     Local {
         /// Each account once, however many ways lead to it.
         accounts: Vec<LocalRecipient>,
@@ -341,7 +367,7 @@ pub enum Recipient {
     Unknown,
     /// Everyone behind the address is disabled, or its domain is (SMTP `550 5.2.1`).
     Disabled,
-    /// Aliases or groups behind the address are nested too deep, lead only in circles or to too many: the administrator's fault
+    /// Aliases, groups or forwarding behind the address are nested too deep, lead only in circles or to too many: the administrator's fault
     /// (SMTP `451 4.3.5`, so that mail waits until it is mended).
     Misconfigured(String),
 }

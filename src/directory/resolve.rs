@@ -2,8 +2,8 @@
 //!
 //! An address of ours is looked for in this order: itself; without its detail (`user+detail`); if it is a role that every domain has
 //! ([`LocalPart::is_role`]: postmaster@, abuse@, dmarc-reports@ and the like), the domain's postmaster; the domain's catch-all; and for those, which have
-//! to reach somebody (RFC 5321 §4.5.1, RFC 2142 §4), the configured postmaster, and at last the first account of the domain. Aliases and groups are followed level by level; each address
-//! is followed once, so that circles end, and depth and breadth are bounded.
+//! to reach somebody (RFC 5321 §4.5.1, RFC 2142 §4), the configured postmaster, and at last the first account of the domain. Aliases, groups and the forwarding
+//! of accounts are followed level by level; each address is followed once, so that circles end, and depth and breadth are bounded.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::pin::pin;
@@ -94,7 +94,8 @@ impl Directory {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Delivery,
-    /// Groups lead to their members only if members may send as the group.
+    /// Groups lead to their members only if members may send as the group, and accounts to nobody else: who gets a copy of someone's mail may not write in
+    /// that name.
     Sending,
 }
 
@@ -138,7 +139,7 @@ impl Expansion {
         while !level.is_empty() {
             if depth > settings.expansion_depth {
                 this.trouble = Some(format!(
-                    "aliases and groups are nested more than {} deep",
+                    "aliases, groups and forwarding are nested more than {} deep",
                     settings.expansion_depth
                 ));
                 break;
@@ -186,16 +187,28 @@ impl Expansion {
                 }
                 Found::Account(_, row, _) if !row.enabled => self.disabled = true,
                 Found::Account(account, row, detail) => {
-                    let recipient = LocalRecipient { account, address: row.address, detail };
-                    self.accounts.entry(account).or_insert(recipient);
+                    let forwarding = row.forwarding.filter(|_| purpose == Purpose::Delivery);
+                    if forwarding.as_ref().is_none_or(|forwarding| forwarding.keep_copy) {
+                        let (address, detail) = (row.address, detail.clone());
+                        self.accounts.entry(account).or_insert(LocalRecipient { account, address, detail });
+                    }
+                    // The detail names a mailbox of this account, and nothing of another's.
+                    next.extend(self.fresh(forwarding.into_iter().flat_map(|to| to.addresses), None));
                 }
-                Found::Others(addresses, detail) => {
-                    let fresh = addresses.into_iter().filter(|address| self.seen.insert(address.clone()));
-                    next.extend(fresh.map(|address| Step { address, detail: detail.clone() }));
-                }
+                Found::Others(addresses, detail) => next.extend(self.fresh(addresses, detail)),
             }
         }
         Ok(next)
+    }
+
+    /// What was not followed yet of these addresses.
+    fn fresh(
+        &mut self,
+        addresses: impl IntoIterator<Item = EmailAddress>,
+        detail: Option<String>,
+    ) -> Vec<Step> {
+        let fresh = addresses.into_iter().filter(|address| self.seen.insert(address.clone()));
+        fresh.map(|address| Step { address, detail: detail.clone() }).collect()
     }
 
     fn into_recipient(self) -> Recipient {
@@ -213,7 +226,7 @@ impl Expansion {
         }
         if self.seen.len() > 1 {
             // The address exists, so saying "no such user" would be wrong, and mail for it should wait.
-            return Recipient::Misconfigured("its aliases and groups lead to nobody".to_owned());
+            return Recipient::Misconfigured("its aliases, groups and forwarding lead to nobody".to_owned());
         }
         Recipient::Unknown
     }

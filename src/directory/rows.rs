@@ -28,7 +28,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{Domain, EmailAddress};
 use crate::error::Error;
+use crate::forwarding::Forwarding;
+use crate::hosts::MtaSts;
 use crate::model::{Account, AccountId, Alias, DomainInfo, Group, Revision, Timestamp};
+use crate::tail::{self, if_there};
 
 /// The format of the values that this version writes; it reads no other yet.
 const FORMAT: u8 = 1;
@@ -239,20 +242,53 @@ pub(crate) struct DomainRow {
     pub(crate) quota: Option<u64>,
     pub(crate) created: Timestamp,
     pub(crate) revision: Revision,
-    /// Last, and not written if there is none: earlier releases wrote none, and pass over what comes after the fields they know.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "if_there")]
-    pub(crate) total_quota: Option<u64>,
+    pub(crate) later: LaterOfDomain,
 }
 
-/// Reads a field that may be missing at the end of a row.
-fn if_there<'de, D: serde::Deserializer<'de>>(end: D) -> Result<Option<u64>, D::Error> {
-    Ok(Option::deserialize(end).unwrap_or_default())
+/// What later releases added to the row of a domain: see [`tail`].
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct LaterOfDomain {
+    #[serde(deserialize_with = "if_there")]
+    pub(crate) total_quota: Option<u64>,
+    #[serde(deserialize_with = "if_there")]
+    pub(crate) mta_sts: Option<MtaSts>,
+    #[serde(deserialize_with = "if_there")]
+    pub(crate) client_host: Option<Domain>,
+    #[serde(deserialize_with = "if_there")]
+    pub(crate) mx_hosts: Option<Vec<Domain>>,
+}
+
+impl Serialize for LaterOfDomain {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { total_quota, mta_sts, client_host, mx_hosts } = self;
+        let set = [total_quota.is_some(), mta_sts.is_some(), client_host.is_some(), mx_hosts.is_some()];
+        match tail::fields_to_write(&set) {
+            0 => ().serialize(serializer),
+            1 => (total_quota,).serialize(serializer),
+            2 => (total_quota, mta_sts).serialize(serializer),
+            3 => (total_quota, mta_sts, client_host).serialize(serializer),
+            _ => (total_quota, mta_sts, client_host, mx_hosts).serialize(serializer),
+        }
+    }
 }
 
 impl DomainRow {
     pub(crate) fn into_info(self, name: Domain) -> DomainInfo {
-        let Self { enabled, catch_all, postmaster, quota, total_quota, created, revision } = self;
-        DomainInfo { name, enabled, catch_all, postmaster, quota, total_quota, created, revision }
+        let Self { enabled, catch_all, postmaster, quota, created, revision, later } = self;
+        let LaterOfDomain { total_quota, mta_sts, client_host, mx_hosts } = later;
+        DomainInfo {
+            name,
+            enabled,
+            catch_all,
+            postmaster,
+            quota,
+            total_quota,
+            mta_sts,
+            client_host,
+            mx_hosts,
+            created,
+            revision,
+        }
     }
 }
 
@@ -265,12 +301,16 @@ pub(crate) struct AccountRow {
     pub(crate) has_password: bool,
     pub(crate) created: Timestamp,
     pub(crate) revision: Revision,
+    /// Of a later release: see [`tail`].
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "if_there")]
+    pub(crate) forwarding: Option<Forwarding>,
 }
 
 impl AccountRow {
     pub(crate) fn into_account(self, id: AccountId) -> Account {
-        let Self { address, display_name, enabled, quota, has_password, created, revision } = self;
-        Account { id, address, display_name, enabled, quota, has_password, created, revision }
+        let Self { address, display_name, enabled, quota, has_password, created, revision, forwarding } =
+            self;
+        Account { id, address, display_name, enabled, quota, has_password, forwarding, created, revision }
     }
 }
 

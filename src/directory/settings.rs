@@ -13,6 +13,8 @@ pub struct Settings {
     pub expansion_depth: usize,
     /// How many accounts and addresses may lie behind one address, over all levels.
     pub expansion_fanout: usize,
+    /// How many addresses an account may forward to.
+    pub forwarding_addresses: usize,
     /// The domain of login names without one; `None` refuses them.
     pub default_domain: Option<Domain>,
     /// Where mail to `postmaster` without a domain, and to postmaster@ and abuse@ of domains that name nobody, goes.
@@ -65,6 +67,7 @@ impl Default for Settings {
             detail_separator: Some('+'),
             expansion_depth: 10,
             expansion_fanout: 10_000,
+            forwarding_addresses: 20,
             default_domain: None,
             postmaster: None,
             default_quota: None,

@@ -135,6 +135,7 @@ impl World {
                 password: None,
                 quota: None,
                 enabled: true,
+                forwarding: None,
             };
             let account = directory.create_account(new).await.map_err(|error| error.to_string())?.id;
             lock(&self.accounts).push((account, address));

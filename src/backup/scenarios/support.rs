@@ -135,6 +135,7 @@ impl World {
             password: Some(NewPassword::Plain(PASSWORD.into())),
             quota: None,
             enabled: true,
+            forwarding: None,
         };
         self.backup.directory.create_account(new).await.unwrap().id
     }

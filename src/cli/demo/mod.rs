@@ -75,6 +75,7 @@ async fn fill(directory: &Directory, users: &[DemoUser]) -> Result<(), Error> {
                     password: Some(password),
                     quota: None,
                     enabled: true,
+                    forwarding: None,
                 };
                 directory.create_account(new).await?;
             }

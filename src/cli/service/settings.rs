@@ -19,6 +19,7 @@ pub fn directory(config: &Config) -> Result<ekitei_directory::Settings, String> 
         detail_separator: given.plus_addressing_separator.chars().next(),
         expansion_depth: count(given.max_expansion_depth),
         expansion_fanout: count(given.max_expansion),
+        forwarding_addresses: count(given.max_forwarding_addresses),
         default_domain,
         postmaster,
         default_quota: Some(config.mailstore.default_quota.get()).filter(|&quota| quota > 0),

@@ -4,11 +4,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use ekitei_api::{Account, AccountPatch, Client, NewAccount};
+use ekitei_api::{Account, AccountPatch, Client, Forwarding, NewAccount};
 
 use super::{OrNone, all_pages, none_or_size, nothing_to_set, usage};
 use crate::cli::exit::{Context, Failure, Outcome};
-use crate::cli::output::{Columns, Format, size, time, yes_no};
+use crate::cli::output::{Columns, Format, or_dash, size, time, yes_no};
 
 /// What to do with accounts. `ACCOUNT` is an address or a number.
 #[derive(Subcommand)]
@@ -26,6 +26,8 @@ pub enum Verb {
         /// Create it disabled.
         #[arg(long)]
         disabled: bool,
+        #[command(flatten)]
+        forwarding: ForwardingOptions,
         #[command(flatten)]
         password: PasswordOptions,
     },
@@ -57,6 +59,11 @@ pub enum Verb {
         #[arg(long)]
         disable: bool,
         #[command(flatten)]
+        forwarding: ForwardingOptions,
+        /// Forward to nobody any more.
+        #[arg(long, conflicts_with = "forward_to")]
+        no_forward: bool,
+        #[command(flatten)]
         password: PasswordOptions,
     },
     /// Show what accounts hold.
@@ -68,6 +75,25 @@ pub enum Verb {
         /// Which.
         account: String,
     },
+}
+
+/// Where mail goes.
+#[derive(Args)]
+pub struct ForwardingOptions {
+    /// Where its mail goes instead of its own mailboxes; may be given several times, and replaces what there was.
+    #[arg(long, value_name = "ADDRESS")]
+    forward_to: Vec<String>,
+    /// Keep a copy of what is forwarded in its own mailboxes.
+    #[arg(long, requires = "forward_to")]
+    keep_copy: bool,
+}
+
+impl ForwardingOptions {
+    fn given(self) -> Option<Forwarding> {
+        let Self { forward_to, keep_copy } = self;
+        (!forward_to.is_empty())
+            .then(|| Forwarding { addresses: forward_to.into_iter().collect(), keep_copy })
+    }
 }
 
 /// Where a password comes from.
@@ -123,7 +149,7 @@ fn first_line(file: &Path) -> Outcome<String> {
 
 impl Columns for Account {
     const HEAD: &'static [&'static str] =
-        &["ID", "ADDRESS", "NAME", "ENABLED", "PASSWORD", "QUOTA", "CREATED"];
+        &["ID", "ADDRESS", "NAME", "ENABLED", "PASSWORD", "QUOTA", "FORWARDS TO", "CREATED"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -133,15 +159,21 @@ impl Columns for Account {
             yes_no(self.enabled),
             yes_no(self.has_password),
             size(self.quota),
+            or_dash(self.forwarding.as_ref().map(forwards_to).as_ref()),
             time(self.created),
         ]
     }
 }
 
+fn forwards_to(forwarding: &Forwarding) -> String {
+    let addresses = forwarding.addresses.iter().cloned().collect::<Vec<_>>().join(", ");
+    if forwarding.keep_copy { format!("{addresses} (keeps a copy)") } else { addresses }
+}
+
 /// Does it.
 pub async fn run(client: &Client, format: Format, verb: Verb) -> Outcome {
     match verb {
-        Verb::Add { address, name, quota, disabled, password } => {
+        Verb::Add { address, name, quota, disabled, forwarding, password } => {
             let (password, password_hash) = match password.read()? {
                 Given::Plain(password) => (Some(password), None),
                 Given::Hash(hash) => (None, Some(hash)),
@@ -160,6 +192,7 @@ pub async fn run(client: &Client, format: Format, verb: Verb) -> Outcome {
                 password_hash,
                 quota,
                 enabled: !disabled,
+                forwarding: forwarding.given(),
             };
             format.show(&client.create_account(&new).await?)
         }
@@ -168,11 +201,12 @@ pub async fn run(client: &Client, format: Format, verb: Verb) -> Outcome {
             format.list(&all_pages(domain.as_deref(), list).await?)
         }
         Verb::Show { account } => format.show(&client.account(&account).await?),
-        Verb::Set { account, name, quota, enable, disable, password } => {
+        Verb::Set { account, name, quota, enable, disable, forwarding, no_forward, password } => {
             let mut patch = AccountPatch {
                 display_name: name,
                 enabled: (enable || disable).then_some(enable),
                 quota: quota.map(|given| given.0),
+                forwarding: if no_forward { Some(None) } else { forwarding.given().map(Some) },
                 ..AccountPatch::default()
             };
             match password.read()? {

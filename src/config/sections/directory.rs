@@ -33,12 +33,15 @@ section! {
         password_min_length: u32 = 8,
         /// The most app passwords of one account.
         max_app_passwords: u32 = 50,
-        /// How many aliases and groups may lie behind one another.
+        /// How many aliases, groups and forwarding accounts may lie behind one another.
         #[schemars(range(min = 1, max = 100))]
         max_expansion_depth: u32 = 10,
         /// The most members, over all levels, that one alias or group may expand to.
         #[schemars(range(min = 1))]
         max_expansion: u32 = 10_000,
+        /// The most addresses that one account may forward to.
+        #[schemars(range(min = 1, max = 200))]
+        max_forwarding_addresses: u32 = 20,
     }
 }
 

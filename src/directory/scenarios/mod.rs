@@ -79,6 +79,7 @@ async fn add_with(directory: &Directory, text: &str, password: Option<NewPasswor
         password,
         quota: None,
         enabled: true,
+        forwarding: None,
     };
     directory.create_account(new).await.unwrap()
 }

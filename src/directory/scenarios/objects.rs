@@ -10,6 +10,7 @@ fn new_account(text: &str) -> NewAccount {
         password: None,
         quota: None,
         enabled: true,
+        forwarding: None,
     }
 }
 

@@ -37,6 +37,7 @@ async fn nothing_collides_with_itself() {
         password: None,
         quota: None,
         enabled: true,
+        forwarding: None,
     };
     let carol = repeated!(faults, directory.create_account(new.clone()));
     assert_eq!(directory.account_by_address(&carol.address).await.unwrap(), carol);

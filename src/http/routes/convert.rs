@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use ekitei_api as api;
 use ekitei_directory::{
-    Account, AccountChange, Alias, AppPassword, DomainChange, DomainInfo, EmailAddress, Group, NewAccount,
-    NewPassword, Page,
+    Account, AccountChange, Alias, AppPassword, Domain, DomainChange, DomainInfo, EmailAddress, Forwarding,
+    Group, MtaSts, MtaStsMode, NewAccount, NewDomain, NewPassword, Page,
 };
 
 use crate::extract::Tagged;
@@ -20,6 +20,17 @@ pub(super) fn domain(info: DomainInfo) -> api::Domain {
         postmaster: info.postmaster.map(|address| address.to_string()),
         quota: info.quota,
         total_quota: info.total_quota,
+        mta_sts: info.mta_sts.map(|policy| api::MtaSts {
+            mode: match policy.mode {
+                MtaStsMode::None => api::MtaStsMode::None,
+                MtaStsMode::Testing => api::MtaStsMode::Testing,
+                MtaStsMode::Enforce => api::MtaStsMode::Enforce,
+            },
+            mx: policy.mx,
+            max_age: policy.max_age,
+        }),
+        client_host: info.client_host.map(|host| host.as_ascii().to_owned()),
+        mx_hosts: info.mx_hosts.map(|hosts| hosts.iter().map(|host| host.as_ascii().to_owned()).collect()),
         created: info.created.unix(),
         revision: info.revision.to_string(),
     }
@@ -33,6 +44,10 @@ pub(super) fn account(account: Account) -> api::Account {
         enabled: account.enabled,
         quota: account.quota,
         has_password: account.has_password,
+        forwarding: account.forwarding.map(|forwarding| api::Forwarding {
+            addresses: forwarding.addresses.iter().map(EmailAddress::to_string).collect(),
+            keep_copy: forwarding.keep_copy,
+        }),
         created: account.created.unix(),
         revision: account.revision.to_string(),
     }
@@ -82,12 +97,54 @@ pub(super) fn address(text: &str) -> Result<EmailAddress> {
     EmailAddress::parse(text).map_err(|error| Refused::invalid(format!("{text}: {error}")))
 }
 
-pub(super) fn optional_address(text: Option<String>) -> Result<Option<EmailAddress>> {
+fn optional_address(text: Option<String>) -> Result<Option<EmailAddress>> {
     text.as_deref().map(address).transpose()
 }
 
 pub(super) fn addresses(texts: &BTreeSet<String>) -> Result<BTreeSet<EmailAddress>> {
     texts.iter().map(|text| address(text)).collect()
+}
+
+fn host(text: &str) -> Result<Domain> {
+    Domain::parse(text).map_err(|error| Refused::invalid(format!("{text}: {error}")))
+}
+
+fn optional_host(text: Option<String>) -> Result<Option<Domain>> {
+    text.as_deref().map(host).transpose()
+}
+
+fn optional_hosts(texts: Option<Vec<String>>) -> Result<Option<Vec<Domain>>> {
+    texts.map(|texts| texts.iter().map(|text| host(text)).collect()).transpose()
+}
+
+fn mta_sts(policy: api::MtaSts) -> MtaSts {
+    MtaSts {
+        mode: match policy.mode {
+            api::MtaStsMode::None => MtaStsMode::None,
+            api::MtaStsMode::Testing => MtaStsMode::Testing,
+            api::MtaStsMode::Enforce => MtaStsMode::Enforce,
+        },
+        mx: policy.mx,
+        max_age: policy.max_age,
+    }
+}
+
+fn forwarding(given: Option<api::Forwarding>) -> Result<Option<Forwarding>> {
+    given
+        .map(|given| Ok(Forwarding { addresses: addresses(&given.addresses)?, keep_copy: given.keep_copy }))
+        .transpose()
+}
+
+pub(super) fn new_domain(new: api::NewDomain) -> Result<NewDomain> {
+    Ok(NewDomain {
+        catch_all: optional_address(new.catch_all)?,
+        postmaster: optional_address(new.postmaster)?,
+        quota: new.quota,
+        total_quota: new.total_quota,
+        mta_sts: new.mta_sts.map(mta_sts),
+        client_host: optional_host(new.client_host)?,
+        mx_hosts: optional_hosts(new.mx_hosts)?,
+    })
 }
 
 pub(super) fn domain_change(patch: api::DomainPatch) -> Result<DomainChange> {
@@ -97,6 +154,9 @@ pub(super) fn domain_change(patch: api::DomainPatch) -> Result<DomainChange> {
         postmaster: patch.postmaster.map(optional_address).transpose()?,
         quota: patch.quota,
         total_quota: patch.total_quota,
+        mta_sts: patch.mta_sts.map(|given| given.map(mta_sts)),
+        client_host: patch.client_host.map(optional_host).transpose()?,
+        mx_hosts: patch.mx_hosts.map(optional_hosts).transpose()?,
     })
 }
 
@@ -107,6 +167,7 @@ pub(super) fn new_account(new: api::NewAccount) -> Result<NewAccount> {
         password: password(new.password, new.password_hash)?,
         quota: new.quota,
         enabled: new.enabled,
+        forwarding: forwarding(new.forwarding)?,
     })
 }
 
@@ -120,6 +181,7 @@ pub(super) fn account_change(patch: api::AccountPatch) -> Result<AccountChange> 
         enabled: patch.enabled,
         quota: patch.quota,
         password,
+        forwarding: patch.forwarding.map(forwarding).transpose()?,
     })
 }
 

@@ -37,13 +37,7 @@ pub(crate) async fn create(
     Json(new): Json<NewDomain>,
 ) -> Result<(StatusCode, Tagged<Domain>)> {
     let name = directory::Domain::parse(&new.name)?;
-    let parts = directory::NewDomain {
-        catch_all: convert::optional_address(new.catch_all)?,
-        postmaster: convert::optional_address(new.postmaster)?,
-        quota: new.quota,
-        total_quota: new.total_quota,
-    };
-    let info = state.parts.directory.create_domain(&name, parts).await?;
+    let info = state.parts.directory.create_domain(&name, convert::new_domain(new)?).await?;
     Ok((StatusCode::CREATED, convert::domain(info).into()))
 }
 

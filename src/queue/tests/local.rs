@@ -59,6 +59,7 @@ impl Fixture {
                 password: None::<NewPassword>,
                 quota,
                 enabled: true,
+                forwarding: None,
             };
             directory.create_account(new).await.unwrap().id
         };

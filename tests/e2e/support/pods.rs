@@ -123,6 +123,7 @@ impl Pod {
             password_hash: None,
             quota: None,
             enabled: true,
+            forwarding: None,
         };
         self.api(async |client| client.create_account(&new).await.unwrap());
     }

@@ -26,6 +26,7 @@ async fn directory(world: &World) -> Directory {
         password: Some(NewPassword::Plain(PASSWORD.into())),
         quota: None,
         enabled: true,
+        forwarding: None,
     };
     directory.create_account(alice).await.unwrap();
     directory

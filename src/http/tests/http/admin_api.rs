@@ -31,6 +31,7 @@ fn new_account(address: &str) -> NewAccount {
         password_hash: None,
         quota: None,
         enabled: true,
+        forwarding: None,
     }
 }
 

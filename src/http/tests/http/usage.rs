@@ -23,6 +23,7 @@ async fn service() -> Service {
             password_hash: None,
             quota: None,
             enabled: true,
+            forwarding: None,
         };
         client.create_account(&new).await.unwrap();
         let address = &new.address;

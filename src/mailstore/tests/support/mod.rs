@@ -75,6 +75,7 @@ impl Fixture {
                 password: None,
                 quota: None,
                 enabled: true,
+                forwarding: None,
             };
             accounts.push(self.directory.as_ref().unwrap().create_account(new).await.unwrap().id);
         }

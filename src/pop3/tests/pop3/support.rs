@@ -96,6 +96,7 @@ impl Fixture {
                 password: Some(NewPassword::Plain(PASSWORD.to_owned())),
                 quota: None,
                 enabled: true,
+                forwarding: None,
             })
             .await
             .unwrap();

@@ -193,6 +193,7 @@ impl World {
                 password: Some(NewPassword::Plain(PASSWORD.into())),
                 quota,
                 enabled: true,
+                forwarding: None,
             };
             self.directory.create_account(account).await.unwrap();
         }
