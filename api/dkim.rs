@@ -29,6 +29,17 @@ pub enum DkimAlgorithm {
     Ed25519,
 }
 
+/// Who decides when a key begins and ceases to sign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DkimActivation {
+    /// The service, by `signing` in its configuration: new keys sign when they were published long enough, and old ones are removed.
+    #[default]
+    Automatic,
+    /// Whoever made it: the service lets it sign, retires and removes it only when it is told to. The domain gets no new keys by schedule.
+    Manual,
+}
+
 /// A DKIM key, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DkimKey {
@@ -41,6 +52,9 @@ pub struct DkimKey {
     pub algorithm: DkimAlgorithm,
     /// How far it is.
     pub stage: DkimStage,
+    /// Who decides how far it goes.
+    #[serde(default)]
+    pub activation: DkimActivation,
     /// When it was made.
     pub created: u64,
     /// When it began to sign.
@@ -72,6 +86,9 @@ pub struct NewDkimKeys {
     /// They sign at once, and those of the same algorithms before them retire. Otherwise they wait to be seen in DNS, or to be activated.
     #[serde(default)]
     pub now: bool,
+    /// Who decides when they begin to sign, unless that is now, and when they cease.
+    #[serde(default)]
+    pub activation: DkimActivation,
 }
 
 /// A change of a key.

@@ -7,10 +7,12 @@
 mod backup;
 mod bans;
 mod bodies;
+mod certificates;
 mod client;
 mod deliverability;
 mod dkim;
 mod keys;
+mod locks;
 mod nodes;
 mod patch;
 mod problem;
@@ -25,10 +27,12 @@ pub use backup::{
 };
 pub use bans::{Ban, GreylistEntry, GreylistRemoved, NewBan};
 pub use bodies::{BlobBacklog, BlobFinding, BlobGroup, BlobScrub, BlobStatus};
+pub use certificates::{Certificate, NewCertificate};
 pub use client::{Client, ClientError, PageQuery};
 pub use deliverability::{DeliverabilityFinding, DeliverabilityReport, DeliverabilityVerdict};
-pub use dkim::{DkimAlgorithm, DkimKey, DkimKeyPatch, DkimStage, NewDkimKeys};
+pub use dkim::{DkimActivation, DkimAlgorithm, DkimKey, DkimKeyPatch, DkimStage, NewDkimKeys};
 pub use keys::{DataKey, DataKeyRotation, DataKeyState, DataKeysRewrapped, DataKeysRotated};
+pub use locks::{Lock, NewLock};
 pub use nodes::{ClusterFeature, Node, NodeState, NodeWork};
 pub use problem::{PROBLEM_JSON, Problem, ProblemCode};
 pub use queue::{

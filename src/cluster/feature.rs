@@ -12,11 +12,14 @@ pub enum Feature {
     EncryptedBodies,
     /// What accounts hold is counted for their domains by every transaction that changes it.
     DomainUsage,
+    /// Signing keys that maintenance leaves alone: `manual` in their rows.
+    ManualSigningKeys,
 }
 
 impl Feature {
     /// All that this release understands.
-    pub const ALL: &[Self] = &[Self::SegmentedBodies, Self::EncryptedBodies, Self::DomainUsage];
+    pub const ALL: &[Self] =
+        &[Self::SegmentedBodies, Self::EncryptedBodies, Self::DomainUsage, Self::ManualSigningKeys];
 
     /// Its name in the store and for people.
     pub const fn name(self) -> &'static str {
@@ -24,6 +27,7 @@ impl Feature {
             Self::SegmentedBodies => "segmented-bodies",
             Self::EncryptedBodies => "encrypted-bodies",
             Self::DomainUsage => "domain-usage",
+            Self::ManualSigningKeys => "manual-signing-keys",
         }
     }
 

@@ -7,6 +7,8 @@
 //!
 //! What need not be done by every process is a job ([`Jobs`]): one process at a time does it, under a lease, and another takes it up when that one dies.
 //!
+//! [`Locks`] are for programs outside that share something else.
+//!
 //! [`Cluster::join`] before anything of the store is read, [`Cluster::follow`] in a task of its own, [`Cluster::leave`] at the end. What writes
 //! new forms asks [`Features::is_active`], which is one atomic load.
 
@@ -14,6 +16,7 @@ mod cluster;
 mod feature;
 mod features;
 mod jobs;
+mod locks;
 mod metrics;
 mod node;
 mod rows;
@@ -22,5 +25,6 @@ pub use cluster::{Cluster, FeatureState, JoinError, Parts, Settings, UnknownFeat
 pub use feature::{Feature, FeatureSet};
 pub use features::Features;
 pub use jobs::{Jobs, Outcome, outcome};
+pub use locks::{Lock, LockError, LockLimits, Locks};
 pub use node::{Description, Node, NodeId, NodeState};
 pub use rows::FeatureRow;

@@ -1,26 +1,20 @@
 //! The handle of the directory, and what all its parts share: transactions, lookups, and hearing of changes.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ekitei_kv::clock::SharedClock;
-use ekitei_kv::{Database, Transaction, Version};
+use ekitei_kv::{ChangeRow, Database, Transaction, Version};
 
 use crate::cache::{Key, Lookups, Value};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::login::RememberedLogins;
 use crate::model::Timestamp;
 use crate::rows::{self, TxError, TxResult};
 use crate::settings::Settings;
 use crate::verifier::Verifier;
-
-/// How long to wait before the version row is looked at again after the store failed.
-const FOLLOW_RETRY: Duration = Duration::from_secs(1);
-/// How often the version row is looked at even if no watch fired, when lookups are not limited to less.
-const FOLLOW_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The directory: cheap to clone, shared by all servers of the process.
 #[derive(Clone)]
@@ -74,26 +68,12 @@ impl Directory {
     /// Watches the version row and forgets old lookups when it changes; runs until it is dropped. Without it, changes of other
     /// processes are seen after `lookup_cache_ttl` at the latest.
     pub async fn follow_changes(&self) {
-        loop {
-            if let Err(error) = self.await_change().await {
-                tracing::warn!(%error, "cannot watch the directory for changes");
-                self.current().lookups.clear();
-                tokio::time::sleep(FOLLOW_RETRY).await;
-            }
-        }
-    }
-
-    /// Takes notice of the last change, and returns when there may be another.
-    async fn await_change(&self) -> Result<()> {
-        let tx = self.inner.db.begin();
-        let version = rows::last_change(&tx).await?;
-        let watch = tx.watch(&rows::version_key());
-        tx.commit().await?;
-        self.current().lookups.changed_at(version);
-        match tokio::time::timeout(FOLLOW_INTERVAL, watch.changed()).await {
-            Ok(changed) => Ok(changed?),
-            Err(_elapsed) => Ok(()),
-        }
+        let notice = |version| {
+            self.current().lookups.changed_at(version);
+            ready(Ok::<_, Error>(()))
+        };
+        let forget = || self.current().lookups.clear();
+        ChangeRow::new(rows::version_key()).follow(&self.inner.db, "the directory", notice, forget).await;
     }
 
     /// The commit version of the last change of the directory; 0 for an empty one.

@@ -79,7 +79,7 @@ impl From<ekitei_signing::Error> for Refused {
             Error::InUse(_) => ProblemCode::InUse,
             // The operator's fault, and the operator is who asks.
             Error::Invalid(_) | Error::NoEncryptionKey => ProblemCode::Invalid,
-            Error::Store(_) => ProblemCode::Unavailable,
+            Error::Store(_) | Error::NotYet => ProblemCode::Unavailable,
             Error::Key(_) | Error::EncryptionKey(_) => return Self::internal(&error),
         };
         Self::new(code, error)

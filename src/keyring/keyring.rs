@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use ekitei_blob::{DataKey, DataKeyId, KeyScope};
 use ekitei_config::Live;
@@ -20,10 +19,6 @@ use crate::rows;
 
 /// Scopes whose first keys can be made at the same time.
 const STRIPES: usize = 64;
-/// How long to wait before the version row is looked at again after the store failed.
-const FOLLOW_RETRY: Duration = Duration::from_secs(1);
-/// How often the version row is looked at even if no watch fired.
-const FOLLOW_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Tells whether encrypted bodies may be written: every process of the cluster can read them.
 pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -122,7 +117,7 @@ impl Keyring {
             let work = operation(tx.clone());
             async move {
                 let value = work.await?;
-                rows::touch(&tx);
+                rows::changes().touch(&tx);
                 Ok::<_, Error>(value)
             }
         };
@@ -141,28 +136,20 @@ impl Keyring {
 
     /// Watches for changes that other processes make; runs until it is dropped.
     pub async fn follow_changes(&self) {
-        loop {
-            if let Err(error) = self.await_change().await {
-                tracing::warn!(%error, "cannot watch data keys for changes");
-                self.inner.current.clear();
-                tokio::time::sleep(FOLLOW_RETRY).await;
-            }
-        }
+        let inner = &*self.inner;
+        let notice = |version| self.notice_change(version);
+        rows::changes().follow(&inner.db, "data keys", notice, || inner.current.clear()).await;
     }
 
-    async fn await_change(&self) -> Result<()> {
-        let tx = self.inner.db.begin();
-        let version = rows::last_change(&tx).await?;
-        let closed = tx.get_range(rows::all_closed(), RangeOptions::default()).await?;
-        let watch = tx.watch(&rows::version_key());
-        tx.commit().await?;
-        for row in &closed {
+    /// Forgets keys that are closed.
+    async fn notice_change(&self, version: Version) -> Result<()> {
+        let read = |tx: Transaction| async move {
+            Ok::<_, Error>(tx.get_range(rows::all_closed(), RangeOptions::default()).await?)
+        };
+        for row in &self.inner.db.read(read).await? {
             self.inner.keys.remove(&rows::number_of(&row.key)?);
         }
         self.inner.last_change.fetch_max(version, Ordering::AcqRel);
-        match tokio::time::timeout(FOLLOW_INTERVAL, watch.changed()).await {
-            Ok(changed) => Ok(changed?),
-            Err(_elapsed) => Ok(()),
-        }
+        Ok(())
     }
 }

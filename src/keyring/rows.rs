@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use ekitei_blob::{DataKeyId, KeyScope};
 use ekitei_kv::keys::{self, subspace};
-use ekitei_kv::{self as kv, KeyValue, Transaction};
+use ekitei_kv::{self as kv, ChangeRow, KeyValue, Transaction};
 use serde::{Deserialize, Serialize};
 
 /// The format of the values that this version writes; it reads no other yet.
@@ -66,8 +66,9 @@ pub(crate) fn scope_of(text: &str) -> KeyScope {
     if text.is_empty() { KeyScope::Service } else { KeyScope::Domain(Arc::from(text)) }
 }
 
-pub(crate) fn version_key() -> Vec<u8> {
-    keys::key(&(SUBSPACE, VERSION))
+/// What every change of a key writes.
+pub(crate) fn changes() -> ChangeRow {
+    ChangeRow::new(keys::key(&(SUBSPACE, VERSION)))
 }
 
 pub(crate) fn key_key(key: DataKeyId) -> Vec<u8> {
@@ -142,16 +143,4 @@ fn decode(value: &[u8]) -> kv::Result<KeyRow> {
         ))),
         None => Err(kv::Error::Corrupt("the row of a data key is empty".to_owned())),
     }
-}
-
-/// Marks keys as changed by this transaction.
-pub(crate) fn touch(tx: &Transaction) {
-    tx.set_versionstamped_value(&version_key(), &[0; 10], 0);
-}
-
-/// The commit version of the last change, as this transaction sees it.
-pub(crate) async fn last_change(tx: &Transaction) -> kv::Result<kv::Version> {
-    let stamp = tx.get_snapshot(&version_key()).await?;
-    let version = stamp.as_deref().and_then(|stamp| stamp.first_chunk::<8>());
-    Ok(version.map_or(0, |bytes| kv::Version::from_be_bytes(*bytes)))
 }

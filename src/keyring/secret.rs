@@ -18,6 +18,10 @@ pub const SECRET_OCTETS: usize = 32;
 pub struct SecretError(String);
 
 impl SecretError {
+    pub(crate) fn new(what: &str) -> Self {
+        Self(what.to_owned())
+    }
+
     pub(crate) fn unusable(error: impl std::fmt::Display) -> Self {
         Self(format!("a master key cannot be used: {error}"))
     }

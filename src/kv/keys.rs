@@ -25,7 +25,7 @@ pub mod subspace {
     /// Rate buckets, greylist, bans, with expiry. Every row: `src/filter/limits/rows.rs`.
     pub const LIMITS: u32 = 8;
     /// Nodes, leases, incarnation, schema version. Rows: `src/cluster/rows.rs`, `src/kv/schema.rs`, `src/kv/lease/mod.rs`,
-    /// `src/pop3/lease.rs`.
+    /// `src/cluster/locks.rs`, `src/pop3/lease.rs`.
     pub const CLUSTER: u32 = 9;
     /// Reports: what is collected for others, and what others sent. Every row: `src/reports/rows.rs`.
     pub const REPORTS: u32 = 10;
@@ -37,6 +37,8 @@ pub mod subspace {
     pub const KEYRING: u32 = 13;
     /// Jobs of backups, and what a restore notes. Every row: `src/backup/rows.rs`.
     pub const BACKUP: u32 = 14;
+    /// TLS certificates; their keys encrypted. Every row: `src/certificates/rows.rs`.
+    pub const CERTIFICATES: u32 = 15;
 }
 
 /// Packs a tuple into a key.

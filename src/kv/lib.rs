@@ -10,6 +10,7 @@ pub mod lease;
 pub mod limits;
 
 mod buffer;
+mod changes;
 mod embedded;
 mod error;
 mod faults;
@@ -26,6 +27,7 @@ mod statistics;
 mod transaction;
 mod versionstamp;
 
+pub use changes::ChangeRow;
 pub use embedded::{EmbeddedOptions, MemoryOptions, Verify};
 pub use error::{AsKvError, Error};
 pub use faults::{CommitFault, FaultScript, Faults, Link, LinkFuture};

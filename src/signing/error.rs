@@ -31,6 +31,11 @@ pub enum Error {
     /// The request makes no sense: the caller's fault.
     #[error("{0}")]
     Invalid(String),
+    /// Processes of an earlier release may run, which would activate and remove such a key by themselves: temporary.
+    #[error(
+        "keys that are activated by hand cannot be made while processes of an earlier release may run (ekitei cluster features: manual-signing-keys)"
+    )]
+    NotYet,
     /// The store failed: temporary.
     #[error(transparent)]
     Store(#[from] ekitei_kv::Error),

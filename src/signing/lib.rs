@@ -23,6 +23,6 @@ mod vault;
 pub use error::{Error, Result};
 pub use key::Algorithm;
 pub use maintenance::Maintained;
-pub use model::{KeyInfo, NewKey, Stage};
+pub use model::{Activation, KeyInfo, NewKey, Stage};
 pub use record::KeyRecord;
 pub use signing::{Parts, Signing};

@@ -7,16 +7,27 @@ use ekitei_kv::{RangeOptions, Transaction};
 
 use crate::error::{Error, Result};
 use crate::key::{self, Algorithm, NewPair};
-use crate::model::{KeyInfo, NewKey, Stage};
+use crate::model::{Activation, KeyInfo, NewKey, Stage};
 use crate::rows::{self, KeyRow, NamedRow};
 use crate::selector;
 use crate::signing::Signing;
+
+/// Keys that are to be made.
+pub(crate) struct Wanted {
+    pub(crate) algorithms: Vec<Algorithm>,
+    /// Of the one key, if it is one.
+    pub(crate) selector: Option<String>,
+    /// They sign at once.
+    pub(crate) now: bool,
+    pub(crate) activation: Activation,
+}
 
 /// A key that was made and is not stored yet.
 struct Draft {
     algorithm: Algorithm,
     pair: NewPair,
     selector: Option<String>,
+    activation: Activation,
 }
 
 impl Signing {
@@ -24,9 +35,12 @@ impl Signing {
     /// algorithms before them retire, which is how keys are rotated.
     ///
     /// # Errors
-    /// `NoSuchDomain`, `AlreadyExists`, `Invalid`, `NoEncryptionKey`, `Store`.
+    /// `NoSuchDomain`, `AlreadyExists`, `Invalid`, `NotYet`, `NoEncryptionKey`, `Store`.
     pub async fn create(&self, domain: &Domain, new: NewKey) -> Result<Vec<KeyInfo>> {
-        let NewKey { algorithm, selector, now } = new;
+        let NewKey { algorithm, selector, now, activation } = new;
+        if activation == Activation::Manual && !(self.inner.manual_gate)() {
+            return Err(Error::NotYet);
+        }
         if let Some(selector) = &selector {
             selector::check(selector)?;
             if algorithm.is_none() {
@@ -37,7 +51,7 @@ impl Signing {
             return Err(Error::NoSuchDomain(domain.to_string()));
         }
         let algorithms = algorithm.map_or_else(|| self.configured_algorithms(), |one| vec![one]);
-        self.store_new(domain, algorithms, selector, now, |_| true).await
+        self.store_new(domain, Wanted { algorithms, selector, now, activation }, |_| true).await
     }
 
     pub(crate) fn configured_algorithms(&self) -> Vec<Algorithm> {
@@ -51,20 +65,19 @@ impl Signing {
         algorithms
     }
 
-    /// Stores new keys of these algorithms, if `still_wanted` by the keys that are there.
+    /// Stores new keys, if `still_wanted` by the keys that are there.
     pub(crate) async fn store_new(
         &self,
         domain: &Domain,
-        algorithms: Vec<Algorithm>,
-        selector: Option<String>,
-        now: bool,
+        wanted: Wanted,
         still_wanted: impl Fn(&[NamedRow]) -> bool,
     ) -> Result<Vec<KeyInfo>> {
+        let Wanted { algorithms, selector, now, activation } = wanted;
         let mut drafts = Vec::with_capacity(algorithms.len());
         for algorithm in algorithms {
             let pair = tokio::task::spawn_blocking(move || key::generate(algorithm)).await;
             let pair = pair.map_err(|error| Error::Key(error.to_string()))??;
-            drafts.push(Draft { algorithm, pair, selector: selector.clone() });
+            drafts.push(Draft { algorithm, pair, selector: selector.clone(), activation });
         }
         let (operation, drafts, still_wanted) = (rand::random::<[u8; 16]>(), &drafts, &still_wanted);
         self.change(|tx| async move {
@@ -118,6 +131,7 @@ impl Signing {
             public: draft.pair.public.clone(),
             private: self.inner.vault.seal(&draft.pair.private, &rows::binding(domain, &selector))?,
             operation,
+            manual: draft.activation == Activation::Manual,
         };
         Ok(NamedRow { domain: domain.clone(), selector, row })
     }

@@ -1,5 +1,7 @@
 //! What is due in the life of keys: new keys that sign, old ones that go, new ones by schedule, and another encryption key.
 //!
+//! Keys with [`Activation::Manual`] are their maker's: they are only stored anew, and what is made and activated here never takes their place.
+//!
 //! Every step checks in its transaction that it is still due, so that two processes that do the same do no harm; a lease only saves the work.
 
 use std::collections::BTreeMap;
@@ -8,8 +10,8 @@ use ekitei_directory::Domain;
 use ekitei_kv::lease::Leases;
 
 use crate::error::{Error, Result};
-use crate::lifecycle::activate;
-use crate::model::{KeyInfo, Stage};
+use crate::lifecycle::{Wanted, activate};
+use crate::model::{Activation, KeyInfo, Stage};
 use crate::record::KeyRecord;
 use crate::rows::{self, NamedRow};
 use crate::signing::Signing;
@@ -46,6 +48,8 @@ impl Signing {
                 }
                 tokio::time::sleep(self.inner.live.load().signing.maintenance_interval.get()).await;
             } else {
+                // Who looks after the keys now shows them.
+                self.inner.metrics.show(&BTreeMap::new(), 0);
                 lease.changed().await;
             }
         }
@@ -107,10 +111,10 @@ impl Signing {
 
     fn is_over(&self, named: &NamedRow) -> bool {
         let keep = self.inner.live.load().signing.keep_retired.get().as_secs();
-        named.row.is_over(self.now(), keep)
+        !named.row.manual && named.row.is_over(self.now(), keep)
     }
 
-    /// Makes new keys for a domain whose keys are old enough, unless new ones wait already.
+    /// Makes new keys for a domain whose keys are old enough, unless new ones wait already, or somebody else sees to its keys.
     async fn rotate_if_due(&self, domain: &Domain, keys: &[NamedRow]) -> Result<Vec<KeyInfo>> {
         let period = self.inner.live.load().signing.rotation.get().as_secs();
         let now = self.now();
@@ -118,12 +122,19 @@ impl Signing {
             let newest = keys.iter().map(|named| named.row.created).max().unwrap_or(now);
             let signs = keys.iter().any(|named| named.row.stage == Stage::Signing);
             let waits = keys.iter().any(|named| named.row.stage == Stage::Published);
-            period > 0 && signs && !waits && newest + period <= now
+            let theirs = keys.iter().any(|named| named.row.manual && named.row.stage != Stage::Retired);
+            period > 0 && !theirs && signs && !waits && newest + period <= now
         };
         if !is_due(keys) || !self.inner.directory.is_local_domain(domain).await? {
             return Ok(Vec::new());
         }
-        let made = self.store_new(domain, self.configured_algorithms(), None, false, is_due).await?;
+        let wanted = Wanted {
+            algorithms: self.configured_algorithms(),
+            selector: None,
+            now: false,
+            activation: Activation::Automatic,
+        };
+        let made = self.store_new(domain, wanted, is_due).await?;
         for key in &made {
             tracing::info!(%domain, record = key.record.name, "a new key was made by schedule; publish its record");
         }
@@ -135,7 +146,8 @@ impl Signing {
         let config = self.inner.live.load();
         let given = &config.signing;
         let row = &named.row;
-        if row.stage != Stage::Published || row.created + given.activate_after.get().as_secs() > self.now() {
+        let waits = row.stage == Stage::Published && !row.manual;
+        if !waits || row.created + given.activate_after.get().as_secs() > self.now() {
             return false;
         }
         if !given.require_published {
@@ -152,16 +164,19 @@ impl Signing {
         }
     }
 
-    /// Lets a published key sign; false if somebody did something else with it meanwhile.
+    /// Lets a published key sign; false if somebody did something else with it meanwhile, or a key signs that is not ours to retire.
     async fn activate_published(&self, domain: &Domain, selector: &str) -> Result<bool> {
         self.change(|tx| async move {
             let mut present = rows::of_domain(&tx, domain).await?;
             let is_it = |named: &NamedRow| named.selector == selector;
-            let waits = present.iter().any(|named| is_it(named) && named.row.stage == Stage::Published);
-            if waits {
-                activate(&tx, &mut present, self.now(), is_it)?;
+            let waiting = present.iter().find(|named| is_it(named) && named.row.stage == Stage::Published);
+            let Some(algorithm) = waiting.map(|named| named.row.algorithm) else { return Ok(false) };
+            if present.iter().any(|named| named.row.signs_for_its_maker(algorithm)) {
+                return Ok(false);
             }
-            Ok(waits)
+            present.retain(|named| !named.row.manual);
+            activate(&tx, &mut present, self.now(), is_it)?;
+            Ok(true)
         })
         .await
     }

@@ -37,6 +37,16 @@ impl fmt::Display for Stage {
     }
 }
 
+/// Who decides when a key begins and ceases to sign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// Maintenance, by the configuration.
+    #[default]
+    Automatic,
+    /// Whoever made it: maintenance neither activates, retires nor removes it, and makes no key in its place.
+    Manual,
+}
+
 /// A key, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyInfo {
@@ -48,6 +58,8 @@ pub struct KeyInfo {
     pub algorithm: Algorithm,
     /// How far it is.
     pub stage: Stage,
+    /// Who decides how far it goes.
+    pub activation: Activation,
     /// When it was made.
     pub created: Timestamp,
     /// When it began to sign.
@@ -67,6 +79,7 @@ impl From<NamedRow> for KeyInfo {
             selector,
             algorithm: row.algorithm,
             stage: row.stage,
+            activation: row.activation(),
             created: Timestamp::from_unix(row.created),
             activated: row.activated.map(Timestamp::from_unix),
             retired: row.retired.map(Timestamp::from_unix),
@@ -83,4 +96,6 @@ pub struct NewKey {
     pub selector: Option<String>,
     /// It signs at once, before anybody could see its record.
     pub now: bool,
+    /// Who decides when it begins to sign, if not at once, and when it ceases.
+    pub activation: Activation,
 }

@@ -13,12 +13,12 @@ use std::ops::Range;
 use ekitei_directory::Domain;
 use ekitei_keyring::Sealed;
 use ekitei_kv::keys::{self, subspace};
-use ekitei_kv::{self as kv, KeyValue, RangeOptions, Transaction};
+use ekitei_kv::{self as kv, ChangeRow, KeyValue, RangeOptions, Transaction};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::key::Algorithm;
-use crate::model::Stage;
+use crate::model::{Activation, Stage};
 
 /// The format of the values that this version writes; it reads no other yet.
 const FORMAT: u8 = 1;
@@ -42,6 +42,26 @@ pub(crate) struct KeyRow {
     pub(crate) private: Sealed,
     /// The random id of the operation that made the key, by which a repeated transaction recognises its own work.
     pub(crate) operation: [u8; 16],
+    /// [`Activation::Manual`]. Last, and not written if it is not so: releases before the feature `manual-signing-keys` wrote none, and pass over what comes
+    /// after the fields they know.
+    #[serde(skip_serializing_if = "std::ops::Not::not", deserialize_with = "if_there")]
+    pub(crate) manual: bool,
+}
+
+/// Reads a field that may be missing at the end of a row.
+fn if_there<'de, D: serde::Deserializer<'de>>(end: D) -> Result<bool, D::Error> {
+    Ok(bool::deserialize(end).unwrap_or_default())
+}
+
+impl KeyRow {
+    pub(crate) fn activation(&self) -> Activation {
+        if self.manual { Activation::Manual } else { Activation::Automatic }
+    }
+
+    /// Whether it signs with this algorithm until its maker says otherwise.
+    pub(crate) fn signs_for_its_maker(&self, algorithm: Algorithm) -> bool {
+        self.manual && self.stage == Stage::Signing && self.algorithm == algorithm
+    }
 }
 
 /// A key with its name.
@@ -56,8 +76,9 @@ pub(crate) fn binding(domain: &Domain, selector: &str) -> Vec<u8> {
     keys::key(&(domain.as_ascii(), selector))
 }
 
-pub(crate) fn version_key() -> Vec<u8> {
-    keys::key(&(SUBSPACE, VERSION))
+/// What every change of a key writes.
+pub(crate) fn changes() -> ChangeRow {
+    ChangeRow::new(keys::key(&(SUBSPACE, VERSION)))
 }
 
 pub(crate) fn key_key(domain: &Domain, selector: &str) -> Vec<u8> {
@@ -109,16 +130,4 @@ fn decode(bytes: &[u8]) -> Result<KeyRow> {
         .into()),
         None => Err(kv::Error::Corrupt("the row of a signing key is empty".to_owned()).into()),
     }
-}
-
-/// Marks keys as changed by this transaction.
-pub(crate) fn touch(tx: &Transaction) {
-    tx.set_versionstamped_value(&version_key(), &[0; 10], 0);
-}
-
-/// The commit version of the last change, as this transaction sees it.
-pub(crate) async fn last_change(tx: &Transaction) -> Result<kv::Version> {
-    let stamp = tx.get_snapshot(&version_key()).await?;
-    let version = stamp.as_deref().and_then(|stamp| stamp.first_chunk::<8>());
-    Ok(version.map_or(0, |bytes| kv::Version::from_be_bytes(*bytes)))
 }

@@ -1,6 +1,6 @@
 //! The handle of this crate: what signs, and what all its parts share.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +9,7 @@ use std::time::Duration;
 use ekitei_config::Live;
 use ekitei_directory::{Directory, Domain};
 use ekitei_dns::Resolver;
+use ekitei_keyring::Gate;
 use ekitei_kv::clock::SharedClock;
 use ekitei_kv::{Database, Transaction, Version};
 use ekitei_telemetry::{CounterFamily, Histogram, Registry, SECONDS, Timer};
@@ -25,10 +26,6 @@ use crate::vault::Vault;
 
 /// Domains whose keys are kept in memory.
 const CACHED_DOMAINS: usize = 10_000;
-/// How long to wait before the version row is looked at again after the store failed.
-const FOLLOW_RETRY: Duration = Duration::from_secs(1);
-/// How often the version row is looked at even if no watch fired.
-const FOLLOW_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What signing is made of.
 pub struct Parts {
@@ -45,6 +42,8 @@ pub struct Parts {
     /// A file for the encryption key, made if it is not there and the configuration has none: beside the embedded store. `None` for a cluster.
     pub key_file: Option<PathBuf>,
     /// Metrics.
+    /// Whether keys with [`Activation::Manual`](crate::Activation::Manual) may be made: no process would take them for others.
+    pub manual_gate: Gate,
     pub registry: Registry,
 }
 
@@ -62,6 +61,7 @@ pub(crate) struct Inner {
     pub(crate) resolver: Option<Resolver>,
     pub(crate) vault: Vault,
     cache: Cache<Domain, Entry>,
+    pub(crate) manual_gate: Gate,
     /// The version of the last change that this process knows of.
     last_change: AtomicU64,
     signatures: CounterFamily,
@@ -82,7 +82,7 @@ impl Signing {
     /// # Errors
     /// [`Error::EncryptionKey`].
     pub fn open(parts: Parts) -> Result<Self> {
-        let Parts { database, directory, live, clock, resolver, key_file, registry } = parts;
+        let Parts { database, directory, live, clock, resolver, key_file, manual_gate, registry } = parts;
         let vault = Vault::open(&live.load().signing, key_file.as_deref())?;
         let signatures = registry.counters(
             "signing_signatures_total",
@@ -92,6 +92,7 @@ impl Signing {
         let seconds =
             registry.histogram("signing_seconds", "Time to make all signatures of a message.", SECONDS);
         Ok(Self {
+                manual_gate,
             inner: Arc::new(Inner {
                 db: database,
                 directory,
@@ -187,7 +188,7 @@ impl Signing {
             let work = operation(tx.clone());
             async move {
                 let value = work.await?;
-                rows::touch(&tx);
+                rows::changes().touch(&tx);
                 Ok::<_, Error>(value)
             }
         };
@@ -206,24 +207,11 @@ impl Signing {
 
     /// Watches for changes that other processes make; runs until it is dropped. Without it they are seen after `signing.keyCacheTtl`.
     pub async fn follow_changes(&self) {
-        loop {
-            if let Err(error) = self.await_change().await {
-                tracing::warn!(%error, "cannot watch signing keys for changes");
-                self.inner.cache.clear();
-                tokio::time::sleep(FOLLOW_RETRY).await;
-            }
-        }
-    }
-
-    async fn await_change(&self) -> Result<()> {
-        let tx = self.inner.db.begin();
-        let version = rows::last_change(&tx).await?;
-        let watch = tx.watch(&rows::version_key());
-        tx.commit().await?;
-        self.inner.last_change.fetch_max(version, Ordering::AcqRel);
-        match tokio::time::timeout(FOLLOW_INTERVAL, watch.changed()).await {
-            Ok(changed) => Ok(changed?),
-            Err(_elapsed) => Ok(()),
-        }
+        let inner = &*self.inner;
+        let notice = |version| {
+            inner.last_change.fetch_max(version, Ordering::AcqRel);
+            ready(Ok::<_, Error>(()))
+        };
+        rows::changes().follow(&inner.db, "signing keys", notice, || inner.cache.clear()).await;
     }
 }

@@ -35,7 +35,7 @@ pub async fn import(database: &Database, keys: &[KeyValue], domain: Option<&Doma
                 return Ok::<_, Error>(tx.may_have_committed() && found == row.value);
             }
             tx.set(&row.key, &row.value);
-            rows::touch(&tx);
+            rows::changes().touch(&tx);
             Ok(true)
         };
         added += u64::from(database.transact(write).await?);

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use aws_lc_rs::hmac;
-use ekitei_keyring::{MasterSecret, SealError, Sealed, SealingKeys};
+use ekitei_keyring::{MasterSecrets, SealError, Sealed, SealingKeys};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
@@ -19,32 +19,10 @@ pub(crate) struct Vault {
 impl Vault {
     /// The keys of the configuration, and behind them the one in `file`, which is made if there is no other.
     pub(crate) fn open(settings: &ekitei_config::Signing, file: Option<&Path>) -> Result<Self> {
-        let mut secrets = Vec::new();
-        if let Some(key) = &settings.encryption_key {
-            secrets.push(MasterSecret::parse("signing.encryptionKey", key.expose())?);
-        }
-        for (index, key) in settings.previous_encryption_keys.iter().enumerate() {
-            let whose = format!("signing.previousEncryptionKeys[{index}]");
-            secrets.push(MasterSecret::parse(&whose, key.expose())?);
-        }
-        if let Some(file) = file {
-            secrets.extend(MasterSecret::from_file(file, settings.encryption_key.is_none())?);
-        }
-        if settings.encryption_key.is_none() && file.is_none() && !secrets.is_empty() {
-            return Err(Error::EncryptionKey(
-                "there are signing.previousEncryptionKeys, but no signing.encryptionKey".to_owned(),
-            ));
-        }
-        // A key of a file is newer than the previous keys of the configuration, if that names none in force.
-        if settings.encryption_key.is_none() {
-            secrets.reverse();
-        }
+        let secrets = MasterSecrets::open(settings, file)?;
         // All is derived, so that no key serves two purposes.
-        let srs = |secret: &MasterSecret| hmac::Key::new(hmac::HMAC_SHA256, &*secret.derive("ekitei srs"));
-        Ok(Self {
-            keys: SealingKeys::new(&secrets, "ekitei signing keys")?,
-            srs: secrets.iter().map(srs).collect(),
-        })
+        let srs = secrets.derive("ekitei srs").map(|key| hmac::Key::new(hmac::HMAC_SHA256, &*key)).collect();
+        Ok(Self { keys: secrets.sealing("ekitei signing keys")?, srs })
     }
 
     /// Encrypts under the key in force; `bound_to` must be the same to decrypt.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use ekitei_blob::Blobs;
-use ekitei_cluster::Cluster;
+use ekitei_cluster::{Cluster, Feature};
 use ekitei_config::{Config, Live, Store};
 use ekitei_directory::{Directory, Domain, EmailAddress};
 use ekitei_dns::Resolver;
@@ -86,6 +86,7 @@ impl Sending {
             registry: base.registry.clone(),
         })?;
         let (live, database, clock) = (base.live, base.database, base.clock);
+            manual_gate: Arc::new(base.cluster.features().gate(Feature::ManualSigningKeys)),
         let greylist = Greylist::new(live.clone(), database.clone(), Arc::clone(clock), base.registry);
         let limits = Limits::new(live.clone(), database.clone(), Arc::clone(clock), base.registry);
         let filter = Filter::new(FilterContext {

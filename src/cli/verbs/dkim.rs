@@ -1,7 +1,7 @@
 //! `ekitei dkim`
 
 use clap::{Subcommand, ValueEnum};
-use ekitei_api::{Client, DkimAlgorithm, DkimKey, DkimKeyPatch, DkimStage, NewDkimKeys};
+use ekitei_api::{Client, DkimActivation, DkimAlgorithm, DkimKey, DkimKeyPatch, DkimStage, NewDkimKeys};
 
 use super::all_pages;
 use crate::cli::exit::Outcome;
@@ -23,6 +23,9 @@ pub enum Verb {
         /// Sign with them at once, before their records can be seen.
         #[arg(long)]
         now: bool,
+        /// Leave it to `activate`, `retire` and `remove` when they begin to sign, cease, and go.
+        #[arg(long)]
+        manual: bool,
     },
     /// List the keys.
     List {
@@ -88,7 +91,7 @@ impl From<Algorithm> for DkimAlgorithm {
 
 impl Columns for DkimKey {
     const HEAD: &'static [&'static str] =
-        &["DOMAIN", "SELECTOR", "ALGORITHM", "STAGE", "CREATED", "ACTIVATED", "RETIRED"];
+        &["DOMAIN", "SELECTOR", "ALGORITHM", "STAGE", "ACTIVATION", "CREATED", "ACTIVATED", "RETIRED"];
 
     fn cells(&self) -> Vec<String> {
         let moment = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), time);
@@ -101,11 +104,16 @@ impl Columns for DkimKey {
             DkimStage::Signing => "signing",
             DkimStage::Retired => "retired",
         };
+        let activation = match self.activation {
+            DkimActivation::Automatic => "automatic",
+            DkimActivation::Manual => "manual",
+        };
         vec![
             self.domain.clone(),
             self.selector.clone(),
             algorithm.to_owned(),
             stage.to_owned(),
+            activation.to_owned(),
             time(self.created),
             moment(self.activated),
             moment(self.retired),
@@ -116,8 +124,10 @@ impl Columns for DkimKey {
 /// Does it.
 pub async fn run(client: &Client, format: Format, verb: Verb) -> Outcome {
     match verb {
-        Verb::Create { domain, algorithm, selector, now } => {
-            let new = NewDkimKeys { domain, algorithm: algorithm.map(Into::into), selector, now };
+        Verb::Create { domain, algorithm, selector, now, manual } => {
+            let activation = if manual { DkimActivation::Manual } else { DkimActivation::Automatic };
+            let algorithm = algorithm.map(Into::into);
+            let new = NewDkimKeys { domain, algorithm, selector, now, activation };
             records(format, &client.create_dkim_keys(&new).await?.items)
         }
         Verb::Rotate { domain, now } => {

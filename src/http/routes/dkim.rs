@@ -2,9 +2,9 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use ekitei_api::{DkimAlgorithm, DkimKey, DkimKeyPatch, DkimStage, NewDkimKeys, Page, Problem};
+use ekitei_api::{DkimActivation, DkimAlgorithm, DkimKey, DkimKeyPatch, DkimStage, NewDkimKeys, Page, Problem};
 use ekitei_directory::Domain;
-use ekitei_signing::{Algorithm, KeyInfo, NewKey, Stage};
+use ekitei_signing::{Activation, Algorithm, KeyInfo, NewKey, Stage};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -25,6 +25,10 @@ fn key(info: KeyInfo) -> DkimKey {
             Stage::Published => DkimStage::Published,
             Stage::Signing => DkimStage::Signing,
             Stage::Retired => DkimStage::Retired,
+        },
+        activation: match info.activation {
+            Activation::Automatic => DkimActivation::Automatic,
+            Activation::Manual => DkimActivation::Manual,
         },
         created: info.created.unix(),
         activated: info.activated.map(|time| time.unix()),
@@ -67,7 +71,12 @@ pub(crate) async fn create(
     Json(new): Json<NewDkimKeys>,
 ) -> Result<(StatusCode, axum::Json<Page<DkimKey>>)> {
     let domain = Domain::parse(&new.domain)?;
-    let new = NewKey { algorithm: new.algorithm.map(algorithm), selector: new.selector, now: new.now };
+    let activation = match new.activation {
+        DkimActivation::Automatic => Activation::Automatic,
+        DkimActivation::Manual => Activation::Manual,
+    };
+    let new =
+        NewKey { algorithm: new.algorithm.map(algorithm), selector: new.selector, now: new.now, activation };
     let made = state.parts.signing.create(&domain, new).await?;
     let page = Page { items: made.into_iter().map(key).collect(), next: None };
     Ok((StatusCode::CREATED, axum::Json(page)))

@@ -123,6 +123,7 @@ impl World {
             clock: self.clock.clone(),
             resolver: None,
             key_file: None,
+            manual_gate: Arc::new(|| true),
             registry: registry.clone(),
         });
         let signing = signing.unwrap();

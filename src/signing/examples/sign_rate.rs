@@ -26,7 +26,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         directory.create_domain(&domain, NewDomain::default()).await?;
         let live = Live::new(config);
         let registry = Registry::default();
-        let parts = Parts { database, directory, live, clock, resolver: None, key_file: None, registry };
+        let manual_gate = Arc::new(|| true);
+        let parts =
+            Parts { database, directory, live, clock, resolver: None, key_file: None, manual_gate, registry };
         let signing = Signing::open(parts)?;
         signing.create(&domain, NewKey { now: true, ..NewKey::default() }).await?;
         for (size, rounds) in [(5_000, 2_000), (1_000_000, 100), (25_000_000, 4)] {

@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use ekitei_api::{Client, NewDomain};
 use ekitei_blob::{Blobs, DirectoryStore};
-use ekitei_cluster::{Cluster, Description};
+use ekitei_cluster::{Cluster, Description, Feature};
 use ekitei_config::{Config, ListenerConfig, Live, Protocol, Secret};
 use ekitei_directory::{Argon2Cost, Directory, Settings};
 use ekitei_dns::Resolver;
@@ -91,6 +91,7 @@ impl Service {
             clock: clock.clone(),
             resolver: None,
             key_file: Some(bodies.path().join("signing.key")),
+            manual_gate: Arc::new(cluster.features().gate(Feature::ManualSigningKeys)),
             registry: registry.clone(),
         });
         let signing = signing.unwrap();

@@ -7,9 +7,9 @@ use ekitei_config::Secret;
 use ekitei_directory::{Domain, EmailAddress, PageRequest};
 use ekitei_dns::testing::TestDns;
 use ekitei_kv::{CommitFault, Database, FaultScript, MemoryOptions};
-use ekitei_signing::{Algorithm, Error, KeyInfo, Maintained, NewKey, Signing, Stage};
+use ekitei_signing::{Activation, Algorithm, Error, KeyInfo, Maintained, NewKey, Parts, Signing, Stage};
 
-use crate::support::{MESSAGE, configured, domain, reopened, reopened_with, service, service_in};
+use crate::support::{self, MESSAGE, configured, domain, reopened, reopened_with, service, service_in};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -130,6 +130,62 @@ async fn a_key_signs_when_its_record_is_seen() {
     assert_eq!(watching.key(&domain(), &keys[1].selector).await.unwrap().stage, Stage::Signing);
 }
 
+fn by_hand() -> NewKey {
+    NewKey { algorithm: Some(Algorithm::Rsa), activation: Activation::Manual, ..NewKey::default() }
+}
+
+#[tokio::test]
+async fn maintenance_leaves_a_manual_key_alone_all_its_life() {
+    let mut config = configured();
+    config.signing.rotation = ekitei_config::Duration::days(90);
+    let service = service(config).await;
+    let signing = &service.signing;
+    let key = signing.create(&domain(), by_hand()).await.unwrap().remove(0);
+    assert_eq!(key.activation, Activation::Manual);
+    for stage in [Stage::Published, Stage::Signing, Stage::Retired] {
+        match stage {
+            Stage::Published => {}
+            Stage::Signing => drop(signing.activate(&domain(), &key.selector).await.unwrap()),
+            Stage::Retired => drop(signing.retire(&domain(), &key.selector).await.unwrap()),
+        }
+        service.pass(400 * DAY);
+        assert_eq!(signing.maintain().await.unwrap(), Maintained::default(), "{stage}");
+        let left = all(signing).await;
+        assert_eq!(
+            left.iter().map(|key| (key.stage, key.activation)).collect::<Vec<_>>(),
+            [(stage, Activation::Manual)]
+        );
+    }
+    signing.remove(&domain(), &key.selector, false).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_manual_key_takes_the_place_of_an_automatic_one_and_not_the_other_way_round() {
+    let service = service(configured()).await;
+    let signing = &service.signing;
+    let before = service.create().await.remove(0);
+    let ours = signing.create(&domain(), by_hand()).await.unwrap().remove(0);
+    signing.activate(&domain(), &ours.selector).await.unwrap();
+    let stage = async |key: &KeyInfo| signing.key(&domain(), &key.selector).await.unwrap().stage;
+    assert_eq!((stage(&before).await, stage(&ours).await), (Stage::Retired, Stage::Signing));
+    let automatic = NewKey { activation: Activation::Automatic, ..by_hand() };
+    let late = signing.create(&domain(), automatic).await.unwrap().remove(0);
+    service.pass(30 * DAY);
+    assert_eq!(signing.maintain().await.unwrap().activated, 0);
+    assert_eq!((stage(&ours).await, stage(&late).await), (Stage::Signing, Stage::Published));
+    signing.activate(&domain(), &late.selector).await.unwrap();
+    assert_eq!(stage(&ours).await, Stage::Retired, "the administrator decides");
+}
+
+#[tokio::test]
+async fn a_manual_key_is_not_made_while_another_release_would_activate_it() {
+    let service = service(configured()).await;
+    let parts = support::parts(&service.database, &service.clock, &service.live, None);
+    let old = Signing::open(Parts { manual_gate: Arc::new(|| false), ..parts }).unwrap();
+    assert!(matches!(old.create(&domain(), by_hand()).await, Err(Error::NotYet)));
+    old.create(&domain(), NewKey::default()).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_signs_or_signed_is_removed_only_by_force() {
     let service = service(configured()).await;
@@ -201,7 +257,11 @@ async fn requests_that_make_no_sense_are_refused() {
     let signing = &service.signing;
     let unknown = Domain::parse("elsewhere.test").unwrap();
     assert!(matches!(signing.create(&unknown, NewKey::default()).await, Err(Error::NoSuchDomain(_))));
-    let named = NewKey { algorithm: Some(Algorithm::Ed25519), selector: Some("mail".to_owned()), now: false };
+    let named = NewKey {
+        algorithm: Some(Algorithm::Ed25519),
+        selector: Some("mail".to_owned()),
+        ..NewKey::default()
+    };
     let made = signing.create(&domain(), named.clone()).await.unwrap();
     assert_eq!(made[0].record.name, "mail._domainkey.example.test");
     assert!(matches!(signing.create(&domain(), named).await, Err(Error::AlreadyExists { .. })));

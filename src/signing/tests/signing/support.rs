@@ -74,16 +74,27 @@ pub fn reopened_with(
     live: &Live,
     resolver: Option<Resolver>,
 ) -> ekitei_signing::Result<Signing> {
+    Signing::open(parts(database, clock, live, resolver))
+}
+
+/// What it is made of.
+pub fn parts(
+    database: &Database,
+    clock: &Arc<ManualClock>,
+    live: &Live,
+    resolver: Option<Resolver>,
+) -> Parts {
     let directory = Directory::new(database.clone(), Settings::default(), clock.clone());
-    Signing::open(Parts {
+    Parts {
         database: database.clone(),
         directory,
         live: live.clone(),
         clock: clock.clone(),
         resolver,
         key_file: None,
+        manual_gate: Arc::new(|| true),
         registry: Registry::default(),
-    })
+    }
 }
 
 impl Service {

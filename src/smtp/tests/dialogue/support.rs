@@ -118,6 +118,7 @@ impl World {
             resolver: None,
             key_file: Some(folder.path().join("signing.key")),
             registry: registry.clone(),
+            manual_gate: Arc::new(|| true),
         })
         .unwrap();
         let limits = Limits::new(live.clone(), database.clone(), clock.clone(), &registry);
