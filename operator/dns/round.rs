@@ -1,0 +1,190 @@
+//! One round over one zone: look, plan, remember, write.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::desired::Desired;
+use crate::inventory::{Entry, Inventory};
+use crate::owner::{self, Owner};
+use crate::plan::{self, Adoption, Change, Inputs, Plan, RecordState, State};
+use crate::provider::{Provider, ProviderError, Zone, observe};
+use crate::record::Key;
+
+/// Attempts, when somebody else writes at the same time.
+const ATTEMPTS: usize = 4;
+
+/// Everything that a round over one zone is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Round<'a> {
+    /// Where the zone is kept.
+    pub provider: &'a dyn Provider,
+    /// The zone.
+    pub zone: &'a Zone,
+    /// Who we are.
+    pub owner: &'a Owner,
+    /// What there should be in this zone. To remove everything, nothing.
+    pub desired: &'a [Desired],
+    /// What to do with what nobody owns.
+    pub adoption: Adoption,
+}
+
+/// What became of a round.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Every record that is wanted: what was written is [`State::Published`].
+    pub records: Vec<RecordState>,
+    /// What is ours now.
+    pub inventory: Inventory,
+    /// Record sets that were written.
+    pub written: Vec<Change>,
+    /// Those of them that somebody had changed.
+    pub drifted: Vec<Key>,
+    /// Parts that were ours and are not any more, without having been removed, and why.
+    pub released: Vec<(Key, String)>,
+    /// Why not everything was done, if it was not.
+    pub error: Option<ProviderError>,
+}
+
+impl Round<'_> {
+    /// Looks and plans. To be followed by [`apply`](Self::apply), once [`Plan::intent`] is stored.
+    pub async fn prepare(&self, inventory: &Inventory) -> Plan {
+        let observed = observe(self.provider, self.zone, self.desired, inventory).await;
+        plan::plan(Inputs {
+            owner: self.owner,
+            desired: self.desired,
+            observed: &observed,
+            inventory,
+            adoption: self.adoption,
+            capabilities: self.provider.capabilities(),
+        })
+    }
+
+    /// Does all of it, and again if somebody wrote at the same time. `store` is called with what may be ours before anything is written; nothing is
+    /// if it fails.
+    ///
+    /// # Errors
+    /// What `store` says. All else is in the [`Outcome`].
+    pub async fn run<E>(
+        &self,
+        inventory: &Inventory,
+        mut store: impl AsyncFnMut(&Inventory) -> Result<(), E>,
+    ) -> Result<Outcome, E> {
+        let mut inventory = inventory.clone();
+        for _ in 1..ATTEMPTS {
+            let plan = self.prepare(&inventory).await;
+            if !plan.is_settled() && plan.intent != inventory {
+                store(&plan.intent).await?;
+            }
+            let intent = plan.intent.clone();
+            let outcome = self.apply(plan).await;
+            if !matches!(outcome.error, Some(ProviderError::Conflict(_))) {
+                return Ok(outcome);
+            }
+            tracing::debug!(zone = %self.zone.name, "the zone was changed meanwhile; looking again");
+            inventory = intent;
+        }
+        let plan = self.prepare(&inventory).await;
+        store(&plan.intent).await?;
+        Ok(self.apply(plan).await)
+    }
+
+    /// Writes what a plan says: all together, and if the provider rejects something, name by name, so that one bad record does not keep the others back.
+    pub async fn apply(&self, plan: Plan) -> Outcome {
+        let Plan { changes, records, inventory, intent, released } = plan;
+        let mut outcome = Outcome { records, released, ..Outcome::default() };
+        let drifted = outcome.records.iter().filter(|record| record.state == State::Drifted);
+        outcome.drifted = drifted.map(|record| record.desired.set.key()).collect();
+        let mut failed = BTreeMap::new();
+        match self.write(&changes).await {
+            Ok(()) => outcome.written = changes,
+            Err(error @ ProviderError::Rejected(_)) => {
+                let groups = groups(changes);
+                if groups.len() == 1 {
+                    fail(&mut failed, &groups[0], &error);
+                    outcome.error = Some(error);
+                } else {
+                    self.one_by_one(groups, &mut failed, &mut outcome).await;
+                }
+            }
+            Err(error) => {
+                fail(&mut failed, &changes, &error);
+                outcome.error = Some(error);
+            }
+        }
+        outcome.drifted.retain(|key| !failed.contains_key(key));
+        settle(&mut outcome, &failed, inventory, &intent);
+        outcome
+    }
+
+    async fn one_by_one(
+        &self,
+        groups: Vec<Vec<Change>>,
+        failed: &mut BTreeMap<Key, String>,
+        outcome: &mut Outcome,
+    ) {
+        for group in groups {
+            match self.write(&group).await {
+                Ok(()) => outcome.written.extend(group),
+                Err(error) => {
+                    fail(failed, &group, &error);
+                    // What has to be done about it comes before what happens by itself.
+                    if outcome.error.as_ref().is_none_or(ProviderError::is_temporary) {
+                        outcome.error = Some(error);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write(&self, changes: &[Change]) -> Result<(), ProviderError> {
+        if changes.is_empty() { Ok(()) } else { self.provider.apply(self.zone, changes).await }
+    }
+}
+
+/// Changes that belong together: those of a name, with its marker.
+fn groups(changes: Vec<Change>) -> Vec<Vec<Change>> {
+    let mut groups: BTreeMap<_, Vec<Change>> = BTreeMap::new();
+    for change in changes {
+        let Some(key) = change.key() else { continue };
+        let at = if owner::is_marker(&key.name) { Ok(key) } else { owner::marker(&key) };
+        groups.entry(at.map_err(|error| error.0)).or_default().push(change);
+    }
+    groups.into_values().collect()
+}
+
+fn fail(failed: &mut BTreeMap<Key, String>, changes: &[Change], error: &ProviderError) {
+    failed.extend(changes.iter().filter_map(Change::key).map(|key| (key, error.to_string())));
+}
+
+/// The states and the inventory after writing: of what failed nobody knows whether it was written.
+fn settle(outcome: &mut Outcome, failed: &BTreeMap<Key, String>, inventory: Inventory, intent: &Inventory) {
+    for record in &mut outcome.records {
+        match failed.get(&record.desired.set.key()) {
+            Some(reason) if matches!(record.state, State::Pending | State::Drifted) => {
+                record.state = State::Failed;
+                record.message.clone_from(reason);
+            }
+            _ if matches!(record.state, State::Pending | State::Drifted) => record.state = State::Published,
+            _ => {}
+        }
+    }
+    outcome.inventory = inventory;
+    let unknown: BTreeSet<&Key> = failed.keys().collect();
+    let unknown: Vec<Entry> = intent.iter().filter(|entry| unknown.contains(&entry.key)).cloned().collect();
+    outcome.inventory.unite(&unknown.into_iter().collect());
+}
+
+/// The zone of each record, by the longest match: what goes to which provider. Records that are in none of the zones come with none.
+pub fn by_zone<'a>(desired: Vec<Desired>, zones: &'a [Zone]) -> Vec<(Option<&'a Zone>, Vec<Desired>)> {
+    let mut found: Vec<(Option<&'a Zone>, Vec<Desired>)> = Vec::new();
+    for one in desired {
+        let zone = zones
+            .iter()
+            .filter(|zone| one.set.name.is_within(&zone.name))
+            .max_by_key(|zone| zone.name.depth());
+        match found.iter_mut().find(|(known, _)| *known == zone) {
+            Some((_, records)) => records.push(one),
+            None => found.push((zone, vec![one])),
+        }
+    }
+    found
+}
