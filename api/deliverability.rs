@@ -42,7 +42,21 @@ pub enum DeliverabilityVerdict {
     Unknown,
 }
 
+/// The MTA-STS policy that is served for a domain (RFC 8461), its own or the service's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MtaStsPolicy {
+    /// The policy as senders fetch it, with CRLF at the end of each line.
+    pub policy: String,
+    /// The `id` of the TXT record `_mta-sts.<domain>` that goes with it: it changes whenever the policy does.
+    pub id: String,
+}
+
 impl Client {
+    /// The MTA-STS policy that is served for a domain.
+    pub async fn mta_sts_policy(&self, domain: &str) -> Result<MtaStsPolicy> {
+        self.get(&["domains", domain, "mta-sts"]).await
+    }
+
     /// Every record of a domain that a receiver would look at. Takes seconds.
     pub async fn deliverability(&self, domain: &str) -> Result<DeliverabilityReport> {
         self.get(&["domains", domain, "deliverability"]).await

@@ -14,12 +14,19 @@ pub enum Feature {
     DomainUsage,
     /// Signing keys that maintenance leaves alone: `manual` in their rows.
     ManualSigningKeys,
+    /// Forwarding of accounts, and hosts of domains: fields at the ends of their rows, which earlier releases do not follow, and drop when they write the row.
+    ForwardingAndHosts,
 }
 
 impl Feature {
     /// All that this release understands.
-    pub const ALL: &[Self] =
-        &[Self::SegmentedBodies, Self::EncryptedBodies, Self::DomainUsage, Self::ManualSigningKeys];
+    pub const ALL: &[Self] = &[
+        Self::SegmentedBodies,
+        Self::EncryptedBodies,
+        Self::DomainUsage,
+        Self::ManualSigningKeys,
+        Self::ForwardingAndHosts,
+    ];
 
     /// Its name in the store and for people.
     pub const fn name(self) -> &'static str {
@@ -28,6 +35,7 @@ impl Feature {
             Self::EncryptedBodies => "encrypted-bodies",
             Self::DomainUsage => "domain-usage",
             Self::ManualSigningKeys => "manual-signing-keys",
+            Self::ForwardingAndHosts => "forwarding-and-hosts",
         }
     }
 

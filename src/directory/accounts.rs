@@ -202,7 +202,9 @@ impl Directory {
     }
 
     fn check_forwarding(&self, forwarding: Option<&Forwarding>, owner: &EmailAddress) -> Result<()> {
-        forwarding.map_or(Ok(()), |forwarding| forwarding.check(owner, &self.current().settings))
+        let Some(forwarding) = forwarding else { return Ok(()) };
+        forwarding.check(owner, &self.current().settings)?;
+        self.require_additions()
     }
 
     /// Makes the row of a new password. `{PLAIN}` is hashed like a password that was typed.

@@ -16,6 +16,9 @@ use crate::rows::{self, TxError, TxResult};
 use crate::settings::Settings;
 use crate::verifier::Verifier;
 
+/// Whether something may be done yet.
+pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// The directory: cheap to clone, shared by all servers of the process.
 #[derive(Clone)]
 pub struct Directory {
@@ -25,6 +28,8 @@ pub struct Directory {
 struct Inner {
     db: Database,
     clock: SharedClock,
+    /// Whether all processes understand what this release added to rows.
+    additions: Gate,
     /// The version of the last change that this process knows of; outlives the caches of a reload.
     last_change: Arc<AtomicU64>,
     current: ArcSwap<Current>,
@@ -52,9 +57,20 @@ impl Current {
 impl Directory {
     /// Opens the directory in `db`. Spawn [`Directory::follow_changes`] to hear of other processes' changes at once.
     pub fn new(db: Database, settings: Settings, clock: SharedClock) -> Self {
+        Self::gated(db, settings, clock, Arc::new(|| true))
+    }
+
+    /// The same, where earlier releases may use the store, too: forwarding of accounts and hosts of domains are refused until the gate opens, since such a release would
+    /// deliver by its own rules, and drop these fields from rows that it writes.
+    pub fn gated(db: Database, settings: Settings, clock: SharedClock, additions: Gate) -> Self {
         let last_change = Arc::new(AtomicU64::new(0));
         let current = ArcSwap::from_pointee(Current::new(settings, Arc::clone(&last_change)));
-        Self { inner: Arc::new(Inner { db, clock, last_change, current }) }
+        Self { inner: Arc::new(Inner { db, clock, additions, last_change, current }) }
+    }
+
+    /// Refuses what an earlier release would not understand, while one may run.
+    pub(crate) fn require_additions(&self) -> Result<()> {
+        if (self.inner.additions)() { Ok(()) } else { Err(Error::NotYet) }
     }
 
     /// Replaces the settings (a reload of the configuration). Remembered lookups and logins are forgotten.

@@ -28,6 +28,9 @@ impl Directory {
         }
         let NewDomain { catch_all, postmaster, quota, total_quota, mta_sts, client_host, mx_hosts } = new;
         check_hosts(client_host.as_ref(), mx_hosts.as_deref())?;
+        if mta_sts.is_some() || client_host.is_some() || mx_hosts.is_some() {
+            self.require_additions()?;
+        }
         let mta_sts = mta_sts.map(MtaSts::checked).transpose()?;
         let row = DomainRow {
             enabled: true,
@@ -67,6 +70,28 @@ impl Directory {
     /// [`Error::Unavailable`].
     pub async fn is_local_domain(&self, domain: &Domain) -> Result<bool> {
         Ok(self.find_domain(domain).await?.is_some())
+    }
+
+    /// Whether this host is this service by what the domain says that it belongs to ([`DomainInfo::mx_hosts`]). A domain speaks for hosts of its own name only: otherwise
+    /// it could keep mail for anybody's hosts from leaving.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn is_own_mx_host(&self, host: &str) -> Result<bool> {
+        let Ok(host) = Domain::parse(host) else { return Ok(false) };
+        let mut name = host.as_ascii();
+        loop {
+            if let Ok(domain) = Domain::parse(name)
+                && let Some(info) = self.find_domain(&domain).await?
+                && info.mx_hosts.as_ref().is_some_and(|hosts| hosts.contains(&host))
+            {
+                return Ok(true);
+            }
+            match name.split_once('.') {
+                Some((_, above)) => name = above,
+                None => return Ok(false),
+            }
+        }
     }
 
     /// A domain as it is remembered or stored.
@@ -120,6 +145,14 @@ impl Directory {
             change.client_host.as_ref().and_then(Option::as_ref),
             change.mx_hosts.as_ref().and_then(Option::as_deref),
         )?;
+        let of_hosts = [
+            matches!(change.mta_sts, Some(Some(_))),
+            matches!(change.client_host, Some(Some(_))),
+            matches!(change.mx_hosts, Some(Some(_))),
+        ];
+        if of_hosts.contains(&true) {
+            self.require_additions()?;
+        }
         let (change, revision) = (&change, Revision::random());
         let row = self
             .change(|tx| async move {

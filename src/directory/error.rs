@@ -41,6 +41,11 @@ pub enum Error {
         /// The object.
         name: String,
     },
+    /// Processes of an earlier release may run, which know nothing of forwarding and of hosts of domains: temporary.
+    #[error(
+        "forwarding, and hosts of a domain, cannot be set while processes of an earlier release may run (ekitei cluster features: forwarding-and-hosts)"
+    )]
+    NotYet,
     /// The store is away or busy: nobody's fault. Try again later.
     #[error("the directory is unavailable: {0}")]
     Unavailable(String),
@@ -49,7 +54,7 @@ pub enum Error {
 impl Error {
     /// Whether the same request may succeed later.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::NotYet)
     }
 
     pub(crate) fn not_found(what: &'static str, name: impl ToString) -> Self {

@@ -37,7 +37,7 @@ pub use address::{
     ADDRESS_OCTETS, AddressError, DOMAIN_OCTETS, Domain, EmailAddress, LOCAL_PART_OCTETS, LocalPart,
 };
 pub use aliases::ALIAS_TARGETS;
-pub use directory::Directory;
+pub use directory::{Directory, Gate};
 pub use error::{AuthError, Error, Result};
 pub use forwarding::Forwarding;
 pub use groups::NEW_GROUP_MEMBERS;

@@ -10,14 +10,16 @@ use crate::scene::{MxHost, Scene};
 /// The MX records of the domain (RFC 5321 §5.1).
 pub(crate) fn exchangers(scene: &Scene) -> Finding {
     let domain = &scene.subject.domain;
-    let ours = format!("{domain}. IN MX 10 {}.", scene.config.hostname);
+    let own = std::slice::from_ref(&scene.config.hostname);
+    let own = if scene.subject.mx_hosts.is_empty() { own } else { &scene.subject.mx_hosts };
+    let ours = || own.iter().map(|host| format!("{domain}. IN MX 10 {host}."));
     let answer = match &scene.mx {
         Ok(answer) => answer,
         Err(Error::NoSuchName) => {
-            return Finding::wrong("MX", "there is no such domain in DNS").publish([ours]);
+            return Finding::wrong("MX", "there is no such domain in DNS").publish(ours());
         }
         Err(Error::NoRecords) => {
-            return Finding::wrong("MX", "there is none, so no mail arrives").publish([ours]);
+            return Finding::wrong("MX", "there is none, so no mail arrives").publish(ours());
         }
         Err(error) => return Finding::failed("MX", error),
     };
@@ -26,13 +28,25 @@ pub(crate) fn exchangers(scene: &Scene) -> Finding {
     let listed = listed.join(", ");
     if answer.value.iter().any(|mx| mx.exchange.is_empty()) {
         return Finding::wrong("MX", "a null MX (RFC 7505) says that the domain takes no mail")
-            .publish([ours]);
+            .publish(ours());
     }
     if !answer.value.iter().any(|mx| scene.is_ours(&mx.exchange)) {
         let detail = format!(
-            "{listed}: none of them is this service (hostname, relay.ownHosts), so mail goes elsewhere"
+            "{listed}: none of them is this service (hostname, relay.ownHosts, the domain's MX hosts), so mail goes elsewhere"
         );
-        return Finding::wrong("MX", detail).publish([ours]);
+        return Finding::wrong("MX", detail).publish(ours());
+    }
+    let absent: Vec<&str> = scene
+        .subject
+        .mx_hosts
+        .iter()
+        .map(String::as_str)
+        .filter(|host| !answer.value.iter().any(|mx| mx.exchange == *host))
+        .collect();
+    if !absent.is_empty() {
+        let missing = absent.iter().map(|host| format!("{domain}. IN MX 10 {host}."));
+        let detail = format!("{listed}: {} is missing, which the domain names as its own", absent.join(", "));
+        return Finding::advice("MX", detail).publish(missing);
     }
     let signed = if answer.security == Security::Secure { ", signed with DNSSEC" } else { "" };
     Finding::right("MX", format!("{listed}{signed}"))

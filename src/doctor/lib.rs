@@ -56,6 +56,12 @@ pub struct Subject {
     pub policy: String,
     /// The id that the policy has in the record `_mta-sts`.
     pub policy_id: String,
+    /// Whether the domain's own policy says that there is none (any more); `None` if it has none of its own.
+    pub withdrawn: Option<bool>,
+    /// What its users connect to, in A-labels, if it is not what the configuration says.
+    pub client_host: Option<String>,
+    /// MX hosts of its own that are this service, in A-labels.
+    pub mx_hosts: Vec<String>,
 }
 
 impl Doctor {

@@ -11,10 +11,10 @@ pub(crate) async fn mta_sts(scene: &Scene) -> Vec<Finding> {
     let (domain, subject) = (&scene.subject.domain, &scene.subject);
     let at = format!("_mta-sts.{domain}");
     let wanted = txt_line(&at, &format!("v=STSv1; id={}", subject.policy_id));
-    let client_host = if scene.config.web.client_host.is_empty() {
-        &scene.config.hostname
-    } else {
-        &scene.config.web.client_host
+    let client_host = match &subject.client_host {
+        Some(own) => own,
+        None if scene.config.web.client_host.is_empty() => &scene.config.hostname,
+        None => &scene.config.web.client_host,
     };
     let alias = format!("mta-sts.{domain}. IN CNAME {client_host}.");
     let texts = match scene.dns.txt(&at).await {
@@ -27,8 +27,12 @@ pub(crate) async fn mta_sts(scene: &Scene) -> Vec<Finding> {
             let detail = format!("{}: it is not one record of the form v=STSv1; id=...", texts.join(" | "));
             return vec![Finding::wrong("MTA-STS record", detail).publish([wanted])];
         }
-        if scene.config.web.mta_sts.mode == MtaStsMode::None {
-            return vec![Finding::right("MTA-STS record", "none, as web.mtaSts.mode has it")];
+        let (withdrawn, by) = match subject.withdrawn {
+            Some(withdrawn) => (withdrawn, "the domain's policy"),
+            None => (scene.config.web.mta_sts.mode == MtaStsMode::None, "web.mtaSts.mode"),
+        };
+        if withdrawn {
+            return vec![Finding::right("MTA-STS record", format!("none, as {by} has it"))];
         }
         let detail = "there is none, so whoever is on the way can read mail to this domain";
         return vec![Finding::advice("MTA-STS record", detail).publish([wanted, alias])];
@@ -69,7 +73,11 @@ fn hosts(scene: &Scene, policy: &Policy, ours: bool) -> Finding {
     let foreign: Vec<&str> =
         scene.hosts.iter().map(|host| host.name.as_str()).filter(|host| !policy.allows(host)).collect();
     if !foreign.is_empty() {
-        let hint = if ours { "; name them in web.mtaSts.mx" } else { "" };
+        let hint = match (ours, scene.subject.withdrawn.is_some()) {
+            (true, true) => "; name them in the domain's policy",
+            (true, false) => "; name them in web.mtaSts.mx",
+            (false, _) => "",
+        };
         return Finding::wrong(
             "MTA-STS policy",
             format!("{summary}: it does not name {}, which MX has{hint}", foreign.join(", ")),
@@ -99,7 +107,8 @@ fn hosts(scene: &Scene, policy: &Policy, ours: bool) -> Finding {
         (Mode::Testing, None) => Finding::advice(
             "MTA-STS policy",
             format!(
-                "{summary}: all MX hosts keep to it; when reports are clean, web.mtaSts.mode may be enforce"
+                "{summary}: all MX hosts keep to it; when reports are clean, {} may be enforce",
+                if scene.subject.withdrawn.is_some() { "its mode" } else { "web.mtaSts.mode" }
             ),
         ),
         _ => Finding::right("MTA-STS policy", format!("{summary}: all MX hosts keep to it")),

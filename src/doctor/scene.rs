@@ -90,6 +90,7 @@ impl Scene {
         let own = [&self.config.hostname, &self.config.relay.ehlo_name];
         own.into_iter()
             .chain(&self.config.relay.own_hosts)
+            .chain(&self.subject.mx_hosts)
             .any(|name| ekitei_dns::normalize(name).is_ok_and(|name| name == host))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use ekitei_config::{Config, DnsList, DnsListKind, SmartHost};
 use ekitei_directory::{Domain, Timestamp};
 use ekitei_dns::testing::{Behaviour, TestDns};
-use ekitei_signing::{Algorithm, KeyRecord, Stage};
+use ekitei_signing::{Activation, Algorithm, KeyRecord, Stage};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -139,6 +139,7 @@ fn key(stage: Stage) -> KeyInfo {
         selector: "s1".to_owned(),
         algorithm: Algorithm::Ed25519,
         stage,
+        activation: Activation::Automatic,
         created: Timestamp::from_unix(1),
         activated: None,
         retired: None,
@@ -152,12 +153,19 @@ fn subject() -> Subject {
         keys: vec![key(Stage::Signing)],
         policy: POLICY.to_owned(),
         policy_id: "abc123".to_owned(),
+        withdrawn: None,
+        client_host: None,
+        mx_hosts: Vec::new(),
     }
 }
 
 async fn examine(dns: &TestDns, servers: &Servers, config: Config) -> Vec<Finding> {
+    examine_as(dns, servers, config, subject()).await
+}
+
+async fn examine_as(dns: &TestDns, servers: &Servers, config: Config, subject: Subject) -> Vec<Finding> {
     let doctor = Doctor::new(Live::new(config), dns.resolver()).with_https_port(servers.https.port());
-    doctor.examine(subject()).await
+    doctor.examine(subject).await
 }
 
 fn good_zone(servers: &Servers) -> String {
@@ -299,6 +307,35 @@ async fn what_is_wrong_is_said_with_the_record_that_is_right() {
     }
     assert_eq!(verdict(&findings, "TLS of mx.elsewhere.example"), Verdict::Advice);
     assert_eq!(named(&findings, "example.org in dbl.example").verdict, Verdict::Unknown);
+}
+
+#[tokio::test]
+async fn hosts_that_the_domain_names_are_ours() {
+    let servers = servers().await;
+    let zone = good_zone(&servers)
+        .replace("_mta-sts.example.org TXT \"v=STSv1; id=abc123\"\n", "")
+        .replace("example.org MX 10 mx.us.example", "example.org MX 10 mx.tokyo.example")
+        + "mx.tokyo.example A 127.0.0.1\n";
+    let dns = TestDns::start(&zone);
+    let with = |mx_hosts: &[&str], withdrawn| Subject {
+        mx_hosts: mx_hosts.iter().map(|&host| host.to_owned()).collect(),
+        withdrawn,
+        client_host: Some("mail.example.org".to_owned()),
+        ..subject()
+    };
+    let ask = async |subject| examine_as(&dns, &servers, config(&servers), subject).await;
+    let findings = ask(with(&["mx.tokyo.example"], Some(true))).await;
+    assert_eq!(verdict(&findings, "MX"), Verdict::Right);
+    assert_eq!(verdict(&findings, "MTA-STS record"), Verdict::Right, "none is wanted");
+    let findings = ask(with(&["mx.tokyo.example", "mx.paris.example"], None)).await;
+    assert_eq!(named(&findings, "MX").publish, ["example.org. IN MX 10 mx.paris.example."]);
+    let published = &named(&findings, "MTA-STS record").publish;
+    assert!(
+        published.contains(&"mta-sts.example.org. IN CNAME mail.example.org.".to_owned()),
+        "{published:?}"
+    );
+    let findings = ask(with(&["mx.paris.example"], None)).await;
+    assert_eq!(verdict(&findings, "MX"), Verdict::Wrong, "none of those in DNS is ours");
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ impl From<ekitei_directory::Error> for Refused {
             Error::Invalid(_) => ProblemCode::Invalid,
             Error::InUse { .. } => ProblemCode::InUse,
             Error::Stale { .. } => ProblemCode::Stale,
-            Error::Unavailable(_) => ProblemCode::Unavailable,
+            Error::Unavailable(_) | Error::NotYet => ProblemCode::Unavailable,
         };
         Self::new(code, error)
     }

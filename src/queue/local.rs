@@ -128,7 +128,9 @@ impl LocalOrRelay {
         match self.directory.resolve_recipient(&address).await {
             Ok(Recipient::Local { accounts, forwards }) => {
                 let delivered_to = delivered_to(message);
-                if accounts.iter().any(|account| delivered_to.contains(&account.address)) {
+                let loops = accounts.iter().any(|account| delivered_to.contains(&account.address))
+                    || !forwards.is_empty() && delivered_to.contains(&address);
+                if loops {
                     return Err(refused(
                         Status(5, 4, 6),
                         "it was delivered to this address before; it loops",
@@ -181,7 +183,7 @@ impl LocalOrRelay {
             recipients: to.iter().map(new).collect(),
             received: self.clock.now(),
             size: size as u64,
-            header: Bytes::new(),
+            header: forwarded_as(&recipient.address),
             account: None,
             origin: Origin::Forward,
         };
@@ -307,6 +309,15 @@ fn target(recipient: &LocalRecipient, quota: Option<Quota>, envelope: &relay::En
         flags: Flags::NONE,
         quota,
         header: header.into(),
+    }
+}
+
+/// What is written above a message that an address of ours leads elsewhere, so that it is known when it is sent back; nothing for an address that only hosts
+/// with SMTPUTF8 could take.
+fn forwarded_as(address: &str) -> Bytes {
+    match EmailAddress::parse(address).map(|address| address.to_wire()) {
+        Ok(address) if address.is_ascii() => Bytes::from(format!("Delivered-To: {address}\r\n")),
+        _ => Bytes::new(),
     }
 }
 

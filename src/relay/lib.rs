@@ -35,7 +35,7 @@ use ekitei_telemetry::Registry;
 
 use client::{Client, Trail};
 use host::Target;
-use mx::Router;
+use mx::{OwnHosts, Router};
 use tls::sts::PolicyStore;
 use tls::{TlsPolicies, Wish};
 use work::Work;
@@ -56,6 +56,8 @@ pub struct RelayContext {
     pub tls_reporter: Arc<dyn TlsReporter>,
     /// Where MTA-STS policies are remembered.
     pub policies: Arc<dyn PolicyStore>,
+    /// Who knows of more hosts that are this service than the configuration names.
+    pub own_hosts: Option<Arc<dyn OwnHosts>>,
 }
 
 /// The sending client: cheap to clone.
@@ -90,9 +92,9 @@ pub struct Shipment {
 impl Relay {
     /// A client for the whole process. Call [`Relay::maintain`] in a task of its own.
     pub fn new(context: RelayContext) -> Self {
-        let RelayContext { live, dns, registry, tls_reporter, policies } = context;
+        let RelayContext { live, dns, registry, tls_reporter, policies, own_hosts } = context;
         let inner = Inner {
-            router: Router::new(live.clone(), dns.clone()),
+            router: Router::new(live.clone(), dns.clone()).with_own_hosts(own_hosts),
             policies: TlsPolicies::new(live.clone(), dns, tls_reporter, policies, &registry),
             client: Arc::new(Client::new(live.clone(), Box::new(connect::Tcp), &registry)),
             live,

@@ -111,6 +111,8 @@ impl Server {
             let mut verdict = Ok(());
             if recipient.accounts.is_empty() && !self.may_leave(message, recipient) {
                 verdict = Err(reply::JUNK_NOT_FORWARDED);
+            } else if recipient.forwarded_as().is_some_and(|address| delivered_to.contains(&address)) {
+                verdict = Err(reply::DELIVERY_LOOP);
             }
             for account in &recipient.accounts {
                 if delivered_to.contains(&account.address) {

@@ -17,6 +17,7 @@ use crate::proto::reply::{self, Reply};
 use crate::recipients::{domain_of, unavailable};
 use crate::server::Server;
 use crate::session::{AcceptedRecipient, Transaction};
+use crate::trace;
 
 /// Who brought a message, as far as that decides about sending it on.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +134,7 @@ impl Server {
             || self.context.live.load().filter.forward_junk
     }
 
-    /// A message that an alias or group leads elsewhere: its sender is rewritten, so that SPF passes at the next host and failures come
+    /// A message that an alias, a group or an account leads elsewhere: its sender is rewritten, so that SPF passes at the next host and failures come
     /// back here (SRS), and its checks are sealed (RFC 8617).
     async fn forwarded(
         &self,
@@ -151,6 +152,9 @@ impl Server {
             if let Some(results) = &message.results {
                 new.header = self.seal(&ours, message, results).await?;
             }
+        }
+        if let Some(field) = recipient.forwarded_as().as_ref().and_then(trace::delivered_to) {
+            new.header = [field.as_bytes(), &new.header].concat().into();
         }
         new.recipients =
             recipient.forwards.iter().map(|address| led_to(address.clone(), recipient)).collect();

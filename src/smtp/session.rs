@@ -60,7 +60,7 @@ pub struct AcceptedRecipient {
     pub accounts: Vec<LocalRecipient>,
     /// The address itself, if it is of another domain, for a client that may relay.
     pub relayed: Option<EmailAddress>,
-    /// Addresses of other domains that an alias or group of ours leads to.
+    /// Addresses of other domains that an alias, a group or an account of ours leads to.
     pub forwards: Vec<EmailAddress>,
 }
 
@@ -68,6 +68,17 @@ impl AcceptedRecipient {
     /// Whether it stands for several mailboxes or addresses.
     pub(crate) fn is_expanded(&self) -> bool {
         self.accounts.len() + self.forwards.len() > 1
+    }
+
+    /// The address of ours that leads elsewhere. It is written above what is forwarded (Delivered-To), so that a message that is sent back to it is
+    /// known, instead of coming round again and again, and with several forwards more often each time.
+    pub(crate) fn forwarded_as(&self) -> Option<EmailAddress> {
+        match &self.path {
+            ForwardPath::Mailbox(mailbox) if !self.forwards.is_empty() => {
+                EmailAddress::parse(mailbox.as_str()).ok()
+            }
+            _ => None,
+        }
     }
 
     /// Whether the sender wants to hear of a success that nobody else can tell of (RFC 3461 §5.2).

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ekitei_directory::EmailAddress;
+
 use crate::proto::path::ReversePath;
 use crate::session::Role;
 
@@ -74,6 +76,12 @@ impl Received<'_> {
 /// The Return-Path field.
 pub(crate) fn return_path(sender: &ReversePath) -> String {
     format!("Return-Path: <{}>\r\n", sender.as_str())
+}
+
+/// The Delivered-To field of what an address of ours leads elsewhere; none for an address that only hosts with SMTPUTF8 could take.
+pub(crate) fn delivered_to(address: &EmailAddress) -> Option<String> {
+    let address = address.to_wire();
+    address.is_ascii().then(|| format!("Delivered-To: {address}\r\n"))
 }
 
 /// An address as it stands in Received (RFC 5321 §4.1.3).

@@ -14,6 +14,8 @@ const CONFLICT: i32 = 4;
 const UNREACHABLE: i32 = 5;
 const REFUSED: i32 = 6;
 
+const DORA: &str = "dora@example.test";
+
 fn ekitei(server: &Server, args: &str) -> Finished {
     server.command(args).run()
 }
@@ -27,6 +29,44 @@ fn rcpt(server: &Server, to: &str) -> u16 {
     let mut smtp = server.smtp();
     smtp.command(&format!("MAIL FROM:<{STRANGER}>")).unwrap();
     smtp.command(&format!("RCPT TO:<{to}>")).unwrap().code
+}
+
+#[test]
+fn an_account_forwards_with_a_copy_and_without() {
+    let server = Server::start();
+    let new = format!("account add {DORA} --password-file -");
+    server.command(&new).stdin(password(DORA)).run().success();
+    let to = format!("account set {ALICE} --forward-to {BOB}");
+    let shown = ekitei(&server, &format!("{to} --forward-to {DORA} --keep-copy")).success().stdout;
+    assert!(shown.contains(&format!("{BOB}, {DORA} (keeps a copy)")), "{shown}");
+    server.deliver(&[ALICE], &message("first", "x"));
+    assert_eq!([ALICE, BOB, DORA].map(|account| server.inbox(account).len()), [1, 1, 1]);
+    let shown = json(ekitei(&server, &format!("--output json {to}")));
+    assert_eq!(shown["forwarding"], serde_json::json!({ "addresses": [BOB], "keep_copy": false }));
+    server.deliver(&[ALICE], &message("second", "x"));
+    assert_eq!([ALICE, BOB, DORA].map(|account| server.inbox(account).len()), [1, 2, 1]);
+    ekitei(&server, &format!("account set {ALICE} --no-forward")).success();
+    server.deliver(&[ALICE], &message("third", "x"));
+    assert_eq!([ALICE, BOB].map(|account| server.inbox(account).len()), [2, 2]);
+    ekitei(&server, &format!("account set {ALICE} --forward-to {ALICE}")).failure(WRONG_USAGE);
+    ekitei(&server, &format!("account set {ALICE} --keep-copy")).failure(WRONG_USAGE);
+}
+
+#[test]
+fn a_domain_is_given_hosts_of_its_own() {
+    let server = Server::start();
+    let hosts = "--mx-host mx-eu.example.test --mx-host mx-us.example.test --client-host mail.example.test";
+    let set = format!("domain set example.test {hosts} --mta-sts enforce --mta-sts-max-age 1d");
+    let shown = json(ekitei(&server, &format!("--output json {set}")));
+    assert_eq!(shown["mx_hosts"], serde_json::json!(["mx-eu.example.test", "mx-us.example.test"]));
+    assert_eq!(shown["client_host"], "mail.example.test");
+    let policy = serde_json::json!({ "mode": "enforce", "mx": [], "max_age": 86_400 });
+    assert_eq!(shown["mta_sts"], policy);
+    let table = ekitei(&server, "domain show example.test").success().stdout;
+    assert!(table.contains("mx-eu.example.test, mx-us.example.test") && table.contains("enforce"), "{table}");
+    let set = "domain set example.test --mx-host none --client-host none --mta-sts none";
+    let shown = json(ekitei(&server, &format!("--output json {set}")));
+    assert!(shown["mx_hosts"].is_null() && shown["client_host"].is_null() && shown["mta_sts"].is_null());
 }
 
 #[test]

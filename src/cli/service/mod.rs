@@ -91,7 +91,8 @@ impl Service {
         };
         let blobs = Blobs::new(database.clone(), objects, bodies, Arc::clone(&clock));
         let directory = settings::directory(&config).map_err(anyhow::Error::msg)?;
-        let directory = Directory::new(database.clone(), directory, Arc::clone(&clock));
+        let additions = Arc::new(cluster.features().gate(Feature::ForwardingAndHosts));
+        let directory = Directory::gated(database.clone(), directory, Arc::clone(&clock), additions);
         let mailstore = MailStore::with_domains(
             database.clone(),
             blobs.clone(),

@@ -16,10 +16,12 @@ use ekitei_kv::clock::SharedClock;
 use ekitei_kv::lease::Leases;
 use ekitei_mailstore::MailStore;
 use ekitei_queue::{LocalOrRelay, Queue, QueueContext, Scheduler, SchedulerContext, Senders};
+use ekitei_relay::mx::OwnHosts;
 use ekitei_relay::{Relay, RelayContext};
 use ekitei_reports::{Ears, Reports};
 use ekitei_signing::Signing;
 use ekitei_telemetry::Registry;
+use futures_util::future::BoxFuture;
 
 use super::policies::StoredPolicies;
 
@@ -75,6 +77,7 @@ impl Sending {
             registry: base.registry.clone(),
             policies: Arc::new(policies.clone()),
             tls_reporter: ears.tls(),
+            own_hosts: Some(Arc::new(HostsOfDomains(base.directory.clone()))),
         });
         let signing = Signing::open(ekitei_signing::Parts {
             database: base.database.clone(),
@@ -134,6 +137,20 @@ impl Sending {
             clock: Arc::clone(base.clock),
             registry: base.registry.clone(),
             variation: None,
+        })
+    }
+}
+
+/// The hosts that domains name as theirs, for the relay.
+struct HostsOfDomains(Directory);
+
+impl OwnHosts for HostsOfDomains {
+    fn is_ours<'a>(&'a self, host: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            self.0.is_own_mx_host(host).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "whether an MX host is this service cannot be looked up");
+                false
+            })
         })
     }
 }

@@ -1,7 +1,10 @@
 //! Domains, accounts, aliases and groups as the administrator sees them.
 
 use super::*;
-use crate::{AccountChange, DomainChange, DomainQuota, Error, GroupChange, NewGroup, PageRequest, Quota};
+use crate::{
+    AccountChange, DomainChange, DomainQuota, Error, Forwarding, GroupChange, MtaSts, MtaStsMode, NewGroup,
+    PageRequest, Quota,
+};
 
 fn new_account(text: &str) -> NewAccount {
     NewAccount {
@@ -106,6 +109,87 @@ async fn a_change_names_what_it_changes_and_leaves_the_rest() {
     let stale = directory.update_account(alice, change, Some(before.revision)).await;
     assert!(matches!(stale, Err(Error::Stale { .. })), "{stale:?}");
     assert!(directory.account(alice).await.unwrap().enabled);
+}
+
+#[tokio::test]
+async fn forwarding_needs_somebody_else_and_not_too_many() {
+    let directory = example().await;
+    directory.reload(Settings { forwarding_addresses: 2, ..settings() });
+    let alice = id(&directory, "alice@example.test").await;
+    let forward = async |to: &[&str]| {
+        let forwarding = Forwarding { addresses: addresses(to), keep_copy: true };
+        let change = AccountChange { forwarding: Some(Some(forwarding)), ..AccountChange::default() };
+        directory.update_account(alice, change, None).await
+    };
+    for bad in [&[][..], &["Alice@Example.test"], &["a@x.test", "b@x.test", "c@x.test"]] {
+        let refused = forward(bad).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{bad:?}: {refused:?}");
+    }
+    forward(&["a@x.test", "b@x.test"]).await.unwrap();
+    let change = AccountChange { quota: Some(Some(1)), ..AccountChange::default() };
+    let account = directory.update_account(alice, change, None).await.unwrap();
+    assert_eq!(account.forwarding.unwrap().addresses, addresses(&["a@x.test", "b@x.test"]));
+    let change = AccountChange { forwarding: Some(None), ..AccountChange::default() };
+    assert_eq!(directory.update_account(alice, change, None).await.unwrap().forwarding, None);
+}
+
+#[tokio::test]
+async fn what_an_earlier_release_would_not_follow_waits_until_none_runs() {
+    let clock = ManualClock::new(Duration::from_secs(1));
+    let directory = Directory::gated(Database::in_memory(), settings(), clock, Arc::new(|| false));
+    fill(&directory).await;
+    let forwarding = Forwarding { addresses: addresses(&["a@x.test"]), keep_copy: true };
+    let change = AccountChange { forwarding: Some(Some(forwarding)), ..AccountChange::default() };
+    let alice = id(&directory, "alice@example.test").await;
+    assert!(matches!(directory.update_account(alice, change, None).await, Err(Error::NotYet)));
+    let change = DomainChange { client_host: Some(Some(domain("mail.x.test"))), ..DomainChange::default() };
+    let refused = directory.update_domain(&domain("example.test"), change, None).await;
+    assert!(refused.is_err_and(|error| error.is_temporary()));
+    let none = DomainChange { client_host: Some(None), quota: Some(Some(1)), ..DomainChange::default() };
+    directory.update_domain(&domain("example.test"), none, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_domain_has_hosts_of_its_own_each_alone_or_all() {
+    let directory = example().await;
+    let ours = domain("example.test");
+    let policy = MtaSts { mode: MtaStsMode::Enforce, mx: vec!["*.MX.test".to_owned()], max_age: 86_400 };
+    let set = async |change| directory.update_domain(&ours, change, None).await;
+    let mx_hosts = Some(Some(vec![domain("a.mx.test"), domain("b.mx.test")]));
+    let last_alone = set(DomainChange { mx_hosts, ..DomainChange::default() }).await.unwrap();
+    assert_eq!((last_alone.total_quota, last_alone.client_host, last_alone.mta_sts), (None, None, None));
+    assert_eq!(directory.domain(&ours).await.unwrap().mx_hosts.unwrap().len(), 2);
+    set(DomainChange { mta_sts: Some(Some(policy)), ..DomainChange::default() }).await.unwrap();
+    let client_host = Some(Some(domain("mail.example.test")));
+    set(DomainChange { client_host, mx_hosts: Some(None), ..DomainChange::default() }).await.unwrap();
+    let info = directory.domain(&ours).await.unwrap();
+    assert_eq!(info.mta_sts.unwrap().mx, ["*.mx.test"]);
+    assert_eq!((info.client_host, info.mx_hosts), (Some(domain("mail.example.test")), None));
+    for bad in [
+        DomainChange { mx_hosts: Some(Some(Vec::new())), ..DomainChange::default() },
+        DomainChange { client_host: Some(Some(domain("[192.0.2.1]"))), ..DomainChange::default() },
+    ] {
+        let refused = set(bad).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_in_a_domain_of_ours_is_us_if_the_domain_says_so() {
+    let directory = example().await;
+    let ours = domain("example.test");
+    let mx_hosts = Some(Some(vec![domain("mx.eu.example.test"), domain("mx.elsewhere.test")]));
+    directory.update_domain(&ours, DomainChange { mx_hosts, ..DomainChange::default() }, None).await.unwrap();
+    for (host, is_ours) in [
+        ("MX.eu.example.test", true),
+        ("mx.us.example.test", false),
+        // What other domains' mail goes to is not for this domain to say.
+        ("mx.elsewhere.test", false),
+        ("example.test", false),
+        ("not a host", false),
+    ] {
+        assert_eq!(directory.is_own_mx_host(host).await.unwrap(), is_ours, "{host}");
+    }
 }
 
 #[tokio::test]

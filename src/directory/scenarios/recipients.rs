@@ -1,7 +1,7 @@
 //! Where mail goes.
 
 use super::*;
-use crate::{AccountChange, DomainChange, LocalRecipient, NewGroup, Recipient};
+use crate::{AccountChange, DomainChange, Forwarding, LocalRecipient, NewGroup, Recipient};
 
 /// The local parts of the accounts, with details, and the addresses elsewhere.
 async fn leads_to(directory: &Directory, text: &str) -> Vec<String> {
@@ -87,6 +87,56 @@ async fn circles_end_and_dead_ends_wait_for_the_administrator() {
     directory.create_alias(&address("gone@example.test"), addresses(&["nobody@example.test"])).await.unwrap();
     let gone = directory.resolve_recipient(&address("gone@example.test")).await.unwrap();
     assert!(matches!(gone, Recipient::Misconfigured(_)), "{gone:?}");
+}
+
+/// Sends an account's mail on.
+async fn forward(directory: &Directory, from: &str, to: &[&str], keep_copy: bool) {
+    let forwarding = Some(Some(Forwarding { addresses: addresses(to), keep_copy }));
+    let change = AccountChange { forwarding, ..AccountChange::default() };
+    directory.update_account(id(directory, from).await, change, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn forwarding_leads_to_others_with_a_copy_or_without() {
+    let directory = example().await;
+    forward(&directory, "alice@example.test", &["bob@example.test", "a@elsewhere.test"], true).await;
+    assert_eq!(leads_to(&directory, "alice@example.test").await, ["alice", "bob", "a@elsewhere.test"]);
+    // A detail names a mailbox of the account that was written to, and none of those whom it forwards to.
+    assert_eq!(leads_to(&directory, "alice+x@example.test").await, ["alice+x", "bob", "a@elsewhere.test"]);
+    forward(&directory, "alice@example.test", &["a@elsewhere.test"], false).await;
+    assert_eq!(leads_to(&directory, "alice@example.test").await, ["a@elsewhere.test"]);
+    directory.create_alias(&address("sales@example.test"), addresses(&["alice@example.test"])).await.unwrap();
+    assert_eq!(
+        leads_to(&directory, "sales@example.test").await,
+        ["a@elsewhere.test"],
+        "and aliases follow it"
+    );
+
+    let alice = id(&directory, "alice@example.test").await;
+    assert!(directory.may_send_as(alice, &address("alice@example.test")).await.unwrap());
+    forward(&directory, "alice@example.test", &["bob@example.test"], false).await;
+    let bob = id(&directory, "bob@example.test").await;
+    assert!(!directory.may_send_as(bob, &address("alice@example.test")).await.unwrap());
+    let off = AccountChange { enabled: Some(false), ..AccountChange::default() };
+    directory.update_account(alice, off, None).await.unwrap();
+    assert_eq!(leads_to(&directory, "alice@example.test").await, ["Disabled"], "nothing of it goes on");
+}
+
+#[tokio::test]
+async fn accounts_that_forward_in_a_circle_keep_their_copies_or_wait_for_the_administrator() {
+    let directory = example().await;
+    forward(&directory, "alice@example.test", &["bob@example.test"], true).await;
+    forward(&directory, "bob@example.test", &["alice@example.test"], true).await;
+    assert_eq!(leads_to(&directory, "alice@example.test").await, ["alice", "bob"]);
+    assert_eq!(leads_to(&directory, "bob+x@example.test").await, ["alice", "bob+x"]);
+    forward(&directory, "alice@example.test", &["bob@example.test"], false).await;
+    forward(&directory, "bob@example.test", &["alice@example.test"], false).await;
+    let stuck = directory.resolve_recipient(&address("alice@example.test")).await.unwrap();
+    assert!(matches!(stuck, Recipient::Misconfigured(_)), "{stuck:?}");
+    directory.reload(Settings { expansion_fanout: 1, ..settings() });
+    forward(&directory, "alice@example.test", &["a@elsewhere.test", "b@elsewhere.test"], true).await;
+    let wide = directory.resolve_recipient(&address("alice@example.test")).await.unwrap();
+    assert!(matches!(wide, Recipient::Misconfigured(_)), "{wide:?}");
 }
 
 #[tokio::test]

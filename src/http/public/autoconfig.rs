@@ -26,7 +26,7 @@ pub(super) async fn show(
     uri: Uri,
 ) -> Result<impl IntoResponse> {
     let domain = match asked.address {
-        Some(address) => address_of_ours(&state, &address).await?.domain().clone(),
+        Some(address) => address_of_ours(&state, &address).await?.1,
         None => {
             let host = host(&headers, &uri);
             match domain_below(&state, "autoconfig", host.clone()).await {
@@ -37,11 +37,10 @@ pub(super) async fn show(
         }
     };
     let config = state.parts.live.load();
-    let name = provider(&config, domain.as_ascii());
-    Ok((
-        [(header::CONTENT_TYPE, "text/xml; charset=utf-8")],
-        document(domain.as_ascii(), &name, &services(&config)),
-    ))
+    let services = services(&config, domain.client_host.as_ref());
+    let domain = domain.name.as_ascii();
+    let document = document(domain, &provider(&config, domain), &services);
+    Ok(([(header::CONTENT_TYPE, "text/xml; charset=utf-8")], document))
 }
 
 fn document(domain: &str, name: &str, services: &[Service]) -> String {

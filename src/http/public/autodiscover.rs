@@ -27,10 +27,11 @@ pub(super) async fn show(State(state): State<AppState>, request: Bytes) -> Resul
     if asked.schema.is_some_and(|schema| schema != SCHEMA) {
         return Err(Refused::new(ProblemCode::NotFound, "only the settings of Outlook are served"));
     }
-    let address = address_of_ours(&state, &asked.address).await?;
+    let (address, domain) = address_of_ours(&state, &asked.address).await?;
     let config = state.parts.live.load();
-    let name = provider(&config, address.domain().as_ascii());
-    let document = document(&address.to_wire(), &name, &services(&config));
+    let name = provider(&config, domain.name.as_ascii());
+    let services = services(&config, domain.client_host.as_ref());
+    let document = document(&address.to_wire(), &name, &services);
     Ok(([(header::CONTENT_TYPE, "text/xml; charset=utf-8")], document))
 }
 

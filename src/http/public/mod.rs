@@ -12,7 +12,7 @@ use axum::Router;
 use axum::http::{HeaderMap, Uri, header};
 use axum::routing::{get, post};
 use ekitei_api::ProblemCode;
-use ekitei_directory::{Domain, EmailAddress};
+use ekitei_directory::{Domain, DomainInfo, EmailAddress, Error};
 
 use crate::problem::{Refused, Result};
 use crate::state::AppState;
@@ -45,22 +45,25 @@ fn host(headers: &HeaderMap, uri: &Uri) -> Option<Domain> {
 }
 
 /// The domain of ours that was asked for under this label.
-async fn domain_below(state: &AppState, label: &str, host: Option<Domain>) -> Result<Domain> {
+async fn domain_below(state: &AppState, label: &str, host: Option<Domain>) -> Result<DomainInfo> {
     let name = host.as_ref().and_then(|host| host.as_ascii().strip_prefix(label)?.strip_prefix('.'));
     let domain = name.and_then(|name| Domain::parse(name).ok());
     ours(state, domain).await
 }
 
 /// The domain, if it is ours.
-async fn ours(state: &AppState, domain: Option<Domain>) -> Result<Domain> {
+async fn ours(state: &AppState, domain: Option<Domain>) -> Result<DomainInfo> {
     let unknown = || Refused::new(ProblemCode::NotFound, "this name has no such page");
-    let domain = domain.ok_or_else(unknown)?;
-    if state.parts.directory.is_local_domain(&domain).await? { Ok(domain) } else { Err(unknown()) }
+    let domain = domain.filter(|domain| !domain.is_literal()).ok_or_else(unknown)?;
+    match state.parts.directory.domain(&domain).await {
+        Err(Error::NotFound { .. }) => Err(unknown()),
+        found => Ok(found?),
+    }
 }
 
-/// An address in a domain of ours. Whether somebody has it is nobody's business here.
-async fn address_of_ours(state: &AppState, text: &str) -> Result<EmailAddress> {
+/// An address in a domain of ours, and that domain. Whether somebody has it is nobody's business here.
+async fn address_of_ours(state: &AppState, text: &str) -> Result<(EmailAddress, DomainInfo)> {
     let address = EmailAddress::parse(text.trim()).map_err(Refused::invalid)?;
-    ours(state, Some(address.domain().clone())).await?;
-    Ok(address)
+    let domain = ours(state, Some(address.domain().clone())).await?;
+    Ok((address, domain))
 }

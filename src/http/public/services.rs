@@ -1,6 +1,7 @@
 //! What mail programs connect to.
 
 use ekitei_config::{Config, Protocol};
+use ekitei_directory::Domain;
 
 /// A service as a mail program needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,13 +27,17 @@ impl Service {
     }
 }
 
-/// The services for users, those with TLS from the beginning first (RFC 8314 §3.3).
-pub(super) fn services(config: &Config) -> Vec<Service> {
+/// The services for users of a domain, those with TLS from the beginning first (RFC 8314 §3.3). Its own host goes before all that the configuration names.
+pub(super) fn services(config: &Config, of_domain: Option<&Domain>) -> Vec<Service> {
     let web = &config.web;
     let host = if web.client_host.is_empty() { &config.hostname } else { &web.client_host };
-    let service = |protocol, own: &str, port| Service {
+    let service = |protocol, configured: &str, port| Service {
         protocol,
-        host: if own.is_empty() { host.clone() } else { own.to_owned() },
+        host: match of_domain {
+            Some(of_domain) => of_domain.as_ascii().to_owned(),
+            None if configured.is_empty() => host.clone(),
+            None => configured.to_owned(),
+        },
         port,
     };
     let mut services: Vec<Service> = if web.client_services.is_empty() {
@@ -73,11 +78,14 @@ mod tests {
             ],
             ..Config::default()
         };
-        let found: Vec<(&str, u16)> = services(&config).iter().map(|s| (s.kind(), s.port)).collect();
+        let found: Vec<(&str, u16)> = services(&config, None).iter().map(|s| (s.kind(), s.port)).collect();
         assert_eq!(found, [("imap", 993), ("smtp", 465), ("smtp", 587)], "none for other hosts' mail");
         config.web.client_services =
             vec![ClientService { protocol: Protocol::Imaps, host: "imap.example.test".into(), port: 10_993 }];
-        let found = services(&config);
+        let found = services(&config, None);
         assert_eq!((found[0].host.as_str(), found[0].port, found.len()), ("imap.example.test", 10_993, 1));
+        let own = Domain::parse("mail.customer.test").unwrap();
+        let found = services(&config, Some(&own));
+        assert_eq!((found[0].host.as_str(), found[0].port), ("mail.customer.test", 10_993));
     }
 }

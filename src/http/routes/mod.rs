@@ -127,6 +127,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(usage::show_account))
         .routes(routes!(usage::recount_account))
         .routes(routes!(deliverability::show))
+        .routes(routes!(deliverability::policy))
         .routes(routes!(accounts::list, accounts::create))
         .routes(routes!(accounts::show, accounts::change, accounts::remove))
         .routes(routes!(accounts::list_app_passwords, accounts::create_app_password))

@@ -69,6 +69,10 @@ impl Fixture {
         directory.create_alias(&address("both@here.example"), to).await.unwrap();
         let to = [address("small@here.example"), address("bob@here.example")].into();
         directory.create_alias(&address("all@here.example"), to).await.unwrap();
+        directory
+            .create_alias(&address("away@here.example"), [address("carol@there.example")].into())
+            .await
+            .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let objects = DirectoryStore::open(folder.path()).unwrap();
         let blobs = Blobs::new(database.clone(), objects, ekitei_blob::Settings::default(), clock.clone());
@@ -176,6 +180,12 @@ async fn a_loop_ends_and_work_that_was_taken_over_is_left_alone() {
     let handled = fixture.send(&["bob@here.example"], &looped, true).await;
     assert!(
         matches!(&handled[0].outcome, RecipientOutcome::Failed(failure) if failure.status.to_string() == "5.4.6")
+    );
+    let looped = format!("Delivered-To: away@here.example\r\n{TEXT}");
+    let handled = fixture.send(&["away@here.example"], &looped, true).await;
+    assert!(
+        matches!(&handled[0].outcome, RecipientOutcome::Failed(failure) if failure.status.to_string() == "5.4.6"),
+        "what was sent on, and came back"
     );
     let handled = fixture.send(&["bob@here.example"], TEXT, false).await;
     assert!(matches!(&handled[0].outcome, RecipientOutcome::Deferred(_)));

@@ -28,6 +28,11 @@ impl Ourselves {
         }
     }
 
+    /// One more name.
+    pub(super) fn add(&mut self, name: &str) {
+        self.names.insert(name.to_owned());
+    }
+
     pub(super) fn is_name(&self, name: &str) -> bool {
         self.names.contains(name)
     }
@@ -36,6 +41,11 @@ impl Ourselves {
         self.is_name(&host.name)
             || self.is_name(&host.canonical)
             || host.addresses.iter().any(|address| self.addresses.contains(&address.ip().to_canonical()))
+    }
+
+    /// The MX records that are preferred to the best one that names us.
+    pub(super) fn better_among(&self, exchangers: Vec<Mx>) -> Vec<Mx> {
+        self.better_than_us(exchangers, |mx| mx.preference, |mx| self.is_name(&mx.exchange))
     }
 
     /// Only the hosts that are preferred to the best one that is us: mail must not go to its own level or further away again (RFC 5321 §5.1).

@@ -6,10 +6,11 @@ mod rules;
 mod tests;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ekitei_config::{Cidr, Config, Live, SmartHost, TlsRule};
 use ekitei_dns::{Answer, Error, Mx, Resolver, Security};
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 
 use crate::outcome::{Failure, FailureKind};
 use crate::proto::status::Status;
@@ -19,11 +20,18 @@ use candidates::Ourselves;
 const WAITS: &str =
     "no smart host is configured (relay.smartHost), and relay.direct is false: the message waits";
 
+/// Who knows of more hosts that are this service than the configuration names.
+pub trait OwnHosts: Send + Sync {
+    /// Whether the host is this service. One that cannot be looked up now is not known to be.
+    fn is_ours<'a>(&'a self, host: &'a str) -> BoxFuture<'a, bool>;
+}
+
 /// Finds routes: cheap to clone.
 #[derive(Clone)]
 pub struct Router {
     live: Live,
     dns: Resolver,
+    own_hosts: Option<Arc<dyn OwnHosts>>,
 }
 
 /// Where mail for a destination is sent to.
@@ -67,7 +75,13 @@ struct Lookups {
 impl Router {
     /// A router of the configuration in force.
     pub fn new(live: Live, dns: Resolver) -> Self {
-        Self { live, dns }
+        Self { live, dns, own_hosts: None }
+    }
+
+    /// The same, which knows more hosts as this service than the configuration names.
+    #[must_use]
+    pub fn with_own_hosts(self, own_hosts: Option<Arc<dyn OwnHosts>>) -> Self {
+        Self { own_hosts, ..self }
     }
 
     /// The hosts for mail to `destination` from `sender_domain`.
@@ -133,14 +147,15 @@ impl Router {
         if answer.value.iter().all(|mx| mx.exchange.is_empty()) {
             return Err(dns_failure(&format!("{domain} takes no mail (null MX)"), Status(5, 1, 10)));
         }
-        let ourselves = Ourselves::new(config);
+        let mut ourselves = Ourselves::new(config);
         let all = candidates::order(answer.value, &mut rand::rng());
-        let mut others =
-            ourselves.better_than_us(all, |mx| mx.preference, |mx| ourselves.is_name(&mx.exchange));
+        let mut others = ourselves.better_among(all);
+        others.truncate(count(config.relay.max_hosts));
+        self.meet(&mut ourselves, &others).await;
+        let others = ourselves.better_among(others);
         if others.is_empty() {
             return Err(loops(domain));
         }
-        others.truncate(count(config.relay.max_hosts));
         let mut lookups = self.look_up(config, others).await;
         if implicit {
             // A signed zone could not have hidden its MX records: that there is none is as sure as the addresses.
@@ -159,6 +174,14 @@ impl Router {
             (true, true) => Err(loops(domain)),
             (true, false) => Err(nowhere(domain, implicit, lookups.temporary, lookups.ignored)),
         }
+    }
+
+    /// Finds those hosts that are this service without the configuration's knowing.
+    async fn meet(&self, ourselves: &mut Ourselves, hosts: &[Mx]) {
+        let Some(known) = &self.own_hosts else { return };
+        let answers = join_all(hosts.iter().map(|mx| known.is_ours(&mx.exchange))).await;
+        let own = hosts.iter().zip(answers).filter(|(_, is_ours)| *is_ours);
+        own.for_each(|(mx, _)| ourselves.add(&mx.exchange));
     }
 
     /// The addresses of MX hosts, all at once.

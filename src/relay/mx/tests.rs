@@ -100,6 +100,36 @@ other.alias.example A 198.51.100.9
     assert_eq!(hosts(&dns, with_address, "[198.51.100.9]").await, Err(Status(5, 4, 6)));
 }
 
+/// Knows one host.
+struct Known(&'static str);
+
+impl OwnHosts for Known {
+    fn is_ours<'a>(&'a self, host: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(async move { host == self.0 })
+    }
+}
+
+#[tokio::test]
+async fn hosts_of_our_domains_are_us() {
+    let dns = TestDns::start(
+        "
+backup.example MX 10 a.backup.example
+backup.example MX 20 mx.tokyo.ours.example
+backup.example MX 30 d.backup.example
+a.backup.example A 192.0.2.1
+d.backup.example A 192.0.2.4
+mx.tokyo.ours.example A 198.51.100.1
+loop.example MX 10 mx.tokyo.ours.example
+",
+    );
+    let router = router(&dns, config()).with_own_hosts(Some(Arc::new(Known("mx.tokyo.ours.example"))));
+    let route = router.route("backup.example", None).await.unwrap();
+    let names: Vec<&str> = route.hosts.iter().map(|host| host.name.as_str()).collect();
+    assert_eq!(names, ["a.backup.example"]);
+    let failure = router.route("loop.example", None).await.unwrap_err();
+    assert_eq!(failure.status, Status(5, 4, 6));
+}
+
 #[tokio::test]
 async fn a_domain_cannot_have_its_mail_sent_to_this_machine() {
     let dns = TestDns::start(

@@ -39,6 +39,7 @@ fn relay_with(config: Config, dns: Resolver) -> Relay {
         registry: Registry::new(),
         tls_reporter: Arc::new(Nobody),
         policies: Arc::new(InProcess),
+        own_hosts: None,
     };
     Relay::new(context)
 }

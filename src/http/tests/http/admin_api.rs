@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use ekitei_api::{
     AccountPatch, AliasTargets, CheckStatus, Client, ClientError, DeliverabilityVerdict, DomainPatch,
-    GroupPatch, ImportQuery, NewAccount, NewAlias, NewDomain, NewGroup, PageQuery, ProblemCode,
+    Forwarding, GroupPatch, ImportQuery, MtaSts, MtaStsMode, NewAccount, NewAlias, NewDomain, NewGroup,
+    PageQuery, ProblemCode,
 };
 use ekitei_dns::testing::TestDns;
 use ekitei_http::openapi;
@@ -59,6 +60,77 @@ async fn only_the_bearer_of_the_token_is_let_in() {
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
     assert!(answer.to_lowercase().contains("www-authenticate: bearer"), "{answer}");
     assert!(answer.contains("application/problem+json"), "{answer}");
+}
+
+#[tokio::test]
+async fn forwarding_is_set_as_a_whole_and_null_ends_it() {
+    let service = Service::start().await;
+    let client = service.client();
+    with_alice(&client).await;
+    let forwarding =
+        Forwarding { addresses: set(&["a@elsewhere.test", "b@elsewhere.test"]), keep_copy: false };
+    let bob = NewAccount { forwarding: Some(forwarding.clone()), ..new_account("bob@example.test") };
+    assert_eq!(client.create_account(&bob).await.unwrap().forwarding, Some(forwarding));
+    let auth = format!("Authorization: Bearer {TOKEN}");
+    let patch = async |body: &str| {
+        service.raw(&format!("PATCH /api/v1/accounts/bob@example.test HTTP/1.1\r\n{auth}"), body).await
+    };
+    let answer = patch(r#"{"forwarding":{"addresses":["c@elsewhere.test"]}}"#).await;
+    let shown = r#""forwarding":{"addresses":["c@elsewhere.test"],"keep_copy":true}"#;
+    assert!(answer.contains(shown), "a copy is kept where nothing else is said: {answer}");
+    assert!(patch(r#"{"display_name":"Bob"}"#).await.contains(shown), "what is not named stays");
+    for bad in [
+        r#"{"forwarding":{"addresses":[]}}"#,
+        r#"{"forwarding":{"addresses":["bob@example.test"]}}"#,
+        r#"{"forwarding":{"addresses":["nobody"]}}"#,
+        r#"{"forwarding":{"keep_copy":true}}"#,
+    ] {
+        let answer = patch(bad).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{bad}: {answer}");
+    }
+    assert!(patch(r#"{"forwarding":null}"#).await.contains(r#""forwarding":null"#));
+}
+
+#[tokio::test]
+async fn a_domain_has_hosts_and_a_policy_of_its_own() {
+    let service = Service::start().await;
+    let client = service.client();
+    with_alice(&client).await;
+    let of_service = client.mta_sts_policy("example.test").await.unwrap();
+    let policy = MtaSts { mode: MtaStsMode::Enforce, mx: Vec::new(), max_age: 86_400 };
+    let patch = DomainPatch {
+        mta_sts: Some(Some(policy.clone())),
+        client_host: Some(Some("Mail.Example.test".to_owned())),
+        mx_hosts: Some(Some(vec!["mx-eu.example.test".to_owned(), "mx-us.example.test".to_owned()])),
+        ..DomainPatch::default()
+    };
+    let domain = client.update_domain("example.test", &patch, None).await.unwrap();
+    assert_eq!((domain.mta_sts, domain.client_host.as_deref()), (Some(policy), Some("mail.example.test")));
+    assert_eq!(client.domain("example.test").await.unwrap().mx_hosts.unwrap().len(), 2);
+    let own = client.mta_sts_policy("example.test").await.unwrap();
+    let expected = "version: STSv1\r\nmode: enforce\r\nmx: mx-eu.example.test\r\nmx: mx-us.example.test\r\nmax_age: 86400\r\n";
+    assert_eq!(own.policy, expected);
+    assert_ne!(own.id, of_service.id);
+
+    for bad in [
+        DomainPatch { client_host: Some(Some("a b".to_owned())), ..DomainPatch::default() },
+        DomainPatch { mx_hosts: Some(Some(Vec::new())), ..DomainPatch::default() },
+        DomainPatch {
+            mta_sts: Some(Some(MtaSts { mode: MtaStsMode::Testing, mx: vec!["*".to_owned()], max_age: 1 })),
+            ..DomainPatch::default()
+        },
+    ] {
+        assert_eq!(code(client.update_domain("example.test", &bad, None).await), ProblemCode::Invalid);
+    }
+    let patch = DomainPatch {
+        mta_sts: Some(None),
+        client_host: Some(None),
+        mx_hosts: Some(None),
+        ..DomainPatch::default()
+    };
+    client.update_domain("example.test", &patch, None).await.unwrap();
+    assert_eq!(client.mta_sts_policy("example.test").await.unwrap(), of_service);
+    assert_eq!(code(client.mta_sts_policy("elsewhere.test").await), ProblemCode::NotFound);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use ekitei_api::{DomainPatch, MtaSts, MtaStsMode};
 use ekitei_config::{ListenerConfig, Protocol};
 
 use crate::support::Service;
@@ -51,6 +52,33 @@ async fn thunderbird_finds_its_settings() {
     }
     let other = get(&service, "x", "/mail/config-v1.1.xml?emailaddress=a%40elsewhere.test").await;
     assert_eq!(other.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_domain_with_hosts_of_its_own_has_pages_of_its_own() {
+    let service = service().await;
+    service.add_domain("customer.test").await;
+    let policy =
+        MtaSts { mode: MtaStsMode::Enforce, mx: vec!["*.mx.customer.test".to_owned()], max_age: 86_400 };
+    let patch = DomainPatch {
+        mta_sts: Some(Some(policy)),
+        client_host: Some(Some("mail.customer.test".to_owned())),
+        ..DomainPatch::default()
+    };
+    service.client().update_domain("customer.test", &patch, None).await.unwrap();
+    let (_, served) = get(&service, "mta-sts.customer.test", "/.well-known/mta-sts.txt").await;
+    assert_eq!(served, "version: STSv1\r\nmode: enforce\r\nmx: *.mx.customer.test\r\nmax_age: 86400\r\n");
+    let (_, served) = get(&service, "mta-sts.example.test", "/.well-known/mta-sts.txt").await;
+    assert!(
+        served.contains("mode: testing\r\nmx: mx.example.test\r\n"),
+        "others have the service's: {served}"
+    );
+    let (_, text) = get(&service, "autoconfig.customer.test", "/mail/config-v1.1.xml").await;
+    assert!(text.contains("<hostname>mail.customer.test</hostname>"), "{text}");
+    let body = "<Autodiscover><Request><EMailAddress>a@customer.test</EMailAddress></Request></Autodiscover>";
+    let request = Request::post("/Autodiscover/Autodiscover.xml").body(Body::from(body)).unwrap();
+    let (_, text) = service.ask(request).await;
+    assert!(text.contains("<Server>mail.customer.test</Server>"), "{text}");
 }
 
 #[tokio::test]

@@ -140,6 +140,68 @@ async fn an_alias_forwards_in_a_name_of_ours_and_takes_notifications_back() {
 }
 
 #[tokio::test]
+async fn an_account_forwards_and_keeps_a_copy_or_not() {
+    let world = World::new().await;
+    world.forward("alice", &["dora@remote.test", "bob@example.test"], true).await;
+    let mut client = world.mx().await;
+    client.envelope("eve@third.test", &["alice@example.test"]).await;
+    assert!(client.data(MESSAGE).await.starts_with("250 "));
+    assert_eq!((world.inbox("alice").await.len(), world.inbox("bob").await.len()), (1, 1));
+    let entries = queued(&world, "remote.test").await;
+    assert_eq!(
+        (recipients(&entries[0]), entries[0].message.origin),
+        (vec!["dora@remote.test"], Origin::Forward)
+    );
+    assert!(entries[0].message.envelope.reverse_path.as_deref().unwrap().starts_with("SRS0="));
+
+    // Without a copy, nothing of the account itself is asked: not even whether it has room.
+    world.forward("carol", &["dora@remote.test"], false).await;
+    client.envelope("eve@third.test", &["carol+lists@example.test"]).await;
+    let large = format!("From: eve@third.test\r\n\r\n{}", "x".repeat(70).repeat(40));
+    assert!(client.data(&large).await.starts_with("250 "));
+    assert!(world.inbox("carol").await.is_empty());
+    assert_eq!(queued(&world, "remote.test").await.len(), 2);
+    // Who gets the mail may not write in that name.
+    let mut bob = world.user("bob").await;
+    let reply = bob.say("MAIL FROM:<alice@example.test>").await;
+    assert!(reply.starts_with("553 ") || reply.starts_with("550 "), "{reply}");
+}
+
+#[tokio::test]
+async fn the_copy_and_what_is_sent_on_are_stored_together_or_not_at_all() {
+    let world = World::new().await;
+    world.forward("alice", &["dora@remote.test"], true).await;
+    let mut client = world.mx().await;
+    client.envelope("eve@third.test", &["alice@example.test"]).await;
+    assert!(client.data(MESSAGE).await.starts_with("250 "));
+    client.envelope("eve@third.test", &["alice@example.test"]).await;
+    world.faults.fail_sync(std::io::ErrorKind::StorageFull);
+    client.ask("DATA", "354 ").await;
+    client.send("Subject: x\r\n\r\n.\r\n").await;
+    client.expect_closed().await;
+    assert_eq!((world.inbox("alice").await.len(), queued(&world, "remote.test").await.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_was_forwarded_and_is_sent_back_is_known() {
+    let world = World::new().await;
+    let to = ["dora@remote.test", "eric@remote.test"].map(address).into();
+    world.directory.create_alias(&address("away@example.test"), to).await.unwrap();
+    world.forward("alice", &["dora@remote.test"], false).await;
+    let mut client = world.mx().await;
+    for (round, name) in ["away@example.test", "Alice@example.test"].into_iter().enumerate() {
+        client.envelope("eve@third.test", &[name]).await;
+        assert!(client.data(MESSAGE).await.starts_with("250 "));
+        let entries = queued(&world, "remote.test").await;
+        let returned = octets(&world, &entries[round]).await;
+        assert!(returned.contains(&format!("Delivered-To: {name}\r\n")), "{returned}");
+        client.envelope("eve@third.test", &[name]).await;
+        let reply = client.data(&returned).await;
+        assert!(reply.starts_with("554 5.4.6 "), "{reply}");
+    }
+}
+
+#[tokio::test]
 async fn urgency_of_strangers_does_not_count() {
     let world = World::new().await;
     world

@@ -8,7 +8,8 @@ use base64::Engine as _;
 use ekitei_blob::{Blobs, MemoryStore, Packing};
 use ekitei_config::{Config, ListenerConfig, Live, Protocol};
 use ekitei_directory::{
-    AccountChange, Argon2Cost, Directory, Domain, EmailAddress, NewAccount, NewDomain, NewPassword,
+    AccountChange, Argon2Cost, Directory, Domain, EmailAddress, Forwarding, NewAccount, NewDomain,
+    NewPassword,
 };
 use ekitei_dns::Resolver;
 use ekitei_dns::testing::TestDns;
@@ -117,8 +118,8 @@ impl World {
             clock: clock.clone(),
             resolver: None,
             key_file: Some(folder.path().join("signing.key")),
-            registry: registry.clone(),
             manual_gate: Arc::new(|| true),
+            registry: registry.clone(),
         })
         .unwrap();
         let limits = Limits::new(live.clone(), database.clone(), clock.clone(), &registry);
@@ -204,6 +205,14 @@ impl World {
 
     pub async fn account(&self, name: &str) -> AccountId {
         self.directory.account_by_address(&address(&format!("{name}@example.test"))).await.unwrap().id
+    }
+
+    /// Sends an account's mail on.
+    pub async fn forward(&self, name: &str, to: &[&str], keep_copy: bool) {
+        let addresses = to.iter().copied().map(address).collect();
+        let forwarding = Some(Some(Forwarding { addresses, keep_copy }));
+        let change = AccountChange { forwarding, ..AccountChange::default() };
+        self.directory.update_account(self.account(name).await, change, None).await.unwrap();
     }
 
     /// All messages in a mailbox, whole.
