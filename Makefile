@@ -56,6 +56,10 @@ simulate: ## Run SEEDS seeds of the simulation, and those of the queue (EKITEI_S
 test-upgrade: ## Upgrade from the release before under load; with FoundationDB, run both at once
 	scripts/test-upgrade
 
+.PHONY: kubernetes-tools
+kubernetes-tools: ## Build the API server, etcd, helm and Pebble of the Kubernetes tests from their Go modules, once
+	scripts/kubernetes-tools
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZ_SECONDS each
 	scripts/fuzz $(FUZZ_SECONDS)

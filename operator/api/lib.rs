@@ -3,6 +3,9 @@
 //! Pure types without a client. The definitions for the API server ([`crds`]) are made from them, with every rule that the API server can check
 //! by itself: formats, bounds, and CEL rules for what depends on two fields or on the previous value. What is checked there is not checked again by the operator.
 
+// Printer columns have types and paths in common, which the lint takes for repetitions.
+#![allow(clippy::duplicated_attributes)]
+
 mod condition;
 mod crds;
 mod dns_provider;

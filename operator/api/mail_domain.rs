@@ -54,7 +54,7 @@ use crate::reference::{ProviderReference, SecretKeyReference, SecretReference};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.regions.exists_one(region, region.name == self.homeRegion)").message("homeRegion must be one of the regions").field_path(".homeRegion"),
-    validation = Rule::new("!has(self.aliases) || self.aliases.all(alias, alias.targets.all(target, target != alias.localPart + '@' + self.domain))").message("an alias must not lead to itself").field_path(".aliases"),
+    validation = Rule::new("!has(self.aliases) || self.aliases.all(alias, !((alias.localPart + '@' + self.domain) in alias.targets))").message("an alias must not lead to itself").field_path(".aliases"),
 )]
 pub struct MailDomainSpec {
     /// The name of the domain, in A-labels. It cannot be changed.
@@ -102,7 +102,7 @@ pub struct MailDomainSpec {
     pub accounts: AccountDefaults,
     /// Addresses that lead to others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1000))]
+    #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["localPart".into()]))]
     pub aliases: Vec<Alias>,
     /// Where mail for unknown users goes; without it, it is refused.
@@ -561,7 +561,7 @@ pub struct Alias {
     #[schemars(length(min = 1, max = 64), pattern(r"^[^@\s]+$"))]
     pub local_part: String,
     /// The addresses that it leads to.
-    #[schemars(length(min = 1, max = 100), inner(length(min = 3, max = 254), pattern(r"^[^@\s]+@[^@\s]+$")))]
+    #[schemars(length(min = 1, max = 25), inner(length(min = 3, max = 254), pattern(r"^[^@\s]+@[^@\s]+$")))]
     pub targets: Vec<String>,
 }
 
