@@ -1,0 +1,67 @@
+//! What all reconcilers share.
+
+use std::sync::Arc;
+
+use ekitei_telemetry::Registry;
+use kube::Client;
+
+use crate::account::index::Index;
+use crate::apply::Applied;
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::events::Events;
+use crate::leader::Leadership;
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::services::Services;
+
+/// What all reconcilers share.
+pub struct Context {
+    /// The Kubernetes API of this cluster.
+    pub client: Client,
+    /// What the operator was told when it started.
+    pub options: Options,
+    /// This process among those of the operator.
+    pub identity: String,
+    /// What time it is.
+    pub clock: Clock,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// What people are told.
+    pub events: Events,
+    /// The admin API.
+    pub services: Services,
+    /// How long to wait after failures.
+    pub backoff: Backoff,
+    /// Whether this process may write.
+    pub leadership: Leadership,
+    /// What was written and need not be written again.
+    pub applied: Applied,
+    /// All MailAccounts, once their controller runs.
+    pub accounts: Index,
+}
+
+impl Context {
+    /// A context of this process.
+    pub fn new(client: Client, options: Options, leadership: Leadership) -> Arc<Self> {
+        let identity = options.identity();
+        Arc::new(Self {
+            identity: identity.clone(),
+            clock: Clock::system(),
+            metrics: Metrics::new(Registry::new()),
+            events: Events::new(client.clone(), &identity),
+            services: Services::new(options.service_url.clone(), options.service_token_file.clone()),
+            backoff: Backoff::new(rand::random::<f64>),
+            applied: Applied::default(),
+            accounts: Index::default(),
+            client,
+            options,
+            leadership,
+        })
+    }
+
+    /// The operator's namespace.
+    pub fn namespace(&self) -> &str {
+        &self.options.namespace
+    }
+}

@@ -1,0 +1,133 @@
+//! What the operator is told when it starts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What `ekitei-operator run` is told.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// The namespace of the operator: MailRegions, their pods, and the lease of the leader are in it.
+    #[arg(long, env = "EKITEI_OPERATOR_NAMESPACE", default_value = "ekitei")]
+    pub namespace: String,
+    /// The admin API of the mail service.
+    #[arg(long, env = "EKITEI_OPERATOR_SERVICE_URL", default_value = "http://ekitei-admin:8080")]
+    pub service_url: String,
+    /// A file with the token for it; it is read again whenever it is used.
+    #[arg(long, env = "EKITEI_OPERATOR_SERVICE_TOKEN_FILE")]
+    pub service_token_file: Option<PathBuf>,
+    /// The ConfigMap with the templates of what is made for a region.
+    #[arg(long, env = "EKITEI_OPERATOR_REGION_TEMPLATE", default_value = "ekitei-region-template")]
+    pub region_template: String,
+    /// What names of objects that are made for a region begin with.
+    #[arg(long, env = "EKITEI_OPERATOR_NAME_PREFIX", default_value = "ekitei-mx")]
+    pub name_prefix: String,
+    /// Where health, readiness and metrics are served.
+    #[arg(long, env = "EKITEI_OPERATOR_LISTEN", default_value = "[::]:8080")]
+    pub listen: SocketAddr,
+    /// The lease that processes of the operator elect their leader by.
+    #[arg(long, env = "EKITEI_OPERATOR_LEADER_ELECTION_LEASE", default_value = "ekitei-operator")]
+    pub leader_election_lease: String,
+    /// How long the lease is good for without renewal, in seconds.
+    #[arg(long, env = "EKITEI_OPERATOR_LEADER_ELECTION_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(3..=3600))]
+    pub leader_election_seconds: u16,
+    /// This process among those of the operator: by default the name of its pod, and chance.
+    #[arg(long, env = "EKITEI_OPERATOR_IDENTITY")]
+    pub identity: Option<String>,
+    /// The installation that records in DNS belong to. Operators of several clusters over the same store and zones have the same one.
+    #[arg(long, env = "EKITEI_OPERATOR_OWNER", default_value = "ekitei")]
+    pub owner: String,
+    /// After which time every object is looked at again though nothing changed, such as `10m`.
+    #[arg(long, env = "EKITEI_OPERATOR_RESYNC", default_value = "10m", value_parser = duration)]
+    pub resync: Duration,
+    /// How many objects of a kind are worked on at a time.
+    #[arg(long, env = "EKITEI_OPERATOR_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: u16,
+    /// Resolvers, as `address:port`, in place of the system's.
+    #[arg(long, env = "EKITEI_OPERATOR_RESOLVERS", value_delimiter = ',')]
+    pub resolvers: Vec<SocketAddr>,
+    /// The default authority for certificates: the URL of its ACME directory.
+    #[arg(long, env = "EKITEI_OPERATOR_ACME_DIRECTORY")]
+    pub acme_directory: Option<String>,
+    /// Whom the default authority writes to.
+    #[arg(long, env = "EKITEI_OPERATOR_ACME_CONTACTS", value_delimiter = ',')]
+    pub acme_contacts: Vec<String>,
+    /// That the terms of service of the default authority are agreed to.
+    #[arg(long, env = "EKITEI_OPERATOR_ACME_TERMS_OF_SERVICE_AGREED")]
+    pub acme_terms_of_service_agreed: bool,
+    /// Certificates in PEM of those who may sign the authority's own, for private authorities.
+    #[arg(long, env = "EKITEI_OPERATOR_ACME_CA_FILE")]
+    pub acme_ca_file: Option<PathBuf>,
+    /// Which log lines are written: a level, and levels of parts as `ekitei_operator=debug`.
+    #[arg(long, env = "EKITEI_OPERATOR_LOG", default_value = "info")]
+    pub log: String,
+    /// How they are written.
+    #[arg(long, env = "EKITEI_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+impl Options {
+    /// This process among those of the operator.
+    pub fn identity(&self) -> String {
+        self.identity.clone().unwrap_or_else(|| {
+            let pod = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME"));
+            format!("{}-{:08x}", pod.as_deref().unwrap_or("ekitei-operator"), rand::random::<u32>())
+        })
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration: ekitei_operator_api::Duration = text.parse().map_err(|error| format!("{error}"))?;
+    match duration.get() {
+        wanted if wanted < Duration::from_secs(1) => Err("at least 1s is needed".to_owned()),
+        wanted => Ok(wanted),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let options = Command::try_parse_from(["operator"]).unwrap().options;
+        assert_eq!(options.resync, Duration::from_secs(600));
+        assert_eq!(options.listen, "[::]:8080".parse().unwrap());
+        assert_ne!(options.identity(), options.identity(), "two processes of one pod name are told apart");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for arguments in [
+            ["--resync", "0s"],
+            ["--resync", "5d"],
+            ["--leader-election-seconds", "1"],
+            ["--concurrency", "0"],
+        ] {
+            assert!(
+                Command::try_parse_from(["operator"].into_iter().chain(arguments)).is_err(),
+                "{arguments:?}"
+            );
+        }
+    }
+}
