@@ -13,6 +13,9 @@ use ekitei_telemetry::{CounterFamily, HistogramFamily, Registry, SECONDS};
 
 /// The group of the leases.
 const GROUP: &str = "jobs";
+/// What rounds are counted as.
+const DONE: &str = "done";
+const FAILED: &str = "failed";
 /// How often a process looks whether it has a lease in spite of what it heard.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -41,7 +44,8 @@ pub struct Jobs {
 impl Jobs {
     /// The jobs that these leases are for.
     pub fn new(leases: Leases, registry: &Registry) -> Self {
-        let (labels, name) = (&["job", "outcome"], "job_rounds_total");
+        // Not `job`: targets of Prometheus have that label.
+        let (labels, name) = (&["name", "outcome"], "job_rounds_total");
         Self {
             leases,
             rounds: registry.counters(
@@ -52,7 +56,7 @@ impl Jobs {
             seconds: registry.histograms(
                 "job_seconds",
                 "Time of a round of a background job.",
-                &["job"],
+                &["name"],
                 SECONDS,
             ),
         }
@@ -66,6 +70,10 @@ impl Jobs {
         W: Fn() -> F,
         F: Future<Output = Outcome>,
     {
+        // From 0, so that the first failure is seen as an increase.
+        for outcome in [DONE, FAILED] {
+            self.rounds.with(&[name, outcome]);
+        }
         let mut leases = self.leases.join(GROUP, [name.to_owned()]);
         loop {
             let lease = held(&mut leases, name).await;
@@ -91,10 +99,10 @@ impl Jobs {
         while !lease.is_wanted_back() {
             let began = tokio::time::Instant::now();
             let outcome = match work().await {
-                Ok(()) => "done",
+                Ok(()) => DONE,
                 Err(error) => {
                     tracing::warn!(job = name, %error, "a background job was interrupted; it goes on in its next round");
-                    "failed"
+                    FAILED
                 }
             };
             self.rounds.with(&[name, outcome]).inc();

@@ -40,7 +40,7 @@ use std::future::Future;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use embedded::{EmbeddedDatabase, EmbeddedTransaction};
@@ -83,7 +83,12 @@ pub struct Database {
     link: Option<Arc<dyn Link>>,
     /// Counts what is done through this handle, in tests.
     observer: Option<Observer>,
+    /// Told how long commits through this handle take.
+    timer: Option<CommitTimer>,
 }
+
+/// Told the time of each commit that wrote something, from its request to its answer, whatever that is.
+pub type CommitTimer = Arc<dyn Fn(Duration) + Send + Sync>;
 
 #[derive(Clone)]
 enum Engine {
@@ -144,22 +149,28 @@ impl Database {
     pub fn open_foundationdb(cluster_file: impl AsRef<str>, prefix: impl AsRef<[u8]>) -> Result<Self> {
         let database = FdbDatabase::open(cluster_file.as_ref(), prefix.as_ref())?;
         let engine = Engine::FoundationDb(Arc::new(database));
-        Ok(Self { engine, link: None, observer: None })
+        Ok(Self { engine, link: None, observer: None, timer: None })
     }
 
     fn embedded(database: EmbeddedDatabase) -> Self {
-        Self { engine: Engine::Embedded(Arc::new(database)), link: None, observer: None }
+        Self { engine: Engine::Embedded(Arc::new(database)), link: None, observer: None, timer: None }
     }
 
     /// The same database for a process behind a link that may break, for simulations.
     pub fn behind(&self, link: Arc<dyn Link>) -> Self {
-        Self { engine: self.engine.clone(), link: Some(link), observer: self.observer.clone() }
+        Self { link: Some(link), ..self.clone() }
     }
 
     /// The same database through a handle that counts what is done through it and its clones.
     pub fn observed(&self) -> (Self, Observer) {
         let observer = Observer::default();
         (Self { observer: Some(observer.clone()), ..self.clone() }, observer)
+    }
+
+    /// The same database through a handle that tells how long the commits of [`Database::transact`] take.
+    #[must_use]
+    pub fn timed(&self, timer: CommitTimer) -> Self {
+        Self { timer: Some(timer), ..self.clone() }
     }
 
     async fn pass(&self) -> Result<()> {
@@ -172,7 +183,13 @@ impl Database {
     /// Commits, over the link in both directions.
     async fn commit(&self, transaction: Transaction) -> Result<Version> {
         self.pass().await?;
-        let version = transaction.commit().await?;
+        let timer = self.timer.as_ref().filter(|_| transaction.writes());
+        let began = timer.map(|_| Instant::now());
+        let outcome = transaction.commit().await;
+        if let (Some(timer), Some(began)) = (timer, began) {
+            timer(began.elapsed());
+        }
+        let version = outcome?;
         // It is done, and the answer may be lost.
         self.pass().await.map_err(|_| Error::CommitUnknown)?;
         Ok(version)

@@ -95,6 +95,7 @@ fn add(counter: &AtomicU64, n: usize) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::{Arc, AtomicU64, Ordering};
     use crate::{Database, Error, RangeOptions, Transaction, prefix_range};
 
     #[tokio::test]
@@ -118,6 +119,22 @@ mod tests {
         let read = observer.take();
         assert_eq!((read.begun, read.commits, read.ranges, read.rows, read.bytes), (1, 0, 1, 2, 0));
         assert_eq!(observer.take(), super::Observed::default());
+    }
+
+    #[tokio::test]
+    async fn commits_that_write_are_timed() {
+        let told = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&told);
+        let database = Database::in_memory().timed(Arc::new(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        }));
+        let write = |t: Transaction| async move {
+            t.set(b"a", b"x");
+            Ok::<_, Error>(())
+        };
+        database.clone().transact(write).await.unwrap();
+        database.transact(|t| async move { t.get(b"a").await }).await.unwrap();
+        assert_eq!(told.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]

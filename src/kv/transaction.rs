@@ -227,7 +227,7 @@ impl Transaction {
     }
 
     /// Whether its commit would change anything, or make others conflict.
-    fn writes(&self) -> bool {
+    pub(crate) fn writes(&self) -> bool {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.writes(),
             #[cfg(feature = "foundationdb")]

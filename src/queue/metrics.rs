@@ -29,8 +29,10 @@ pub(crate) struct Metrics {
     pub(crate) put_off: Counter,
     /// Results that could not be written, since the work was another's by then.
     pub(crate) fenced: Counter,
-    /// Messages and entries in the whole queue.
+    /// Messages and octets in the whole queue.
     pub(crate) depth: GaugeFamily,
+    /// The age of the oldest message.
+    pub(crate) oldest: Gauge,
 }
 
 impl Metrics {
@@ -66,6 +68,10 @@ impl Metrics {
             fenced: registry
                 .counter("queue_fenced_total", "Results that were not written, since another process had taken over."),
             depth: registry.gauges("queue_depth", "The whole queue, sampled: messages and octets.", &["of"]),
+            oldest: registry.gauge(
+                "queue_oldest_seconds",
+                "The age of the oldest message of the whole queue, sampled; 0 for an empty queue.",
+            ),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ekitei_kv::{Transaction, decode_counter};
+use ekitei_kv::{KeyValue, Transaction, decode_counter};
 
 use crate::rows::{self, Count, Named, Total};
 use crate::spool::snapshot;
@@ -62,6 +62,14 @@ pub struct DestinationStatistics {
 }
 
 impl Queue {
+    /// When the oldest message came, since the epoch. Reads one row.
+    pub(crate) async fn oldest(&self) -> Result<Option<Duration>> {
+        let read = |transaction: Transaction| async move {
+            arrival(&transaction.get_range(rows::messages(), snapshot(1)).await?)
+        };
+        self.spool().inner.database.read(read).await
+    }
+
     /// Figures, with the `top` destinations that most waits for. Reads a few rows for each destination, none for each message.
     ///
     /// # Errors
@@ -76,11 +84,7 @@ impl Queue {
                 Ok::<_, Error>((messages, bytes, transaction.get_range(rows::messages(), snapshot(1)).await?))
             })
             .await?;
-        let oldest = oldest.first().map(|row| rows::named(&row.key)).transpose()?;
-        let oldest = oldest.map(|named| match named {
-            Named::Message(id) => id.time(),
-            Named::Entry(id) => id.message.time(),
-        });
+        let oldest = arrival(&oldest)?;
         let mut destinations: BTreeMap<String, Figures> = BTreeMap::new();
         let mut figures = Figures::default();
         inner
@@ -113,6 +117,15 @@ impl Queue {
             top: all,
         })
     }
+}
+
+/// When the first of these messages came.
+fn arrival(messages: &[KeyValue]) -> Result<Option<Duration>> {
+    let named = messages.first().map(|row| rows::named(&row.key)).transpose()?;
+    Ok(named.map(|named| match named {
+        Named::Message(id) => id.time(),
+        Named::Entry(id) => id.message.time(),
+    }))
 }
 
 fn unsigned(n: i64) -> u64 {

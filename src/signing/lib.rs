@@ -10,6 +10,7 @@ mod fields;
 mod key;
 mod lifecycle;
 mod maintenance;
+mod metrics;
 mod model;
 mod record;
 mod rows;

@@ -71,6 +71,7 @@ impl Signing {
                 Ok::<_, Error>(())
             })
             .await?;
+        self.inner.metrics.show(&domains, self.now());
         let mut done = Maintained::default();
         for (domain, keys) in domains {
             if let Err(error) = self.maintain_domain(&domain, keys, &mut done).await {

@@ -12,7 +12,7 @@ use ekitei_dns::Resolver;
 use ekitei_keyring::Gate;
 use ekitei_kv::clock::SharedClock;
 use ekitei_kv::{Database, Transaction, Version};
-use ekitei_telemetry::{CounterFamily, Histogram, Registry, SECONDS, Timer};
+use ekitei_telemetry::{Registry, Timer};
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
@@ -20,6 +20,7 @@ use crate::dkim::{self, Validity};
 use crate::error::{Error, Result};
 use crate::fields::{self, Message};
 use crate::key::SigningKey;
+use crate::metrics::Metrics;
 use crate::model::Stage;
 use crate::rows;
 use crate::vault::Vault;
@@ -41,9 +42,9 @@ pub struct Parts {
     pub resolver: Option<Resolver>,
     /// A file for the encryption key, made if it is not there and the configuration has none: beside the embedded store. `None` for a cluster.
     pub key_file: Option<PathBuf>,
-    /// Metrics.
     /// Whether keys with [`Activation::Manual`](crate::Activation::Manual) may be made: no process would take them for others.
     pub manual_gate: Gate,
+    /// Metrics.
     pub registry: Registry,
 }
 
@@ -60,12 +61,11 @@ pub(crate) struct Inner {
     pub(crate) clock: SharedClock,
     pub(crate) resolver: Option<Resolver>,
     pub(crate) vault: Vault,
-    cache: Cache<Domain, Entry>,
     pub(crate) manual_gate: Gate,
+    cache: Cache<Domain, Entry>,
     /// The version of the last change that this process knows of.
     last_change: AtomicU64,
-    signatures: CounterFamily,
-    seconds: Histogram,
+    pub(crate) metrics: Metrics,
 }
 
 /// The keys that sign for a domain, as they were at a version.
@@ -84,15 +84,7 @@ impl Signing {
     pub fn open(parts: Parts) -> Result<Self> {
         let Parts { database, directory, live, clock, resolver, key_file, manual_gate, registry } = parts;
         let vault = Vault::open(&live.load().signing, key_file.as_deref())?;
-        let signatures = registry.counters(
-            "signing_signatures_total",
-            "DKIM signatures and ARC seals made.",
-            &["kind", "algorithm"],
-        );
-        let seconds =
-            registry.histogram("signing_seconds", "Time to make all signatures of a message.", SECONDS);
         Ok(Self {
-                manual_gate,
             inner: Arc::new(Inner {
                 db: database,
                 directory,
@@ -100,10 +92,10 @@ impl Signing {
                 clock,
                 resolver,
                 vault,
+                manual_gate,
                 cache: Cache::new(CACHED_DOMAINS),
                 last_change: AtomicU64::new(0),
-                signatures,
-                seconds,
+                metrics: Metrics::new(&registry),
             }),
         })
     }
@@ -132,12 +124,12 @@ impl Signing {
             signatures.extend_from_slice(field.as_bytes());
             self.count("dkim", key);
         }
-        timer.observe(&self.inner.seconds);
+        timer.observe(&self.inner.metrics.seconds);
         Ok(signatures)
     }
 
     pub(crate) fn count(&self, kind: &str, key: &SigningKey) {
-        self.inner.signatures.with(&[kind, key.algorithm().name()]).inc();
+        self.inner.metrics.signatures.with(&[kind, key.algorithm().name()]).inc();
     }
 
     /// From now, for so long; zero is for ever.

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use ekitei_net::{Connection, Tls, TlsError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
+use crate::metrics::Refusals;
 use crate::proto::line::{LineError, LineReader};
 use crate::proto::reply::Reply;
 
@@ -44,21 +45,24 @@ pub(crate) struct Io {
     /// Replies that were not sent.
     output: Vec<u8>,
     write_timeout: Duration,
+    refusals: Refusals,
 }
 
 impl Io {
-    pub(crate) fn new(connection: Connection, write_timeout: Duration) -> Self {
+    pub(crate) fn new(connection: Connection, write_timeout: Duration, refusals: Refusals) -> Self {
         Self {
             connection,
             input: BytesMut::new(),
             lines: LineReader::default(),
             output: Vec::new(),
             write_timeout,
+            refusals,
         }
     }
 
     /// Puts a reply behind those that wait to be sent.
     pub(crate) fn queue(&mut self, reply: &Reply) {
+        self.refusals.count(reply);
         reply.write(&mut self.output);
     }
 
@@ -116,7 +120,7 @@ impl Io {
     /// Begins TLS. The caller has made sure that no input waits and that the reply was sent.
     pub(crate) async fn start_tls(self, tls: &Tls) -> Result<Self, TlsError> {
         let connection = self.connection.start_tls(tls, &self.input).await?;
-        Ok(Self::new(connection, self.write_timeout))
+        Ok(Self::new(connection, self.write_timeout, self.refusals))
     }
 
     /// Sends what is queued and ends the connection. What the client is still sending is read for a moment: closing a socket

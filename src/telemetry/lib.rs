@@ -6,9 +6,11 @@
 
 mod logs;
 mod metrics;
+mod reference;
 
 pub use logs::{LogControl, LogError, LogFormat, init_logs};
 pub use metrics::{
-    BYTES, Counter, CounterFamily, EXPOSITION_CONTENT_TYPE, Gauge, GaugeFamily, GaugeGuard, Histogram,
-    HistogramFamily, Labels, Registry, SECONDS, Timer,
+    BYTES, Counter, CounterFamily, Declared, EXPOSITION_CONTENT_TYPE, Gauge, GaugeFamily, GaugeGuard,
+    Histogram, HistogramFamily, Labels, Registry, SECONDS, Timer,
 };
+pub use reference::{metrics_markdown, replace_section};

@@ -4,7 +4,7 @@
 //! together under `other`. So a label that wrongly takes a client's input cannot fill the memory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use prometheus::core::{Atomic, Collector, GenericCounter, GenericGauge};
@@ -28,6 +28,20 @@ pub const EXPOSITION_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=ut
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     inner: prometheus::Registry,
+    declared: Arc<Mutex<Vec<Declared>>>,
+}
+
+/// A metric, or a family of them, as it was declared: what is there to be seen, before anything happened.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Declared {
+    /// The name, with `ekitei_`.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// The names of its labels.
+    pub labels: Vec<String>,
+    /// What it means.
+    pub help: String,
 }
 
 /// A number that only grows.
@@ -48,7 +62,21 @@ impl Registry {
     /// A set with the metrics of the process itself: `process_resident_memory_bytes`, `process_open_fds`,
     /// `process_cpu_seconds_total` and the like, under the names that dashboards expect.
     pub fn new() -> Self {
-        let registry = Self::default();
+        Self::with_labels(&[])
+    }
+
+    /// [`Registry::new`] whose metrics all have these labels, but for those without a value.
+    pub fn with_labels(labels: &[(&str, &str)]) -> Self {
+        let labels: HashMap<String, String> = labels
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let inner = match prometheus::Registry::new_custom(None, Some(labels)) {
+            Ok(inner) => inner,
+            Err(error) => panic!("the labels of all metrics are declared wrongly: {error}"),
+        };
+        let registry = Self { inner, declared: Arc::default() };
         let process = prometheus::process_collector::ProcessCollector::for_self();
         if let Err(error) = registry.inner.register(Box::new(process)) {
             tracing::warn!(%error, "the process is not measured");
@@ -58,34 +86,40 @@ impl Registry {
 
     /// A counter `ekitei_<name>`; by convention the name ends in `_total`.
     pub fn counter(&self, name: &str, help: &str) -> Counter {
+        self.declare("counter", name, help, &[]);
         self.register(name, Counter::new(full(name), help))
     }
 
     /// A gauge `ekitei_<name>`.
     pub fn gauge(&self, name: &str, help: &str) -> Gauge {
+        self.declare("gauge", name, help, &[]);
         self.register(name, Gauge::new(full(name), help))
     }
 
     /// A histogram `ekitei_<name>` with upper bounds such as [`SECONDS`] or [`BYTES`].
     pub fn histogram(&self, name: &str, help: &str, bounds: &[f64]) -> Histogram {
+        self.declare("histogram", name, help, &[]);
         let options = HistogramOpts::new(full(name), help).buckets(bounds.to_vec());
         self.register(name, Histogram::with_opts(options))
     }
 
     /// Counters `ekitei_<name>{labels}`.
     pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> CounterFamily {
+        self.declare("counter", name, help, labels);
         let family = prometheus::IntCounterVec::new(Opts::new(full(name), help), labels);
         Labels::new(self.register(name, family), labels.len())
     }
 
     /// Gauges `ekitei_<name>{labels}`.
     pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeFamily {
+        self.declare("gauge", name, help, labels);
         let family = prometheus::IntGaugeVec::new(Opts::new(full(name), help), labels);
         Labels::new(self.register(name, family), labels.len())
     }
 
     /// Histograms `ekitei_<name>{labels}`.
     pub fn histograms(&self, name: &str, help: &str, labels: &[&str], bounds: &[f64]) -> HistogramFamily {
+        self.declare("histogram", name, help, labels);
         let options = HistogramOpts::new(full(name), help).buckets(bounds.to_vec());
         Labels::new(self.register(name, prometheus::HistogramVec::new(options, labels)), labels.len())
     }
@@ -98,6 +132,19 @@ impl Registry {
             tracing::error!(%error, "metrics cannot be written");
         }
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// All that was declared, by name; also families that have no member yet, which [`Registry::render`] does not show.
+    pub fn declared(&self) -> Vec<Declared> {
+        let mut declared = self.declared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        declared.sort();
+        declared
+    }
+
+    fn declare(&self, kind: &'static str, name: &str, help: &str, labels: &[&str]) {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        let declared = Declared { name: full(name), kind, labels, help: help.to_owned() };
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner).push(declared);
     }
 
     fn register<M: Collector + Clone + 'static>(&self, name: &str, metric: prometheus::Result<M>) -> M {
@@ -123,6 +170,9 @@ pub trait Family: Clone {
 
     /// The member with these label values.
     fn member(&self, values: &[&str]) -> Self::Member;
+
+    /// Shows the member with these label values no more.
+    fn forget(&self, values: &[&str]);
 }
 
 impl<P: Atomic> Family for prometheus::core::GenericCounterVec<P> {
@@ -130,6 +180,11 @@ impl<P: Atomic> Family for prometheus::core::GenericCounterVec<P> {
 
     fn member(&self, values: &[&str]) -> Self::Member {
         self.with_label_values(values)
+    }
+
+    fn forget(&self, values: &[&str]) {
+        // That it is not there is as well.
+        let _ = self.remove_label_values(values);
     }
 }
 
@@ -139,6 +194,11 @@ impl<P: Atomic> Family for prometheus::core::GenericGaugeVec<P> {
     fn member(&self, values: &[&str]) -> Self::Member {
         self.with_label_values(values)
     }
+
+    fn forget(&self, values: &[&str]) {
+        // That it is not there is as well.
+        let _ = self.remove_label_values(values);
+    }
 }
 
 impl Family for prometheus::HistogramVec {
@@ -146,6 +206,11 @@ impl Family for prometheus::HistogramVec {
 
     fn member(&self, values: &[&str]) -> Self::Member {
         self.with_label_values(values)
+    }
+
+    fn forget(&self, values: &[&str]) {
+        // That it is not there is as well.
+        let _ = self.remove_label_values(values);
     }
 }
 
@@ -179,16 +244,24 @@ impl<F: Family> Labels<F> {
     pub fn with(&self, values: &[&str]) -> F::Member {
         assert_eq!(values.len(), self.width, "label values {values:?} do not fit the declaration");
         let key = values.join("\u{1f}");
-        let known = self.members.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = self.members.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(member) = known.get(&key) {
             return member.clone();
         }
         drop(known);
-        let mut members = self.members.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
         if members.len() >= Self::MAX {
             return self.family.member(&vec!["other"; self.width]);
         }
         members.entry(key).or_insert_with(|| self.family.member(values)).clone()
+    }
+
+    /// Shows the member with these label values no more: what it was about is gone.
+    pub fn forget(&self, values: &[&str]) {
+        let mut members = self.members.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if members.remove(&values.join("\u{1f}")).is_some() {
+            self.family.forget(values);
+        }
     }
 }
 
@@ -250,6 +323,27 @@ mod tests {
         for name in ["process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"] {
             assert!(text.contains(&format!("\n{name} ")), "{name} is missing");
         }
+    }
+
+    #[test]
+    fn all_metrics_have_the_labels_of_their_registry() {
+        let registry = Registry::with_labels(&[("region", "tokyo"), ("zone", "")]);
+        registry.gauges("open", "Open things.", &["protocol"]).with(&["imap"]).set(2);
+        let text = registry.render();
+        assert!(text.contains("ekitei_open{protocol=\"imap\",region=\"tokyo\"} 2\n"), "{text}");
+        assert!(text.contains("process_open_fds{region=\"tokyo\"} "), "{text}");
+    }
+
+    #[test]
+    fn what_is_declared_can_be_listed_before_it_is_seen() {
+        let registry = Registry::new();
+        registry.counters("things_total", "Things.", &["kind", "colour"]);
+        registry.gauge("open", "Open things.");
+        let declared = registry.declared();
+        let shown: Vec<_> =
+            declared.iter().map(|one| (one.name.as_str(), one.kind, one.labels.len())).collect();
+        assert_eq!(shown, [("ekitei_open", "gauge", 0), ("ekitei_things_total", "counter", 2)]);
+        assert!(!registry.render().contains("things_total"));
     }
 
     #[test]

@@ -120,5 +120,5 @@ async fn a_round_that_fails_is_tried_again() {
     }
     assert!(rounds.load(Ordering::SeqCst) >= 9);
     let text = registry.render();
-    assert!(text.contains("ekitei_job_rounds_total{job=\"a\",outcome=\"failed\"}"), "{text}");
+    assert!(text.contains("ekitei_job_rounds_total{name=\"a\",outcome=\"failed\"}"), "{text}");
 }

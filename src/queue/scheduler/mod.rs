@@ -320,10 +320,13 @@ impl Scheduler {
         let metrics = self.context.metrics.clone();
         metrics.destinations.with(&["all"]).set(i64::try_from(all).unwrap_or(i64::MAX));
         metrics.destinations.with(&["left-alone"]).set(i64::try_from(blocked).unwrap_or(i64::MAX));
-        let queue = self.context.queue.clone();
+        let (queue, time) = (self.context.queue.clone(), self.context.clock.now());
         self.spawn(Task::Other, async move {
-            match queue.totals().await {
-                Ok((messages, octets)) => {
+            let figures = async { Ok::<_, crate::Error>((queue.totals().await?, queue.oldest().await?)) };
+            match figures.await {
+                Ok(((messages, octets), oldest)) => {
+                    let age = oldest.map_or(0, |came| time.saturating_sub(came).as_secs());
+                    metrics.oldest.set(i64::try_from(age).unwrap_or(i64::MAX));
                     metrics.depth.with(&["messages"]).set(i64::try_from(messages).unwrap_or(i64::MAX));
                     metrics.depth.with(&["octets"]).set(i64::try_from(octets).unwrap_or(i64::MAX));
                 }

@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 
 use crate::deliver::OutcomeUnknown;
 use crate::io::{Gone, Io};
+use crate::metrics::Refusals;
 use crate::patience::{Mistake, Patience};
 use crate::proto::command::{Command, SyntaxError};
 use crate::proto::line::{COMMAND_OCTETS, LineError};
@@ -100,7 +101,8 @@ impl Conversation {
             && config.smtp.trusted_networks.iter().any(|network| network.contains(connection.peer.ip()));
         let session = Session::new(connection.tls.is_some());
         let filter = filtering::session(&server.context.filter, &connection, role, trusted);
-        let io = Io::new(connection, config.smtp.timeouts.command.get());
+        let refusals = Refusals::new(&server.context.metrics, role);
+        let io = Io::new(connection, config.smtp.timeouts.command.get(), refusals);
         Box::new(Self {
             server,
             config,
