@@ -60,6 +60,10 @@ test-upgrade: ## Upgrade from the release before under load; with FoundationDB, 
 kubernetes-tools: ## Build the API server, etcd, helm and Pebble of the Kubernetes tests from their Go modules, once
 	scripts/kubernetes-tools
 
+.PHONY: test-kubernetes
+test-kubernetes: ## Run the tests of the operator and the chart, with a real API server; EKITEI_IMAGE=1 builds the image too
+	scripts/test-kubernetes
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZ_SECONDS each
 	scripts/fuzz $(FUZZ_SECONDS)
