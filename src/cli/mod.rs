@@ -24,8 +24,8 @@ use exit::{EXIT_CODES, Failure, Outcome};
 use output::Format;
 use service::{Service, settings};
 use verbs::{
-    accounts, aliases, app_passwords, backup, bans, bodies, config, deliverability, dkim, doctor, domains,
-    groups, keys, mailboxes, nodes, queue, reports, stores,
+    accounts, aliases, app_passwords, backup, bans, bodies, certificates, config, deliverability, dkim,
+    doctor, domains, groups, keys, locks, mailboxes, nodes, queue, reports, stores,
 };
 
 /// How long the end of the process waits for blocking threads.
@@ -82,6 +82,12 @@ enum Command {
     /// Keys that sign the mail of domains.
     #[command(subcommand)]
     Dkim(dkim::Verb),
+    /// TLS certificates that are kept in the store, for all processes.
+    #[command(subcommand)]
+    Certificate(certificates::Verb),
+    /// Locks that programs outside hold, such as operators that share a DNS zone.
+    #[command(subcommand)]
+    Lock(locks::Verb),
     /// Keys that message bodies are encrypted with.
     #[command(subcommand)]
     Key(keys::Verb),
@@ -163,6 +169,8 @@ async fn run(cli: Cli) -> Outcome {
         Command::Group(verb) => groups::run(&server.connect()?, output, verb).await,
         Command::AppPassword(verb) => app_passwords::run(&server.connect()?, output, verb).await,
         Command::Dkim(verb) => dkim::run(&server.connect()?, output, verb).await,
+        Command::Certificate(verb) => certificates::run(&server.connect()?, output, verb).await,
+        Command::Lock(verb) => locks::run(&server.connect()?, output, verb).await,
         Command::Key(verb) => keys::run(&server.connect()?, output, verb).await,
         Command::Backup(verb) => backup::run(&server, output, verb).await,
         Command::Ban(verb) => bans::run(&server.connect()?, output, verb).await,
@@ -235,7 +243,13 @@ mod tests {
             "group set g@a.test --members-may-send false",
             "group remove-member g@a.test b@a.test",
             "app-password add a@a.test phone",
-            "dkim create a.test --algorithm ed25519 --selector mail --now",
+            "dkim create a.test --algorithm ed25519 --selector mail --now --manual",
+            "certificate list",
+            "certificate show mail.a.test",
+            "certificate set mail.a.test --certificate tls.crt --key tls.key",
+            "certificate remove mail.a.test",
+            "lock list",
+            "lock release dns:a.test --holder b",
             "dkim list a.test",
             "report list --domain a.test --kind tls --limit 5",
             "report show 0123",

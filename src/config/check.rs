@@ -135,7 +135,7 @@ impl Checks {
                 self.error(
                     format!("{path}.protocol"),
                     listener.protocol,
-                    "needs a certificate in tls.certificates",
+                    "there is no certificate in tls.certificates: until one is stored (ekitei certificate set), clients are turned away",
                 );
             }
             if listener.proxy_protocol.as_ref().is_some_and(|proxy| proxy.trusted_networks.is_empty()) {
@@ -640,18 +640,25 @@ listeners: [{ protocol: smtp, address: 0.0.0.0:25, proxyProtocol: { trustedNetwo
     fn listeners_must_be_able_to_work() {
         let text = "
 listeners:
-  - { protocol: imaps, address: 0.0.0.0:993 }
+  - { protocol: imap, address: 0.0.0.0:143 }
   - { protocol: smtp, address: 0.0.0.0:25 }
   - { protocol: smtp, address: 0.0.0.0:25, proxyProtocol: {} }";
         assert_eq!(
             errors(text),
             [
-                "listeners[0].protocol",
                 "listeners[2].name",
                 "listeners[2].address",
                 "listeners[2].proxyProtocol.trustedNetworks"
             ]
         );
+    }
+
+    #[test]
+    fn a_listener_may_wait_for_a_stored_certificate() {
+        let waiting = "listeners: [{ protocol: imaps, address: '0.0.0.0:993' }]";
+        assert_eq!(warnings(waiting), ["listeners[0].protocol"]);
+        let files = format!("{waiting}\ntls: {{ certificates: [{{ certificate: a, key: b }}] }}");
+        assert_eq!(warnings(&files), [""; 0]);
     }
 
     #[test]

@@ -32,6 +32,8 @@ const LIVE: &[&str] = &[
     "blobs.packing.interval",
     "blobs.packing.compactRate",
     "blobs.scrub",
+    "cluster.maxLocks",
+    "cluster.maxLockTime",
     "backup.dailyAt",
     "backup.retention",
     "encryption.enabled",

@@ -1,6 +1,7 @@
 //! What requests bring: bodies, queries, paths and preconditions, each refused in the words of this API.
 
 use std::error::Error;
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -105,9 +106,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 }
 
 /// The revision that `If-Match` names (RFC 9110 §13.1.1); none for `*` and without the field.
-pub(crate) struct IfMatch(pub(crate) Option<Revision>);
+pub(crate) struct IfMatch<R = Revision>(pub(crate) Option<R>);
 
-impl<S: Sync> FromRequestParts<S> for IfMatch {
+impl<S: Sync, R: FromStr> FromRequestParts<S> for IfMatch<R> {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
@@ -117,7 +118,7 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
             return Ok(Self(None));
         }
         let tag = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-        match tag.and_then(|tag| tag.parse().ok()) {
+        match tag.and_then(|tag| tag.parse::<R>().ok()) {
             Some(revision) => Ok(Self(Some(revision))),
             None => Err(Refused::invalid("If-Match is not one entity tag of this API")),
         }

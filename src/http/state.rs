@@ -5,7 +5,8 @@ use std::time::SystemTime;
 
 use ekitei_backup::jobs::Runner;
 use ekitei_blob::Blobs;
-use ekitei_cluster::Cluster;
+use ekitei_certificates::Certificates;
+use ekitei_cluster::{Cluster, Locks};
 use ekitei_config::Live;
 use ekitei_directory::Directory;
 use ekitei_doctor::Doctor;
@@ -41,6 +42,10 @@ pub struct Parts {
     pub signing: Signing,
     /// Keys that bodies are encrypted with.
     pub keyring: Keyring,
+    /// Certificates that are stored.
+    pub certificates: Certificates,
+    /// Locks with names.
+    pub locks: Locks,
     /// Reports of others.
     pub reports: Reports,
     /// Backups, and their jobs.

@@ -17,6 +17,7 @@ mod stream;
 mod tls;
 
 pub use budget::{ByteBudget, BytePermit};
+pub use certificates::{Certificate, CertificateError};
 pub use connection::Connection;
 pub use gate::{Arrival, Gate};
 pub use limits::{AddressKey, ConnectionLimits, ConnectionPermit, Refusal};
@@ -25,4 +26,4 @@ pub use proxy::{ProxyError, ProxyHeader};
 pub use rate::RateLimiter;
 pub use shutdown::Shutdown;
 pub use stream::Stream;
-pub use tls::{CertificateStatus, Tls, TlsError, TlsInfo};
+pub use tls::{CertificateSource, CertificateStatus, Tls, TlsError, TlsInfo};

@@ -249,7 +249,8 @@ impl KeyRow {
     }
 }
 
-/// Lets those `chosen` sign. Of the same algorithm, the others that sign retire, and so do older ones that wait: their turn does not come any more.
+/// Lets those `chosen` sign. Of the same algorithm, the others that sign retire, and so do older ones that wait: their turn does not come any more, unless it is
+/// their maker's to say so.
 pub(crate) fn activate(
     tx: &Transaction,
     present: &mut [NamedRow],
@@ -270,7 +271,9 @@ pub(crate) fn activate(
                 row.stage = Stage::Signing;
                 row.activated = Some(now);
             }
-            Stage::Published if successor.is_some_and(|(_, created)| row.created <= *created) => {
+            Stage::Published
+                if !row.manual && successor.is_some_and(|(_, created)| row.created <= *created) =>
+            {
                 row.stage = Stage::Retired;
                 row.retired = Some(now);
             }

@@ -358,6 +358,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_gone_is_shown_no_more() {
+        let registry = Registry::new();
+        let family = registry.gauges("reachable", "Regions.", &["region"]);
+        family.with(&["tokyo"]).set(1);
+        family.with(&["singapore"]).set(1);
+        family.forget(&["tokyo"]);
+        family.forget(&["nowhere"]);
+        let text = registry.render();
+        assert!(!text.contains("tokyo") && text.contains("singapore"), "{text}");
+        family.with(&["tokyo"]).set(1);
+        assert!(registry.render().contains("tokyo"), "and it may come back");
+    }
+
+    #[test]
     fn a_guard_counts_while_it_lives() {
         let gauge = Registry::new().gauge("sessions", "Sessions.");
         let guard = GaugeGuard::new(&gauge);

@@ -201,3 +201,21 @@ fn mail_goes_out_to_maildir_and_mbox_and_comes_back_the_same() {
         assert_eq!(copy.search("FLAGGED ANSWERED").len(), 1, "{form}: flags");
     }
 }
+
+#[test]
+fn a_lock_of_a_program_that_is_gone_is_given_back() {
+    let server = Server::start();
+    let take = |holder: &str| {
+        let lock = serde_json::json!({ "holder": holder, "seconds": 600 });
+        server.http("PUT", "/api/v1/locks/dns:example.test", &lock.to_string()).unwrap()
+    };
+    assert!(take("tokyo").starts_with("HTTP/1.1 200 "));
+    let refused = take("singapore");
+    assert!(refused.starts_with("HTTP/1.1 409 ") && refused.contains("held by tokyo"), "{refused}");
+    let listed = ekitei(&server, "lock list").success().stdout;
+    assert!(listed.contains("dns:example.test") && listed.contains("tokyo"), "{listed}");
+    ekitei(&server, "lock release dns:example.test --holder singapore").failure(CONFLICT);
+    ekitei(&server, "lock release dns:example.test").success();
+    assert!(take("singapore").starts_with("HTTP/1.1 200 "));
+    ekitei(&server, "lock release none").failure(NOT_FOUND);
+}

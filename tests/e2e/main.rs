@@ -9,6 +9,7 @@ mod support;
 mod arriving;
 mod backup;
 mod bans;
+mod certificates;
 mod command_line;
 mod concurrent_clients;
 mod crash;

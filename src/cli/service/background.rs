@@ -19,6 +19,8 @@ pub(super) fn start(service: &Service) {
     let cluster = service.cluster.clone();
     spawn(&shutdown, super::cluster::follow(cluster));
 
+    let certificates = service.certificates.clone();
+    spawn(&shutdown, async move { certificates.follow_changes().await });
     let keyring = service.keyring.clone();
     spawn(&shutdown, async move { keyring.follow_changes().await });
     let (keyring, leases) = (service.keyring.clone(), service.sending.leases.clone());

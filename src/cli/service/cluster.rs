@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use ekitei_cluster::{Cluster, Description, Parts, Settings};
-use ekitei_config::{Config, Store};
+use ekitei_cluster::{Cluster, Description, LockLimits, Locks, Parts, Settings};
+use ekitei_config::{Config, Live, Store};
 use ekitei_kv::clock::SharedClock;
 use ekitei_kv::lease::{LeaseOptions, Leases};
 use ekitei_kv::{Database, MonotonicClock};
@@ -51,6 +51,17 @@ pub(super) async fn join(
     };
     let cluster = Cluster::join(parts).await.context("cannot join the cluster")?;
     Ok((leases, cluster))
+}
+
+/// The locks of programs outside, within the limits of the configuration in force.
+pub(super) fn locks(live: &Live, database: &Database, clock: &SharedClock) -> Locks {
+    let live = live.clone();
+    let limits = move || {
+        let given = &live.load().cluster;
+        let count = usize::try_from(given.max_locks).unwrap_or(usize::MAX);
+        LockLimits { count, time: given.max_lock_time.get() }
+    };
+    Locks::new(database.clone(), Arc::clone(clock), limits)
 }
 
 /// Says to the others where the process listens.

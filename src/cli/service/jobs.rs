@@ -9,6 +9,8 @@ use super::background::spawn;
 
 /// How often old rows of rates, bans and the greylist are removed.
 const LIMITS: Duration = Duration::from_secs(600);
+/// How often locks that have ended are removed.
+const LOCKS: Duration = Duration::from_secs(600);
 /// How often MTA-STS policies that expired are removed.
 const POLICIES: Duration = Duration::from_secs(86_400);
 
@@ -43,6 +45,22 @@ pub(super) fn start(service: &Service) {
         async move { outcome(limits.maintain().await) }
     };
     spawn(shutdown, async move { runner.run("limits", || LIMITS, clean).await });
+
+    let (runner, locks) = (jobs.clone(), service.locks.clone());
+    let sweep = move || {
+        let locks = locks.clone();
+        async move { outcome(locks.sweep().await) }
+    };
+    spawn(shutdown, async move { runner.run("locks", || LOCKS, sweep).await });
+
+    let (runner, certificates) = (jobs.clone(), service.certificates.clone());
+    let live = service.net.live().clone();
+    let interval = move || live.load().signing.maintenance_interval.get();
+    let reseal = move || {
+        let certificates = certificates.clone();
+        async move { outcome(certificates.maintain().await) }
+    };
+    spawn(shutdown, async move { runner.run("certificates", interval, reseal).await });
 
     let policies = service.sending.policies.clone();
     let forget = move || {

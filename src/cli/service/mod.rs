@@ -3,6 +3,7 @@
 mod background;
 pub(crate) mod backup;
 mod bodies;
+mod certificates;
 mod cluster;
 mod jobs;
 mod keys;
@@ -21,7 +22,8 @@ use std::sync::Arc;
 
 use ekitei_backup::jobs::Runner;
 use ekitei_blob::Blobs;
-use ekitei_cluster::{Cluster, Feature};
+use ekitei_certificates::Certificates;
+use ekitei_cluster::{Cluster, Feature, Locks};
 use ekitei_config::{Config, Live, Protocol};
 use ekitei_directory::Directory;
 use ekitei_doctor::Doctor;
@@ -43,6 +45,8 @@ pub struct Service {
     registry: Registry,
     cluster: Cluster,
     keyring: Keyring,
+    certificates: Certificates,
+    locks: Locks,
     directory: Directory,
     blobs: Blobs,
     mailstore: MailStore,
@@ -108,6 +112,8 @@ impl Service {
         );
 
         let tls = Tls::new(&config.tls, config.limits.tls_handshake_timeout.get())?;
+        let certificates = certificates::open(&live, &database, &clock, &tls, &registry).await?;
+        let locks = cluster::locks(&live, &database, &clock);
         let wanted = config.listeners.clone();
         let net = Net::new(live.clone(), tls, Shutdown::new(), &registry);
         let base = Base {
@@ -115,6 +121,8 @@ impl Service {
             database: &database,
             leases: &leases,
             keyring: &keyring,
+            certificates: &certificates,
+            locks: &locks,
             cluster: &cluster,
             blobs: &blobs,
             directory: &directory,
@@ -138,6 +146,8 @@ impl Service {
             registry,
             cluster,
             keyring,
+            certificates,
+            locks,
             directory,
             blobs,
             mailstore,
@@ -288,6 +298,8 @@ impl Servers {
             doctor: Doctor::new(live.clone(), sending.dns.clone()),
             signing: sending.signing.clone(),
             keyring: base.keyring.clone(),
+            certificates: base.certificates.clone(),
+            locks: base.locks.clone(),
             reports: sending.reports.clone(),
             backups: backups.clone(),
             limits: sending.limits.clone(),

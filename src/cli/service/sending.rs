@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use ekitei_blob::Blobs;
-use ekitei_cluster::{Cluster, Feature};
+use ekitei_certificates::Certificates;
+use ekitei_cluster::{Cluster, Feature, Locks};
 use ekitei_config::{Config, Live, Store};
 use ekitei_directory::{Directory, Domain, EmailAddress};
 use ekitei_dns::Resolver;
@@ -31,6 +32,8 @@ pub(super) struct Base<'a> {
     pub(super) database: &'a Database,
     pub(super) leases: &'a Leases,
     pub(super) keyring: &'a Keyring,
+    pub(super) certificates: &'a Certificates,
+    pub(super) locks: &'a Locks,
     pub(super) cluster: &'a Cluster,
     pub(super) blobs: &'a Blobs,
     pub(super) directory: &'a Directory,
@@ -86,10 +89,10 @@ impl Sending {
             clock: Arc::clone(base.clock),
             resolver: Some(dns.clone()),
             key_file: key_file(&config),
+            manual_gate: Arc::new(base.cluster.features().gate(Feature::ManualSigningKeys)),
             registry: base.registry.clone(),
         })?;
         let (live, database, clock) = (base.live, base.database, base.clock);
-            manual_gate: Arc::new(base.cluster.features().gate(Feature::ManualSigningKeys)),
         let greylist = Greylist::new(live.clone(), database.clone(), Arc::clone(clock), base.registry);
         let limits = Limits::new(live.clone(), database.clone(), Arc::clone(clock), base.registry);
         let filter = Filter::new(FilterContext {

@@ -15,5 +15,9 @@ section! {
         feature_delay: Duration = Duration::minutes(1),
         /// How long processes that died are shown.
         keep_dead: Duration = Duration::hours(1),
+        /// The most named locks (`ekitei lock`) that are held at a time.
+        max_locks: u32 = 1_000,
+        /// The longest time that a named lock is held without being renewed.
+        max_lock_time: Duration = Duration::hours(1),
     }
 }

@@ -171,10 +171,16 @@ pub struct CertificateConfig {
 }
 
 section! {
-    /// TLS for all listeners. Without a certificate STARTTLS and STLS are not offered.
+    /// TLS for all listeners. Without a certificate, here or stored (`ekitei certificate`), STARTTLS and STLS are not offered.
     pub struct TlsConfig {
-        /// The certificates, chosen by SNI; the first is for clients that name no known host.
+        /// The certificates, chosen by SNI; the first is for clients that name no known host. A stored certificate goes before one here for the hosts that it is
+        /// for.
         certificates: Vec<CertificateConfig> = Vec::new(),
+        /// The name of the stored certificate for clients that name no known host, where there is none in `certificates`. If it is absent, or there is
+        /// none of that name: one for `hostname`, or else the one that was stored first.
+        default_certificate: Option<String> = None,
+        /// The most certificates that are stored.
+        max_stored_certificates: u32 = 10_000,
         /// The oldest version of TLS that is spoken.
         min_version: TlsVersion = TlsVersion::Tls12,
         /// How often certificate files are looked at for changes; `0` leaves it to SIGHUP.

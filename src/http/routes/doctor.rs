@@ -66,7 +66,7 @@ async fn bodies(state: &AppState) -> Check {
 fn certificates(state: &AppState) -> Vec<Check> {
     let found = state.parts.tls.certificates();
     if found.is_empty() {
-        let detail = "none is configured, so TLS is not offered";
+        let detail = "none is configured or stored, so TLS is not offered";
         return vec![check("certificates", CheckStatus::Failure, detail)];
     }
     let now = SystemTime::now();
@@ -81,7 +81,7 @@ fn certificates(state: &AppState) -> Vec<Check> {
             Ok(left) => (CheckStatus::Ok, format!("valid for {} days", days(left))),
         };
         let detail = format!("{detail}, for {}", certificate.names.join(", "));
-        check(format!("certificate {}", certificate.path.display()), status, detail)
+        check(format!("certificate {}", certificate.source), status, detail)
     };
     found.iter().map(judge).collect()
 }

@@ -5,6 +5,7 @@ mod aliases;
 mod backup;
 mod bans;
 mod bodies;
+mod certificates;
 mod convert;
 mod deliverability;
 mod dkim;
@@ -12,6 +13,7 @@ mod doctor;
 mod domains;
 mod groups;
 mod keys;
+mod locks;
 mod messages;
 mod nodes;
 mod queue;
@@ -52,12 +54,14 @@ use crate::state::AppState;
         (name = "aliases", description = "Addresses that stand for others"),
         (name = "groups", description = "Addresses with members"),
         (name = "dkim", description = "Keys that sign the mail of domains"),
+        (name = "certificates", description = "TLS certificates that are kept in the store"),
         (name = "encryption", description = "Keys that message bodies are encrypted with"),
         (name = "bodies", description = "How message bodies are kept"),
         (name = "bans", description = "Clients that are not let in, and the greylist"),
         (name = "queue", description = "Mail that waits to be sent, and addresses that none is sent to"),
         (name = "reports", description = "What other services report about the mail of domains here"),
         (name = "mail", description = "Mailboxes and messages"),
+        (name = "locks", description = "Locks for programs that share something outside of the service"),
         (name = "backups", description = "Snapshots of everything, and restoring them"),
         (name = "health", description = "For probes and Prometheus"),
     )
@@ -140,6 +144,10 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(groups::add_member, groups::remove_member))
         .routes(routes!(dkim::list, dkim::create))
         .routes(routes!(dkim::show, dkim::change, dkim::remove))
+        .routes(routes!(certificates::list))
+        .routes(routes!(certificates::show, certificates::put, certificates::remove))
+        .routes(routes!(locks::list))
+        .routes(routes!(locks::show, locks::put, locks::remove))
         .routes(routes!(keys::list))
         .routes(routes!(keys::rotate))
         .routes(routes!(keys::rewrap))

@@ -1,6 +1,9 @@
 //! DKIM keys over the admin API.
 
-use ekitei_api::{ClientError, DkimAlgorithm, DkimKeyPatch, DkimStage, NewDkimKeys, PageQuery, ProblemCode};
+use ekitei_api::{
+    ClientError, DkimActivation, DkimAlgorithm, DkimKey, DkimKeyPatch, DkimStage, NewDkimKeys, PageQuery,
+    ProblemCode,
+};
 
 use crate::support::Service;
 
@@ -39,6 +42,32 @@ async fn keys_are_made_activated_retired_and_removed() {
     client.update_dkim_key("example.test", selector, &patch(DkimStage::Retired)).await.unwrap();
     client.delete_dkim_key("example.test", selector, true).await.unwrap();
     assert_eq!(code(client.dkim_key("example.test", selector).await), ProblemCode::NotFound);
+}
+
+#[tokio::test]
+async fn a_key_says_who_activates_it() {
+    let service = Service::start().await;
+    service.add_domain("example.test").await;
+    let client = service.client();
+    let make = async |activation| {
+        let new = NewDkimKeys {
+            domain: "example.test".to_owned(),
+            algorithm: Some(DkimAlgorithm::Ed25519),
+            activation,
+            ..NewDkimKeys::default()
+        };
+        client.create_dkim_keys(&new).await.unwrap().items.remove(0)
+    };
+    let (by_itself, by_hand) = (make(DkimActivation::Automatic).await, make(DkimActivation::Manual).await);
+    let sign = DkimKeyPatch { stage: DkimStage::Signing };
+    client.update_dkim_key("example.test", &by_itself.selector, &sign).await.unwrap();
+    client.update_dkim_key("example.test", &by_hand.selector, &sign).await.unwrap();
+    let shown = async |key: &DkimKey| {
+        let key = client.dkim_key("example.test", &key.selector).await.unwrap();
+        (key.activation, key.stage)
+    };
+    assert_eq!(shown(&by_itself).await, (DkimActivation::Automatic, DkimStage::Retired));
+    assert_eq!(shown(&by_hand).await, (DkimActivation::Manual, DkimStage::Signing));
 }
 
 #[tokio::test]

@@ -4,8 +4,10 @@
 mod admin_api;
 mod bans;
 mod bodies;
+mod certificates;
 mod dkim;
 mod keys;
+mod locks;
 mod nodes;
 mod public_pages;
 mod queue;

@@ -8,7 +8,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use ekitei_api::{Client, NewDomain};
 use ekitei_blob::{Blobs, DirectoryStore};
-use ekitei_cluster::{Cluster, Description, Feature};
+use ekitei_certificates::Certificates;
+use ekitei_cluster::{Cluster, Description, Feature, LockLimits, Locks};
 use ekitei_config::{Config, ListenerConfig, Live, Protocol, Secret};
 use ekitei_directory::{Argon2Cost, Directory, Settings};
 use ekitei_dns::Resolver;
@@ -95,6 +96,17 @@ impl Service {
             registry: registry.clone(),
         });
         let signing = signing.unwrap();
+        let certificates = Certificates::open(ekitei_certificates::Parts {
+            database: database.clone(),
+            live: live.clone(),
+            clock: clock.clone(),
+            key_file: Some(bodies.path().join("signing.key")),
+            tls: tls.clone(),
+            registry: registry.clone(),
+        });
+        let certificates = certificates.unwrap();
+        let limits = LockLimits { count: 3, time: duration };
+        let locks = Locks::new(database.clone(), clock.clone(), move || limits);
         let (current, previous) = MasterKeys::local(&live.load().encryption).unwrap();
         let keyring = Keyring::new(ekitei_keyring::Parts {
             database: database.clone(),
@@ -158,6 +170,8 @@ impl Service {
             doctor: Doctor::new(live.clone(), dns),
             signing,
             keyring: keyring.clone(),
+            certificates,
+            locks,
             reports: reports.clone(),
             limits,
             greylist: greylist.clone(),

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::common::{Files, certificate, client_tls};
+use crate::common::{Files, certificate, client_tls, client_tls_that_trusts_anything};
 use ekitei_config::{Config, ListenerConfig, Live, Protocol, TlsConfig, TlsVersion};
-use ekitei_net::{Connection, Shutdown, Tls, TlsError};
+use ekitei_net::{Certificate, CertificateError, Connection, Shutdown, Tls, TlsError};
 use ekitei_telemetry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -83,6 +83,137 @@ async fn the_certificate_is_chosen_by_the_name_the_client_asks_for() {
     assert!(reaches(&tls, &second, "any.wild.test").await);
     assert!(!reaches(&tls, &second, "first.test").await, "each name has its own certificate");
     assert!(!reaches(&tls, &second, "unknown.test").await, "an unknown name gets the first");
+}
+
+/// A certificate as the store gives it.
+fn stored(name: &str, files: &Files) -> (String, Arc<Certificate>) {
+    let key = std::fs::read(files.pair().key).unwrap();
+    (name.to_owned(), Arc::new(Certificate::from_pem(files.pem.as_bytes(), &key).unwrap()))
+}
+
+/// A certificate that was valid for these days of 2026 and later.
+fn valid(host: &str, from: u8, until: u8) -> Files {
+    let mut files = certificate(&[host]);
+    let mut parameters = rcgen::CertificateParams::new([host.to_owned()]).unwrap();
+    parameters.not_before = rcgen::date_time_ymd(2000 + i32::from(from), 1, 1);
+    parameters.not_after = rcgen::date_time_ymd(2000 + i32::from(until), 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    files.pem = parameters.self_signed(&key).unwrap().pem();
+    std::fs::write(files.pair().key, key.serialize_pem()).unwrap();
+    std::fs::write(files.pair().certificate, &files.pem).unwrap();
+    files
+}
+
+/// Which of these a client gets that asks for `host`.
+async fn answering(tls: &Tls, host: &'static str) -> Vec<u8> {
+    let (connection, client) = connection();
+    let any = client_tls_that_trusts_anything();
+    let client = any.connect(host.try_into().unwrap(), client);
+    let (server, client) = tokio::join!(connection.start_tls(tls, &[]), client);
+    server.unwrap();
+    client.unwrap().get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}
+
+fn der(files: &Files) -> Vec<u8> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    CertificateDer::from_pem_slice(files.pem.as_bytes()).unwrap().to_vec()
+}
+
+#[tokio::test]
+async fn a_stored_certificate_goes_before_a_file_and_makes_tls_available() {
+    let (file, new, other) = (certificate(&["a.test"]), certificate(&["a.test"]), certificate(&["b.test"]));
+    let tls = tls(&[]);
+    assert!(!tls.is_available());
+    tls.set_stored(vec![stored("b", &other), stored("a", &new)]).unwrap();
+    assert!(tls.is_available());
+    assert_eq!(answering(&tls, "a.test").await, der(&new));
+    assert_eq!(answering(&tls, "unknown.test").await, der(&other), "the first stored one is the default");
+
+    tls.reload(&tls_config(&[&file])).unwrap();
+    assert_eq!(answering(&tls, "a.test").await, der(&new), "before the file");
+    assert_eq!(answering(&tls, "b.test").await, der(&other));
+    assert_eq!(answering(&tls, "unknown.test").await, der(&file), "a file is the default");
+    let sources: Vec<String> = tls.certificates().iter().map(|status| status.source.to_string()).collect();
+    assert_eq!(sources, [&file.pair().certificate.display().to_string(), "b", "a"]);
+
+    tls.set_stored(Vec::new()).unwrap();
+    assert_eq!(answering(&tls, "a.test").await, der(&file));
+    tls.reload(&tls_config(&[])).unwrap();
+    assert!(!tls.is_available());
+}
+
+#[tokio::test]
+async fn of_several_for_a_name_the_latest_that_is_valid_is_used() {
+    let (expired, valid_now) = (valid("a.test", 20, 21), valid("a.test", 19, 90));
+    let (renewed, not_yet) = (valid("a.test", 21, 90), valid("a.test", 80, 90));
+    let tls = tls(&[&valid_now]);
+    tls.set_stored(vec![stored("a", &expired)]).unwrap();
+    assert_eq!(answering(&tls, "a.test").await, der(&valid_now), "though it is a file");
+    tls.set_stored(vec![stored("a", &expired), stored("renewed", &renewed), stored("next", &not_yet)])
+        .unwrap();
+    assert_eq!(answering(&tls, "a.test").await, der(&renewed));
+    let only_expired = Tls::none();
+    only_expired.set_stored(vec![stored("a", &expired)]).unwrap();
+    assert_eq!(answering(&only_expired, "a.test").await, der(&expired), "better than none");
+}
+
+#[tokio::test]
+async fn connections_go_on_when_certificates_are_replaced() {
+    let (first, second) = (certificate(&["a.test"]), certificate(&["a.test"]));
+    let tls = Tls::none();
+    tls.set_stored(vec![stored("a", &first)]).unwrap();
+    let (connection, client) = connection();
+    let connector = client_tls(&first);
+    let client = connector.connect("a.test".try_into().unwrap(), client);
+    let (server, client) = tokio::join!(connection.start_tls(&tls, &[]), client);
+    let (mut server, mut client) = (server.unwrap(), client.unwrap());
+    tls.set_stored(vec![stored("a", &second)]).unwrap();
+    assert!(reaches(&tls, &second, "a.test").await);
+    server.stream.write_all(b"still here").await.unwrap();
+    server.stream.flush().await.unwrap();
+    let mut bytes = [0; 10];
+    client.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"still here");
+}
+
+#[test]
+fn a_chain_and_a_key_that_do_not_belong_together_are_refused() {
+    let (files, other) = (certificate(&["a.test"]), certificate(&["a.test"]));
+    let key = |files: &Files| std::fs::read(files.pair().key).unwrap();
+    let refused = |chain: &[u8], key: &[u8]| Certificate::from_pem(chain, key).unwrap_err();
+    assert!(matches!(refused(files.pem.as_bytes(), &key(&other)), CertificateError::Mismatch(_)));
+    assert!(matches!(refused(files.pem.as_bytes(), b"no key"), CertificateError::Key(_)));
+    assert!(matches!(refused(b"no chain", &key(&files)), CertificateError::Chain(_)));
+    let broken = format!("{}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", files.pem);
+    let error = refused(broken.as_bytes(), &key(&files)).to_string();
+    assert!(error.starts_with("the certificate 2 of the chain"), "{error}");
+}
+
+#[tokio::test]
+async fn when_stored_certificates_end_is_shown_until_they_are_gone() {
+    let files = valid("a.test", 20, 30);
+    let tls = Tls::none();
+    let (shutdown, registry) = (Shutdown::new(), Registry::new());
+    let watching = tokio::spawn({
+        let (tls, shutdown, registry) = (tls.clone(), shutdown.clone(), registry.clone());
+        async move { tls.watch(Live::new(Config::default()), shutdown, &registry).await }
+    });
+    let line = "ekitei_tls_certificate_expiry_timestamp_seconds{certificate=\"mail\"} 1893456000";
+    let shown = async |wanted: bool| {
+        for _ in 0..500 {
+            if registry.render().contains(line) == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("shown is not {wanted}:\n{}", registry.render());
+    };
+    tls.set_stored(vec![stored("mail", &files)]).unwrap();
+    shown(true).await;
+    tls.set_stored(Vec::new()).unwrap();
+    shown(false).await;
+    shutdown.begin();
+    watching.await.unwrap();
 }
 
 #[tokio::test]

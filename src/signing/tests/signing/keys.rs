@@ -170,11 +170,13 @@ async fn a_manual_key_takes_the_place_of_an_automatic_one_and_not_the_other_way_
     assert_eq!((stage(&before).await, stage(&ours).await), (Stage::Retired, Stage::Signing));
     let automatic = NewKey { activation: Activation::Automatic, ..by_hand() };
     let late = signing.create(&domain(), automatic).await.unwrap().remove(0);
+    let waiting = signing.create(&domain(), by_hand()).await.unwrap().remove(0);
     service.pass(30 * DAY);
     assert_eq!(signing.maintain().await.unwrap().activated, 0);
     assert_eq!((stage(&ours).await, stage(&late).await), (Stage::Signing, Stage::Published));
     signing.activate(&domain(), &late.selector).await.unwrap();
     assert_eq!(stage(&ours).await, Stage::Retired, "the administrator decides");
+    assert_eq!(stage(&waiting).await, Stage::Published, "its turn comes when its maker says so");
 }
 
 #[tokio::test]

@@ -1,0 +1,6 @@
+//! Certificates in the store, and in force in several processes.
+#![allow(clippy::unwrap_used)]
+
+mod following;
+mod storing;
+mod support;
