@@ -33,7 +33,7 @@ def overview():
             stat("Oldest in the queue", "How long the oldest message waits. Hours are normal for a host that is away; many hours for all are not.",
                  "max(ekitei_queue_oldest_seconds{$W})", "s", [("orange", 14_400), ("red", 86_400)]),
             stat("Certificate ends in", "The first certificate in force that ends.",
-                 "min(ekitei_tls_certificate_expiry_timestamp_seconds{$W}) - time()", "s", [("red", 0), ("orange", 604_800), ("green", 1_814_400)]),
+                 "min(ekitei_tls_certificate_expiry_timestamp_seconds{$W}) - time()", "s", [("red", None), ("orange", 604_800), ("green", 1_814_400)]),
         ]),
         ("Mail", [
             series("Messages received", "Messages that clients sent to their end, by what became of them.",
@@ -107,7 +107,7 @@ def outbound():
             stat("Delivered", "Recipients that were sent to, of those whose fate was decided.",
                  'sum(rate(ekitei_queue_recipients_total{$W,outcome="sent"}[$__rate_interval]))'
                  ' / sum(rate(ekitei_queue_recipients_total{$W,outcome=~"sent|failed"}[$__rate_interval]))',
-                 "percentunit", [("red", 0), ("orange", 0.8), ("green", 0.95)], max=1, min=0, width=4),
+                 "percentunit", [("red", None), ("orange", 0.8), ("green", 0.95)], max=1, min=0, width=4),
             stat("Left alone", "Destinations that cannot be reached, and are not tried for a while.",
                  'sum(ekitei_queue_destinations{$W,state="left-alone"})', width=4),
             stat("Parts worked on", "Parts of the queue that some process has the lease of: all of them, or mail lies.",
@@ -239,7 +239,7 @@ def storage():
                  "max(ekitei_blob_segment_bytes{$W}) / 1e9 * $storage_price", "currencyUSD", width=6, decimals=2),
             stat("Background jobs that fail", "Rounds a second of background jobs that were interrupted; they go on in their next round.",
                  'sum(rate(ekitei_job_rounds_total{$W,outcome="failed"}[$__rate_interval])) or 0 * sum(rate(ekitei_job_rounds_total{$W}[$__rate_interval]))',
-                 "ops", RED[:0], width=6),
+                 "ops", width=6),
         ]),
     ], extra=PRICES)
 
@@ -278,13 +278,13 @@ def operator():
 
     return dashboard("operator", "Operator", "What the operator does, and what it found.", [
         ("Now", [
-            stat("Leaders", "Operators that hold the lease: one.", f"sum(ekitei_operator_is_leader{{{OPERATOR}}})", thresholds=[("red", 0), ("green", 1)]),
+            stat("Leaders", "Operators that hold the lease: one.", f"sum(ekitei_operator_is_leader{{{OPERATOR}}})", thresholds=[("red", None), ("green", 1)]),
             stat("Objects not ready", "Objects whose condition Ready is not true.",
                  f'sum(ekitei_operator_objects{{{OPERATOR},ready="false"}}) or 0 * sum(ekitei_operator_objects{{{OPERATOR}}})', thresholds=RED),
             stat("Regions away", "Regions whose cluster does not answer.",
                  f"count(ekitei_operator_region_reachable{{{OPERATOR}}} == 0) or 0 * count(ekitei_operator_region_reachable{{{OPERATOR}}})", thresholds=RED),
             stat("Certificate ends in", "The first certificate that ends.",
-                 f"min(ekitei_operator_certificate_expiry_timestamp_seconds{{{OPERATOR}}}) - time()", "s", [("red", 0), ("orange", 604_800), ("green", 1_814_400)]),
+                 f"min(ekitei_operator_certificate_expiry_timestamp_seconds{{{OPERATOR}}}) - time()", "s", [("red", None), ("orange", 604_800), ("green", 1_814_400)]),
             stat("Oldest DKIM key", "Of all keys that the operator knows.", f"max(ekitei_operator_dkim_key_age_seconds{{{OPERATOR}}})", "s"),
             stat("Records not right", "DNS records that are not as they should be.",
                  f'sum(ekitei_operator_dns_records{{{OPERATOR},state!~"Verified|Manual"}}) or 0 * sum(ekitei_operator_dns_records{{{OPERATOR}}})', thresholds=RED),

@@ -19,8 +19,10 @@ def query(expression, legend="", instant=False):
 
 def _panel(kind, title, description, queries, unit, width, height, options, custom=None, thresholds=None, **defaults):
     queries = [queries] if isinstance(queries, dict) else queries
-    steps = [{"color": "green" if thresholds else "blue", "value": None}]
-    steps += [{"color": color, "value": value} for color, value in thresholds or []]
+    # The colour of all that is below the first threshold has no value.
+    thresholds = thresholds or [("blue", None)]
+    steps = [] if thresholds[0][1] is None else [{"color": "green", "value": None}]
+    steps += [{"color": color, "value": value} for color, value in thresholds]
     return {
         "type": kind, "title": title, "description": description, "datasource": SOURCE,
         "fieldConfig": {
