@@ -15,7 +15,7 @@ ARG FOUNDATIONDB=7.3.69
 ARG FOUNDATIONDB_SHA256=ea59d1708519798c7bc4f514cd29af1ac8e41dccbec4371f22d86b713ea81cbf
 # The package of another architecture has another checksum: --build-arg FOUNDATIONDB_ARCHITECTURE=aarch64 --build-arg FOUNDATIONDB_SHA256=...
 ARG FOUNDATIONDB_ARCHITECTURE=amd64
-RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates curl && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates curl && rm -rf /var/lib/apt/lists/*
 RUN curl -fsSLo /tmp/clients.deb \
         "https://github.com/apple/foundationdb/releases/download/${FOUNDATIONDB}/foundationdb-clients_${FOUNDATIONDB}-1_${FOUNDATIONDB_ARCHITECTURE}.deb" \
     && echo "${FOUNDATIONDB_SHA256}  /tmp/clients.deb" | sha256sum --check --strict \
@@ -23,7 +23,7 @@ RUN curl -fsSLo /tmp/clients.deb \
 
 FROM ${RUST} AS toolchain
 # The bindings of FoundationDB are generated, which takes libclang; its client is linked.
-RUN apt-get update && apt-get install -y --no-install-recommends libclang-dev && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends libclang-dev && rm -rf /var/lib/apt/lists/*
 COPY --from=foundationdb /usr/lib/libfdb_c.so /usr/lib/libfdb_c.so
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 WORKDIR /source
@@ -54,7 +54,7 @@ COPY --from=build /binaries/ /
 
 # The root of the image, put together where there is a shell.
 FROM ${BASE} AS root
-RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
 COPY --from=binaries / /binaries/
 COPY scripts/image-root Cargo.lock LICENSE /build/
 RUN /build/image-root /binaries /image

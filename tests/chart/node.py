@@ -45,13 +45,16 @@ class Node:
     """The node, with the objects that its pods refer to."""
 
     def __init__(self, namespace="mail"):
-        # Where pods have their files, and what the image has in /usr/local/bin: set before pods are started.
+        # Where pods have their files; what the image has in /usr/local/bin, and elsewhere: set before pods are started.
         self.directory = None
         self.binaries = {}
+        self.files = {}
         self.namespace = namespace
         self.objects = {}
         self.pods = {}
         self.services = {}
+        # The API server, for pods that may ask it.
+        self.api = None
         self.numbers = itertools.count(10)
         run("ip", "link", "set", "lo", "up")
         run("ip", "link", "add", "cni0", "type", "bridge")
@@ -191,6 +194,8 @@ class Pod:
 
     def environment(self):
         found = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME": self.name}
+        if self.node.api:
+            found |= {"KUBERNETES_SERVICE_HOST": self.node.api.address, "KUBERNETES_SERVICE_PORT": str(self.node.api.port)}
         for variable in self.container.get("env", []):
             found[variable["name"]] = self._value(variable)
         return found
@@ -256,6 +261,14 @@ class Pod:
         switch.rename(directory / "..data")
         return directory
 
+    def _token(self):
+        """The token of its service account, as pods get it."""
+        account, namespace = self.spec["serviceAccountName"], self.node.namespace
+        token = self.node.api.kubectl("create", "token", account, "--namespace", namespace, "--duration=1h").strip()
+        authority = (self.node.api.directory / "certificates" / "apiserver.crt").read_bytes()
+        data = {"token": token.encode(), "ca.crt": authority, "namespace": namespace.encode()}
+        return self.project(self.directory / "volumes" / "service-account", data, {})
+
     # Its life.
 
     def start(self):
@@ -276,11 +289,14 @@ class Pod:
             }
             for mount in self.container.get("volumeMounts", [])
         ]
+        if self.node.api and self.spec.get("automountServiceAccountToken", True):
+            target = "/var/run/secrets/kubernetes.io/serviceaccount"
+            mounts.append({"source": str(self._token()), "target": target, "read_only": True})
         context = self.container["securityContext"]
         assert context["readOnlyRootFilesystem"] and context["capabilities"] == {"drop": ["ALL"]}, self.name
         launch = {
             "binaries": self.node.binaries,
-            "files": {f"/etc/{name}": str(self.directory / name) for name in ("resolv.conf", "hosts", "hostname")},
+            "files": {f"/etc/{name}": str(self.directory / name) for name in ("resolv.conf", "hosts", "hostname")} | self.node.files,
             "mounts": mounts,
             "user": self.security["runAsUser"],
             "group": self.security.get("runAsGroup", self.security["runAsUser"]),
