@@ -81,8 +81,11 @@ deny: ## Check licences, bans, sources and, where it can be fetched, the advisor
 	scripts/cargo-deny
 
 .PHONY: docs
-docs: ## Regenerate docs/configuration.md from the configuration's types
+docs: ## Regenerate docs/configuration.md, docs/metrics.md and the dashboards
 	cargo run --quiet --bin ekitei -- config docs > docs/configuration.md
+	EKITEI_WRITE_DOCS=1 cargo test --quiet -p ekitei --lib the_page_of_metrics
+	EKITEI_WRITE_DOCS=1 cargo test --quiet -p ekitei-operator --test metrics
+	deploy/grafana/generate.py
 
 .PHONY: ci
 ci: ## What CI runs

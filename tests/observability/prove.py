@@ -114,6 +114,7 @@ def check_rules():
         if not passed:
             raise AssertionError(f"promtool {arguments}:\n{output}")
     rules, tested = queries.RULES.read_text(), "".join(path.read_text() for path in tests)
+    index = (RUNBOOKS / "README.md").read_text()
     alerts = sorted(set(re.findall(r"- alert: (\w+)", rules)))
     for alert in alerts:
         for what, outcome in (("fires", r"\n\s+- exp_labels"), ("is silent", r" \[\]")):
@@ -121,10 +122,24 @@ def check_rules():
                 raise AssertionError(f"no test in {TESTS} in which {alert} {what}")
         if f"docs/runbooks/{alert}.md\n" not in rules or not (RUNBOOKS / f"{alert}.md").is_file():
             raise AssertionError(f"{alert} has no runbook")
+        if f"]({alert}.md)" not in index:
+            raise AssertionError(f"{RUNBOOKS}/README.md does not list {alert}")
     strays = {path.stem for path in RUNBOOKS.glob("Ekitei*.md")} - set(alerts)
     if strays:
         raise AssertionError(f"runbooks without an alert: {strays}")
     return len(alerts)
+
+
+def check_series_of_tests(prometheus):
+    """The tests of alerts are about series that there are: by these names, with these labels."""
+    known = {}
+    for series in {found[1] for path in TESTS.glob("*.yaml") for found in re.finditer(r"series: '(.*)'", path.read_text())}:
+        name, _, labels = series.rstrip("}").partition("{")
+        if name not in known:
+            known[name] = {label for one in prometheus.ask("series", **{"match[]": name}) for label in one}
+        strange = set(re.findall(r"(\w+)=", labels)) - known[name]
+        if strange:
+            raise AssertionError(f"{series} is in a test; the service's has no {', '.join(strange)}")
 
 
 def bucket(url):
@@ -157,6 +172,7 @@ def prove(given, folder, stack):
         unanswered = "\n".join(f"{where} {shown or ''}\n    {query}" for where, query, shown in proof.open)
         raise AssertionError(f"no answer within {PATIENCE} s to\n{unanswered}") from late
     clients.check()
+    check_series_of_tests(prometheus)
     sick = [rule["name"] for rule in prometheus.rules() if rule["health"] == "err"]
     if sick:
         raise AssertionError(f"rules that Prometheus cannot evaluate: {sick}")
