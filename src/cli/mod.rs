@@ -302,6 +302,33 @@ mod tests {
         }
     }
 
+    /// Commands in runbooks are read in a hurry, and typed as they are there.
+    #[test]
+    fn the_commands_of_runbooks_can_be_given() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks");
+        let mut commands = 0;
+        for page in std::fs::read_dir(folder).expect("the runbooks") {
+            let page = std::fs::read_to_string(page.expect("a runbook").path()).expect("a runbook");
+            // Every second piece is between backquotes.
+            for code in page.split('`').skip(1).step_by(2).filter(|code| code.starts_with("ekitei ")) {
+                let mut line = code.split(" | ").next().unwrap_or(code).to_owned();
+                for (name, value) in
+                    [("ADDRESS", "a@a.test"), ("NETWORK", "192.0.2.0/24"), ("DOMAIN", "a.test")]
+                {
+                    line = line.replace(name, value);
+                }
+                let parsed = Cli::try_parse_from(line.split_whitespace());
+                assert!(
+                    parsed.is_ok(),
+                    "`{code}`: {}",
+                    parsed.err().map(|error| error.to_string()).unwrap_or_default()
+                );
+                commands += 1;
+            }
+        }
+        assert!(commands > 20, "{commands} commands");
+    }
+
     #[test]
     fn what_contradicts_itself_is_refused() {
         for line in [

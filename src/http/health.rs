@@ -26,13 +26,18 @@ pub(crate) async fn live() -> &'static str {
     (status = 503, description = "The store does not answer, or the service is shutting down."),
 ))]
 pub(crate) async fn ready(State(state): State<AppState>) -> impl IntoResponse {
-    if state.parts.shutdown.is_shutting_down() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n".to_owned());
-    }
-    match store_answers(&state).await {
+    match is_ready(&state).await {
         Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
+}
+
+/// Whether clients can be served, or why not.
+async fn is_ready(state: &AppState) -> std::result::Result<(), String> {
+    if state.parts.shutdown.is_shutting_down() {
+        return Err("shutting down".to_owned());
+    }
+    store_answers(state).await
 }
 
 /// Reads a row of the store.
@@ -54,5 +59,6 @@ pub(crate) async fn metrics(State(state): State<AppState>, headers: HeaderMap) -
         authorization::check(&state, &headers)?;
     }
     (state.parts.sample)();
+    state.ready.set(is_ready(&state).await.is_ok().into());
     Ok(([(header::CONTENT_TYPE, EXPOSITION_CONTENT_TYPE)], state.parts.registry.render()))
 }

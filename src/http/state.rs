@@ -17,7 +17,7 @@ use ekitei_net::{Shutdown, Tls};
 use ekitei_queue::Queue;
 use ekitei_reports::Reports;
 use ekitei_signing::Signing;
-use ekitei_telemetry::Registry;
+use ekitei_telemetry::{Gauge, Registry};
 use tokio::sync::Semaphore;
 
 /// Messages that are imported at the same time: each is whole in memory.
@@ -71,12 +71,18 @@ pub(crate) struct State {
     pub(crate) parts: Parts,
     pub(crate) imports: Semaphore,
     pub(crate) started: SystemTime,
+    /// Whether the service is ready, as `/metrics` says.
+    pub(crate) ready: Gauge,
 }
 
 pub(crate) type AppState = Arc<State>;
 
 impl State {
     pub(crate) fn new(parts: Parts) -> AppState {
-        Arc::new(Self { parts, imports: Semaphore::new(CONCURRENT_IMPORTS), started: SystemTime::now() })
+        let ready = parts
+            .registry
+            .gauge("ready", "1 if the process can take mail and logins, as its readiness probe says.");
+        let imports = Semaphore::new(CONCURRENT_IMPORTS);
+        Arc::new(Self { parts, imports, started: SystemTime::now(), ready })
     }
 }

@@ -214,6 +214,9 @@ impl Family for prometheus::HistogramVec {
     }
 }
 
+/// Between the values in the key of a member; no value has it.
+const SEPARATOR: &str = "\u{1f}";
+
 /// A family whose number of members is bounded.
 #[derive(Clone)]
 pub struct Labels<F: Family> {
@@ -243,7 +246,7 @@ impl<F: Family> Labels<F> {
     /// When the number of values is not that of the declaration, which is a mistake in the program.
     pub fn with(&self, values: &[&str]) -> F::Member {
         assert_eq!(values.len(), self.width, "label values {values:?} do not fit the declaration");
-        let key = values.join("\u{1f}");
+        let key = values.join(SEPARATOR);
         let known = self.members.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(member) = known.get(&key) {
             return member.clone();

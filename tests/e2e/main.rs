@@ -21,6 +21,8 @@ mod load;
 mod mime_fixtures;
 mod mta_sts;
 mod notifications;
+#[path = "../observability/proof.rs"]
+mod observability;
 mod object_store;
 mod packing;
 mod pods;

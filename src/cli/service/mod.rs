@@ -81,7 +81,8 @@ impl Service {
     /// # Errors
     /// As [`Service::build`].
     pub async fn build_over(config: Config, database: Database) -> anyhow::Result<Self> {
-        let registry = Registry::new();
+        let registry = metrics::registry(&config);
+        let database = metrics::measured(&database, &registry);
         let clock: SharedClock = Arc::new(SystemClock);
         database.check_schema().await?;
         let (leases, cluster) = cluster::join(&config, &database, &clock, &registry).await?;
@@ -279,7 +280,8 @@ impl Servers {
             clock: Arc::clone(clock),
             registry: registry.clone(),
         };
-        let sample = metrics::sampler(database.clone(), base.cluster.clone(), mailstore.clone(), registry);
+        let (config, cluster) = (live.load(), base.cluster.clone());
+        let sample = metrics::sampler(&config, database.clone(), cluster, mailstore.clone(), registry);
         let pop3 = ekitei_pop3::Pop3Server::new(
             net.clone(),
             directory.clone(),
