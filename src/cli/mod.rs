@@ -25,7 +25,7 @@ use output::Format;
 use service::{Service, settings};
 use verbs::{
     accounts, aliases, app_passwords, backup, bans, bodies, certificates, config, deliverability, dkim,
-    doctor, domains, groups, keys, locks, mailboxes, nodes, queue, reports, stores,
+    doctor, domains, groups, keys, locks, mailboxes, nodes, queue, reports, selftest, stores,
 };
 
 /// How long the end of the process waits for blocking threads.
@@ -131,6 +131,8 @@ enum Command {
         #[arg(long, value_name = "FILE", env = "EKITEI_CONFIG", default_value = DEMO_CONFIG)]
         config: PathBuf,
     },
+    /// Send mail to the service as others do, and read it: over SMTP, submission and IMAP. Makes an account for it, and removes it.
+    Selftest(selftest::Options),
     /// Print completions for a shell.
     Completions {
         /// Which shell.
@@ -189,6 +191,7 @@ async fn run(cli: Cli) -> Outcome {
             deliverability::run(&server.connect()?, output, &domain).await
         }
         Command::Doctor { domain: None, config } => doctor::run(&server.connect()?, output, &config).await,
+        Command::Selftest(options) => selftest::run(|| server.connect(), output, &options).await,
         Command::Completions { shell } => completions(shell),
     }
 }
@@ -295,6 +298,8 @@ mod tests {
             "doctor --config x.yaml --token-file x",
             "doctor example.test",
             "doctor stores --config x.yaml",
+            "selftest --smtp a:25 --submissions a:465 --imaps a:993 --insecure",
+            "selftest --submission a:587 --imaps a:993 --account a@a.test --password-file x",
             "completions zsh",
         ] {
             let arguments = std::iter::once("ekitei").chain(line.split(' '));
@@ -348,6 +353,8 @@ mod tests {
             "queue show x --header --raw",
             "queue delete x --all",
             "domain list --output xml",
+            "selftest --smtp a:25",
+            "selftest --smtp a:25 --imaps a:993 --account a@a.test",
         ] {
             let arguments = std::iter::once("ekitei").chain(line.split(' '));
             assert!(Cli::try_parse_from(arguments).is_err(), "{line}");

@@ -21,7 +21,7 @@ pub(crate) fn check(config: &Config) -> Vec<Problem> {
     let mut checks = Checks { problems: Vec::new() };
     checks.hostname(&config.hostname);
     checks.store(config);
-    checks.not_zero("cluster.interval", config.cluster.interval);
+    checks.cluster(config);
     checks.blobs(config);
     checks.encryption(config);
     checks.backup(config);
@@ -105,6 +105,13 @@ impl Checks {
             && prefix.len() > MAX_PREFIX
         {
             self.error("store.prefix", prefix, "must have at most 256 octets, since it is part of every key");
+        }
+    }
+
+    fn cluster(&mut self, config: &Config) {
+        self.not_zero("cluster.interval", config.cluster.interval);
+        if !config.cluster.work && matches!(config.store, Store::Embedded { .. }) {
+            self.error("cluster.work", false, "the embedded store has one process, so nobody would send mail");
         }
     }
 
@@ -634,6 +641,12 @@ smtp: { trustedNetworks: [10.1.0.0/16] }
 listeners: [{ protocol: smtp, address: 0.0.0.0:25, proxyProtocol: { trustedNetworks: [10.0.0.0/8] } }]";
         assert_eq!(errors(behind_balancer), ["smtp.trustedNetworks[0]"]);
         assert!(errors("smtp: { trustedNetworks: [10.1.0.0/16] }").is_empty());
+    }
+
+    #[test]
+    fn the_only_process_cannot_leave_its_work_to_others() {
+        assert_eq!(errors("cluster: { work: false }"), ["cluster.work"]);
+        assert!(errors("cluster: { work: false }\nstore: { kind: foundationdb }\nblobs: { kind: s3, bucket: mail }").is_empty());
     }
 
     #[test]

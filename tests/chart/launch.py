@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -48,6 +49,7 @@ def main():
         bind(volume["source"], root + volume["target"], volume["read_only"])
     mount("-o", "remount,ro", root)
 
+    socket.sethostname(launch["host"])
     os.chroot(root)
     os.chdir("/")
     os.setgroups(launch["groups"])

@@ -48,7 +48,7 @@ class Node:
         # Where pods have their files; what the image has in /usr/local/bin, and elsewhere: set before pods are started.
         self.directory = None
         self.binaries = {}
-        self.files = {}
+        self.files = client_library()
         self.namespace = namespace
         self.objects = {}
         self.pods = {}
@@ -129,6 +129,12 @@ class Node:
             pod.forget()
         for each in (self.pods, self.services, self.objects):
             each.clear()
+
+
+def client_library():
+    """FoundationDB's client, where it is only linked to from the system's libraries, which pods see."""
+    library = os.path.realpath("/usr/lib/libfdb_c.so")
+    return {library: library} if os.path.exists(library) and not library.startswith("/usr/lib/") else {}
 
 
 def pump(source, sink):
@@ -303,6 +309,7 @@ class Pod:
             "groups": [self.security["fsGroup"]],
             "environment": self.environment(),
             "command": self.container["command"] + self.container.get("args", []),
+            "host": self.name,
             "root": str(self.directory / "root"),
         }
         (self.directory / "root").mkdir(exist_ok=True)
@@ -323,7 +330,7 @@ class Pod:
         self.network = inside
 
     def _spawn(self):
-        command = ["ip", "netns", "exec", self.network, "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        command = ["ip", "netns", "exec", self.network, "unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
         command += [sys.executable, "-I", str(LAUNCHER), str(self.directory / "launch.json")]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -22,19 +22,30 @@ NAMESPACE = "mail"
 ADDRESS = "alice@new.example.test"
 PASSWORD = "a password of the test"
 
+# What a controller of the cluster makes of the Service and the pod that it selects.
+ENDPOINTS = f"""
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: ekitei-all-0, namespace: {NAMESPACE}, labels: {{kubernetes.io/service-name: ekitei-all}}}}
+addressType: IPv4
+endpoints: [{{addresses: [ADDRESS], conditions: {{ready: true}}}}]
+ports: [{{name: smtp, port: 2525}}]
+"""
+
 # What a person applies. DNS is published by hand here; tests/kubernetes has a real DNS server.
 OBJECTS = f"""
 apiVersion: ekitei.dev/v1alpha1
 kind: DNSProvider
 metadata: {{name: by-hand, namespace: {NAMESPACE}}}
-spec: {{manual: {{}}}}
+spec: {{zones: [example.test], manual: {{}}}}
 ---
 apiVersion: ekitei.dev/v1alpha1
 kind: MailRegion
 metadata: {{name: here, namespace: {NAMESPACE}}}
 spec:
   host: mx.new.example.test
-  replicas: 0
+  # The pods and the Service are those of the chart.
+  placement: {{existingService: {{name: ekitei-all}}}}
   addresses: [192.0.2.25]
 ---
 apiVersion: ekitei.dev/v1alpha1
@@ -99,6 +110,7 @@ class WholeInstallation(unittest.TestCase):
             cls.pods[name] = pod
         for pod in cls.pods.values():
             pod.wait_ready(120)
+        cls.server.kubectl("apply", "-f", "-", text=ENDPOINTS.replace("ADDRESS", cls.pods["ekitei-all"].address))
 
     def test_mail_flows_for_a_domain_that_did_not_exist_a_minute_before(self):
         self.server.kubectl("apply", "-f", "-", text=OBJECTS)

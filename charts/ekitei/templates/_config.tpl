@@ -20,6 +20,10 @@ The configuration of the pods of a role: what follows from the values, with `con
 {{- end -}}
 {{- $listeners = append $listeners (dict "protocol" "http" "address" (printf "%s:8080" $values.listen)) -}}
 {{- $_ := set $base "listeners" $listeners -}}
+{{- /* Sending, packing and the like are for the workers; where there are none, for all pods but those of regions. */ -}}
+{{- if not (has .role (list "all" "worker")) -}}
+{{- $_ := set $base "cluster" (dict "work" false) -}}
+{{- end -}}
 
 {{- mergeOverwrite $base (deepCopy $values.config) (deepCopy (default dict $role.config)) | toYaml -}}
 {{- end -}}

@@ -86,6 +86,9 @@ impl Service {
         let clock: SharedClock = Arc::new(SystemClock);
         database.check_schema().await?;
         let (leases, cluster) = cluster::join(&config, &database, &clock, &registry).await?;
+        if !config.cluster.work {
+            leases.stand_aside();
+        }
         let objects = objects::open(&config.blobs, &registry).await?;
         let objects = objects::near(objects, &config.blobs, &registry)?;
         let live = Live::new(config.clone());

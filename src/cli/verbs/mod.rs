@@ -19,6 +19,7 @@ pub mod mailboxes;
 pub mod nodes;
 pub mod queue;
 pub mod reports;
+pub mod selftest;
 pub mod stores;
 pub mod usage;
 

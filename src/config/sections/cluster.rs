@@ -8,6 +8,9 @@ section! {
     pub struct Cluster {
         /// The region that it works in; shown by `ekitei node list`.
         region: String = String::new(),
+        /// Whether it takes part in the work for all, by leases: sending, packing, sweeping, reports, backups. Some process must; a process that only serves
+        /// clients need not. The embedded store has one process, which must.
+        work: bool = true,
         /// How often it looks at the other processes.
         interval: Duration = Duration::seconds(5),
         /// How long every process must have understood a new form of data before the first such form is written to a store of a release that had none.

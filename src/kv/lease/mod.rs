@@ -113,6 +113,8 @@ struct State {
     seen: HashMap<MemberId, Seen>,
     beat: u64,
     stopped: bool,
+    /// It takes part in no group.
+    aside: bool,
     /// Nanoseconds on the process's clock: so long holds what was renewed last.
     until: u64,
     late: u64,
@@ -217,6 +219,11 @@ impl Leases {
             late: state.late,
             failed: state.failed,
         }
+    }
+
+    /// Leaves all work to others: sets that are joined stay empty. The process is a member all the same. Call it before the first renewal.
+    pub fn stand_aside(&self) {
+        self.inner.lock().aside = true;
     }
 
     /// Takes part in the work of a group, at once if [`Leases::run`] runs. Every process must give the same names, or less.
@@ -343,12 +350,13 @@ impl Inner {
         state.beat += 1;
         let silent = |seen: &Seen| now.saturating_sub(seen.since) >= self.options.duration;
         let silent = state.seen.iter().filter(|(_, seen)| silent(seen));
+        let groups = state.groups.iter().filter(|_| !state.aside);
         Some(Round {
             member: self.member,
             beat: state.beat,
             alone: self.options.alone,
             silent: silent.map(|(member, seen)| (*member, seen.beat)).collect(),
-            groups: state.groups.iter().map(|(group, joined)| (*group, joined.names.clone())).collect(),
+            groups: groups.map(|(group, joined)| (*group, joined.names.clone())).collect(),
         })
     }
 

@@ -181,6 +181,24 @@ async fn processes_share_and_take_over_what_one_gives_back() {
 }
 
 #[tokio::test]
+async fn who_stands_aside_has_nothing_and_the_others_have_all() {
+    let database = Database::in_memory();
+    let nodes: Vec<Node> = (0..3).map(|_| Node::new(&database, Duration::ZERO)).collect();
+    nodes[0].leases.stand_aside();
+    for _ in 0..4 {
+        for node in &nodes {
+            node.renew().await;
+            node.hand_over().await;
+            node.hand.advance(second());
+        }
+    }
+    let count: Vec<usize> = nodes.iter().map(|node| node.held().len()).collect();
+    assert_eq!(count, [0, 32, 32], "and nobody leaves a part to it");
+    let known = database.transact(|transaction: Transaction| async move { members(&transaction, true).await });
+    assert!(known.await.unwrap().contains(&nodes[0].leases.member()), "others know that it is there");
+}
+
+#[tokio::test]
 async fn one_name_has_one_holder_and_is_not_passed_around() {
     let database = Database::in_memory();
     let (first, second) = (Node::new(&database, Duration::ZERO), Node::new(&database, Duration::ZERO));
