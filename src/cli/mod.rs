@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use ekitei_config::Config;
-use ekitei_telemetry::{LogControl, init_logs};
+use ekitei_telemetry::{LogControl, TraceLayer, init_logs};
 
 use connect::{DEMO_CONFIG, ServerOptions};
 use exit::{EXIT_CODES, Failure, Outcome};
@@ -198,18 +198,26 @@ async fn run(cli: Cli) -> Outcome {
 
 async fn serve(path: &Path, accept_loss: bool) -> Outcome {
     let config = Config::load(path).map_err(Failure::usage)?;
-    let logs = start_logs(&config)?;
+    let (traces, layer) = service::traces::start(&config).map_err(Failure::usage)?.unzip();
+    let logs = start_logs(&config, layer)?;
     for problem in config.check() {
         tracing::warn!("{problem}");
     }
-    let failed = |error: anyhow::Error| Failure::other(format!("{error:#}"));
-    let service = Service::build(config, accept_loss).await.map_err(failed)?;
-    service.run(Some(path), logs).await.map_err(failed)
+    let patience = config.traces.timeout.get();
+    let served = async {
+        let service = Service::build(config, accept_loss).await?;
+        service.run(Some(path), logs).await
+    };
+    let result = served.await;
+    if let Some(traces) = traces {
+        traces.finish(patience).await;
+    }
+    result.map_err(|error| Failure::other(format!("{error:#}")))
 }
 
-/// Starts logs as the configuration says.
-fn start_logs(config: &Config) -> Outcome<LogControl> {
-    init_logs(&settings::log_filter(config), settings::log_format(config)).map_err(Failure::usage)
+/// Starts logs as the configuration says; `traces` gets the spans for traces.
+fn start_logs(config: &Config, traces: Option<TraceLayer>) -> Outcome<LogControl> {
+    init_logs(&settings::log_filter(config), settings::log_format(config), traces).map_err(Failure::usage)
 }
 
 fn completions(shell: clap_complete::Shell) -> Outcome {

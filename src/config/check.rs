@@ -5,6 +5,7 @@ mod blobs;
 mod encryption;
 mod relay;
 mod scanners;
+mod traces;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -42,6 +43,7 @@ pub(crate) fn check(config: &Config) -> Vec<Problem> {
     checks.signing(config);
     checks.reports(config);
     checks.process(config);
+    checks.traces(config);
     checks.problems
 }
 

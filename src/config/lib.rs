@@ -85,6 +85,8 @@ sections::section! {
         admin: Admin = Admin::default(),
         /// Logs.
         log: Log = Log::default(),
+        /// Traces.
+        traces: Traces = Traces::default(),
         /// Stopping the service.
         shutdown: Shutdown = Shutdown::default(),
     }

@@ -84,6 +84,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
         ),
         ("encryption.kms", old.encryption.kms != new.encryption.kms),
         ("encryption.previousKms", old.encryption.previous_kms != new.encryption.previous_kms),
+        ("traces.headers", old.traces.headers != new.traces.headers),
         ("signing.encryptionKey", old.signing.encryption_key != new.signing.encryption_key),
         (
             "signing.previousEncryptionKeys",

@@ -1,12 +1,14 @@
 //! The bearer token (RFC 6750).
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::Response;
 use ekitei_api::ProblemCode;
+use ekitei_telemetry::{continue_trace, trace_count, trace_span};
 use subtle::ConstantTimeEq;
+use tracing::{Instrument as _, Span};
 
 use crate::problem::{Refused, Result};
 use crate::state::AppState;
@@ -18,7 +20,30 @@ pub(crate) async fn require_token(
     next: Next,
 ) -> Result<Response> {
     check(&state, request.headers())?;
-    Ok(next.run(request).await)
+    // Only now: who has no token has no say in what is traced.
+    let trace = trace(&request);
+    let response = next.run(request).instrument(trace.clone()).await;
+    trace.record("http.response.status_code", trace_count(response.status().as_u16()));
+    Ok(response)
+}
+
+/// The span of a request, in the caller's trace if it names one.
+fn trace(request: &Request) -> Span {
+    let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str);
+    let span = trace_span!(
+        parent: None,
+        "admin.request",
+        otel.kind = "server",
+        otel.name = %format_args!("{} {route}", request.method()),
+        http.request.method = %request.method(),
+        http.route = route,
+        http.response.status_code = tracing::field::Empty,
+    );
+    let named = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    if let Some(traceparent) = named {
+        continue_trace(&span, traceparent);
+    }
+    span
 }
 
 /// Whether the request has the token.

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use ekitei_telemetry::Timer;
+use ekitei_telemetry::{Timer, trace_span};
+use tracing::{Instrument as _, Span};
 
 use crate::metrics::command_name;
 use crate::numbering::Expunges;
@@ -161,6 +162,21 @@ fn what_follows(event: &Event) -> Follows {
     }
 }
 
+/// The span of a command; none for IDLE, which is a wait.
+fn command_trace(name: &'static str) -> Span {
+    if name == "IDLE" {
+        return Span::none();
+    }
+    trace_span!(
+        parent: None,
+        "imap.command",
+        otel.kind = "server",
+        otel.name = %format_args!("IMAP {name}"),
+        command = name,
+        result = tracing::field::Empty,
+    )
+}
+
 impl Session {
     /// Does a command, to its tagged response.
     pub(crate) async fn execute(&mut self, request: Request) -> io::Result<()> {
@@ -168,7 +184,8 @@ impl Session {
         let Request { tag, command } = request;
         let name = command_name(&command);
         let (updates, expunges, uid) = (updates_after(&command), expunges(&command), is_uid(&command));
-        let reply = match self.dispatch(&tag, command).await {
+        let trace = command_trace(name);
+        let reply = match self.dispatch(&tag, command).instrument(trace.clone()).await {
             Ok(reply) | Err(Stop::Reply(reply)) => reply,
             Err(Stop::Lost(error)) => return Err(error),
             Err(Stop::Unknown) => {
@@ -180,6 +197,7 @@ impl Session {
             self.tell_after(updates, expunges, uid).await?;
         }
         self.finish(&tag, name, &reply);
+        trace.record("result", reply.status.as_str());
         let elapsed = timer.observe(&self.shared.metrics.command_seconds.with(&[name]));
         tracing::debug!(command = name, result = reply.status.as_str(), ?elapsed, "command");
         Ok(())

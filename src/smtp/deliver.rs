@@ -21,6 +21,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ekitei_directory::{AccountId, LocalRecipient, Quota};
 use ekitei_mailstore::{Companion, Delivery, Error, Flags, Folder, MailboxName, SpecialUse, Target};
+use ekitei_telemetry::{trace_count, trace_span};
+use tracing::Instrument as _;
 
 use crate::message::Message;
 use crate::outgoing::Submitter;
@@ -158,7 +160,14 @@ impl Server {
         let accounts: Vec<AccountId> = targets.iter().map(|target| target.account).collect();
         let delivery =
             Delivery { message: message.into_bytes(), received: (self.context.clock)(), targets, companions };
-        let outcome = tokio::time::timeout(timeout, self.context.mailstore.deliver(delivery)).await;
+        let trace = trace_span!(
+            "mail.delivery",
+            accounts = trace_count(accounts.len()),
+            octets = trace_count(delivery.message.len()),
+            queued = trace_count(delivery.companions.len()),
+        );
+        let delivered = self.context.mailstore.deliver(delivery).instrument(trace);
+        let outcome = tokio::time::timeout(timeout, delivered).await;
         match outcome {
             Ok(Ok(outcomes)) if outcomes.len() == accounts.len() => {
                 let each =

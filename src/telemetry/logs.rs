@@ -7,6 +7,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
+use crate::TRACES;
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -38,11 +40,19 @@ pub struct LogControl {
     filter: reload::Handle<EnvFilter, Registry>,
 }
 
-/// Starts logs with `filter`: a level (`info`) and, after commas, levels of parts (`ekitei_imap=debug`).
+/// What takes the spans for traces.
+pub type TraceLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Starts logs with `filter`: a level (`info`) and, after commas, levels of parts (`ekitei_imap=debug`). `traces` gets the spans for traces; without
+/// it these are disabled.
 ///
 /// # Errors
 /// [`LogError`] for a filter that cannot be read, and when called twice in one process.
-pub fn init_logs(filter: &str, format: LogFormat) -> Result<LogControl, LogError> {
+pub fn init_logs(
+    filter: &str,
+    format: LogFormat,
+    traces: Option<TraceLayer>,
+) -> Result<LogControl, LogError> {
     let (filter, handle) = reload::Layer::new(parse(filter)?);
     let lines: Box<dyn Layer<_> + Send + Sync> = match format {
         LogFormat::Text => fmt::layer().with_writer(std::io::stderr).with_ansi(is_terminal()).boxed(),
@@ -53,7 +63,12 @@ pub fn init_logs(filter: &str, format: LogFormat) -> Result<LogControl, LogError
             .with_writer(std::io::stderr)
             .boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|_| LogError::Started)?;
+    // With traces the filter of logs must not be that of everything.
+    let layers = match traces {
+        Some(traces) => vec![lines.with_filter(filter).boxed(), traces],
+        None => vec![filter.and_then(lines).boxed()],
+    };
+    tracing_subscriber::registry().with(layers).try_init().map_err(|_| LogError::Started)?;
     Ok(LogControl { filter: handle })
 }
 
@@ -70,8 +85,9 @@ impl LogControl {
     }
 }
 
+/// Reads a filter; spans for traces are never for logs.
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::from_str(filter)
+    EnvFilter::from_str(&format!("{filter},{TRACES}=off"))
         .map_err(|error| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() })
 }
 
@@ -87,12 +103,13 @@ mod tests {
 
     #[test]
     fn the_level_changes_while_running_and_a_bad_filter_keeps_the_old_one() {
-        let logs = init_logs("warn", LogFormat::Json).unwrap();
+        let logs = init_logs("warn", LogFormat::Json, None).unwrap();
         assert!(!tracing::enabled!(tracing::Level::INFO));
         logs.set("info").unwrap();
         assert!(tracing::enabled!(tracing::Level::INFO));
         assert!(matches!(logs.set("a=b=c"), Err(LogError::Filter { .. })));
         assert!(tracing::enabled!(tracing::Level::INFO), "the old filter is still in force");
-        assert!(matches!(init_logs("info", LogFormat::Text), Err(LogError::Started)));
+        assert!(crate::trace_span!("x").is_disabled(), "nobody wants it");
+        assert!(matches!(init_logs("info", LogFormat::Text, None), Err(LogError::Started)));
     }
 }

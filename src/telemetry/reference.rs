@@ -5,18 +5,21 @@ use std::fmt::Write as _;
 
 use crate::metrics::Declared;
 
-/// Tables of metrics, one for each word that names begin with after the longest of `prefixes` that fits.
-pub fn metrics_markdown(declared: &[Declared], prefix: &str) -> String {
+/// What all names begin with.
+const PREFIX: &str = "ekitei_";
+
+/// Tables of metrics, one for each word that names begin with after `ekitei_`: the part of the program that they are of.
+pub fn metrics_markdown(declared: &[Declared]) -> String {
     let mut parts: BTreeMap<&str, Vec<&Declared>> = BTreeMap::new();
     for metric in declared {
-        let rest = metric.name.strip_prefix(prefix).unwrap_or(&metric.name);
+        let rest = metric.name.strip_prefix(PREFIX).unwrap_or(&metric.name);
         parts.entry(rest.split('_').next().unwrap_or(rest)).or_default().push(metric);
     }
     let mut text = String::new();
     for (part, metrics) in parts {
         let _ = write!(
             text,
-            "\n### `{prefix}{part}`\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n"
+            "\n### `{PREFIX}{part}`\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n"
         );
         for Declared { name, kind, labels, help } in metrics {
             let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
@@ -50,7 +53,7 @@ mod tests {
         let registry = Registry::new();
         registry.counters("smtp_things_total", "Things.", &["kind", "colour"]);
         registry.gauge("imap_open", "Open things.");
-        let text = metrics_markdown(&registry.declared(), "ekitei_");
+        let text = metrics_markdown(&registry.declared());
         let (imap, smtp) = (text.find("### `ekitei_imap`").unwrap(), text.find("### `ekitei_smtp`").unwrap());
         assert!(imap < smtp);
         assert!(

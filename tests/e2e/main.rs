@@ -36,4 +36,5 @@ mod shutdown;
 mod smtp_clients;
 mod smuggling;
 mod tls;
+mod traces;
 mod upgrade;

@@ -38,7 +38,7 @@ struct DemoUser {
 pub async fn run(data: &Path) -> Outcome {
     let files = files::Files::prepare(data)?;
     let config = Config::load(&files.config).map_err(Failure::usage)?;
-    let logs = start_logs(&config)?;
+    let logs = start_logs(&config, None)?;
     let users = files.users(std::env::var(PASSWORD_VARIABLE).ok())?;
     let http = config.listeners.iter().any(|listener| listener.protocol == ekitei_config::Protocol::Http);
     if !http {

@@ -15,6 +15,7 @@ mod sending;
 pub mod settings;
 mod signals;
 mod store;
+pub mod traces;
 
 use std::net::SocketAddr;
 use std::path::Path;

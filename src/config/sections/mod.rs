@@ -25,6 +25,7 @@ mod scanners;
 mod signing;
 mod smtp;
 mod storage;
+mod traces;
 mod web;
 
 pub use authentication::{
@@ -59,6 +60,7 @@ pub use scanners::{
 pub use signing::{DkimAlgorithm, Signing};
 pub use smtp::{Smtp, SmtpTimeouts, Submission};
 pub use storage::{Blobs, Store, Verify};
+pub use traces::{TraceHeader, Traces};
 pub use web::{ClientService, MtaSts, MtaStsMode, Web};
 
 /// Declares a section: a struct whose keys each carry a doc comment, a type and a default. The defaults

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use ekitei_kv::AsKvError as _;
 use ekitei_relay::{Failure, FailureKind, Recipient, RecipientOutcome, Shipment};
+use ekitei_telemetry::{trace_count, trace_span};
 use futures_util::future::{FutureExt as _, join_all};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::Context;
 use super::backlog::{LOADED_AGE, Name};
@@ -143,7 +145,19 @@ impl Work {
         let (mut handled, left) = self.foregone(&loaded, now);
         let mut signal = Signal::Nothing;
         if !left.is_empty() {
-            let sent = self.transport(&loaded, &left).await;
+            let trace = trace_span!(
+                parent: None,
+                "queue.attempt",
+                otel.kind = "client",
+                entry = %loaded.id,
+                destination = loaded.entry.destination.as_str(),
+                recipients = trace_count(left.len()),
+                sent = tracing::field::Empty,
+            );
+            let sent = self.transport(&loaded, &left).instrument(trace.clone()).await;
+            let gone =
+                |(_, handled): &&(usize, Handled)| matches!(handled.outcome, RecipientOutcome::Sent { .. });
+            trace.record("sent", trace_count(sent.iter().filter(gone).count()));
             if sent.iter().all(|(_, handled)| is_fenced(handled)) {
                 return (Signal::Nothing, Fate::Unsettled);
             }

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ekitei_config::Config;
 use ekitei_net::Connection;
-use tracing::Instrument as _;
+use ekitei_telemetry::trace_span;
+use tracing::{Instrument as _, Span};
 
 use crate::deliver::OutcomeUnknown;
 use crate::io::{Gone, Io};
@@ -77,6 +78,8 @@ pub(crate) struct Conversation {
     trusted: bool,
     /// Names the connection in logs.
     id: String,
+    /// The span of the transaction in progress.
+    trace: Span,
 }
 
 /// An id for a connection or a transaction.
@@ -114,17 +117,21 @@ impl Conversation {
             incoming: None,
             trusted,
             id: new_id(),
+            trace: Span::none(),
         })
     }
 
     /// Talks until one side ends it. Boxed, since each future that it is moved into would otherwise have room for it.
     pub(crate) async fn run(self: Box<Self>) {
-        let span = tracing::info_span!("smtp", role = self.offer.role.name(), session = %self.id);
+        let (role, id) = (self.offer.role.name(), &self.id);
+        let span = tracing::info_span!("smtp", role, session = %id);
+        let trace = trace_span!(parent: None, "smtp.session", otel.kind = "server", role, session = %id);
         async move {
             tracing::debug!(peer = %self.io.connection.peer, "connected");
             self.talk().await;
         }
         .instrument(span)
+        .instrument(trace)
         .await;
     }
 
@@ -179,13 +186,34 @@ impl Conversation {
     async fn step(&mut self) -> Step<Next> {
         self.io.flush_if_full().await?;
         match self.read_line(false).await? {
-            Ok(line) => self.obey(Command::parse(&line)).await,
+            Ok(line) => {
+                let trace = self.transaction_trace();
+                self.obey(Command::parse(&line)).instrument(trace).await
+            }
             Err(LineError::TooLong) => {
                 self.complain(reply::LINE_TOO_LONG, Mistake::Command).await?;
                 Ok(Next::Command)
             }
             Err(LineError::BareLf) => Err(End::Say(reply::BARE_LF_COMMAND)),
         }
+    }
+
+    /// The span of the transaction that is in progress, from its first recipient on.
+    fn transaction_trace(&mut self) -> Span {
+        match self.session.transaction() {
+            None => self.trace = Span::none(),
+            Some(transaction) if self.trace.is_none() => {
+                self.trace = trace_span!(
+                    "smtp.transaction",
+                    transaction = %transaction.id,
+                    recipients = tracing::field::Empty,
+                    octets = tracing::field::Empty,
+                    code = tracing::field::Empty,
+                );
+            }
+            Some(_) => {}
+        }
+        self.trace.clone()
     }
 
     /// The next line, of a command or (`in_auth`) of an AUTH exchange. Between messages this is where a shutdown takes effect.

@@ -8,8 +8,9 @@ use ekitei_directory::{AccountId, EmailAddress};
 use ekitei_filter::{Disposition, Judgement};
 use ekitei_mailstore::envelope::{Address, envelope};
 use ekitei_net::BytePermit;
-use ekitei_telemetry::Timer;
+use ekitei_telemetry::{Timer, trace_count};
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::{Conversation, End, Step};
 use crate::binary;
@@ -198,6 +199,10 @@ impl Conversation {
         };
         timer.observe(&self.server.context.metrics.delivery_seconds);
         self.record(&transaction, received, &verdicts);
+        let code = verdicts.iter().find_map(|verdict| verdict.as_ref().err()).unwrap_or(&reply::OK).code;
+        let trace = std::mem::replace(&mut self.trace, Span::none());
+        trace.record("recipients", trace_count(transaction.recipients.len()));
+        trace.record("octets", trace_count(received)).record("code", trace_count(code));
         let replies = if self.offer.role == Role::Lmtp { verdicts.len() } else { 1 };
         for verdict in verdicts.into_iter().take(replies) {
             self.io.queue(&match verdict {

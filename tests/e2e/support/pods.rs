@@ -49,7 +49,7 @@ fn database() -> Database {
 /// Logs begin once in a process.
 fn logs() -> LogControl {
     static LOGS: OnceLock<LogControl> = OnceLock::new();
-    LOGS.get_or_init(|| init_logs("warn", LogFormat::Text).unwrap()).clone()
+    LOGS.get_or_init(|| init_logs("warn", LogFormat::Text, None).unwrap()).clone()
 }
 
 impl Cluster {
