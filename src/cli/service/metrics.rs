@@ -156,7 +156,7 @@ mod tests {
         background::start(&service);
         let page = std::fs::read_to_string(PAGE).unwrap();
         let right = || {
-            let listed = metrics_markdown(&service.registry.declared(), "ekitei_");
+            let listed = metrics_markdown(&service.registry.declared());
             replace_section(&page, "service", &listed).expect("docs/metrics.md has the section")
         };
         // Some parts declare theirs when their tasks begin.
