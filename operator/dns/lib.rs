@@ -15,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod desired;
+mod exchange;
 pub mod family;
 pub mod inventory;
 pub mod name;
@@ -23,6 +24,7 @@ pub mod plan;
 pub mod provider;
 pub mod record;
 pub mod round;
+pub mod verify;
 pub mod wire;
 
 pub use desired::{Desired, InvalidInput, MailDomain, MailHost};
@@ -34,3 +36,4 @@ pub use plan::{Adoption, Change, Plan, RecordState, State};
 pub use provider::{Capabilities, Provider, ProviderError, Zone, observe};
 pub use record::{Key, RecordSet, RecordType, Value};
 pub use round::{Outcome, Round};
+pub use verify::Verifier;

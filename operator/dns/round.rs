@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::BoxFuture;
+
 use crate::desired::Desired;
 use crate::inventory::{Entry, Inventory};
 use crate::owner::{self, Owner};
@@ -11,6 +13,15 @@ use crate::record::Key;
 
 /// Attempts, when somebody else writes at the same time.
 const ATTEMPTS: usize = 4;
+
+/// Keeps an inventory where it is found after a crash.
+pub trait Store<E>: Send {
+    /// Stores it; what is stored is what may be ours.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being stored. Then nothing is written to the zone.
+    fn store<'a>(&'a mut self, inventory: &'a Inventory) -> BoxFuture<'a, Result<(), E>>;
+}
 
 /// Everything that a round over one zone is about.
 #[derive(Clone, Copy, Debug)]
@@ -63,16 +74,12 @@ impl Round<'_> {
     ///
     /// # Errors
     /// What `store` says. All else is in the [`Outcome`].
-    pub async fn run<E>(
-        &self,
-        inventory: &Inventory,
-        mut store: impl AsyncFnMut(&Inventory) -> Result<(), E>,
-    ) -> Result<Outcome, E> {
+    pub async fn run<E: Send>(&self, inventory: &Inventory, store: &mut dyn Store<E>) -> Result<Outcome, E> {
         let mut inventory = inventory.clone();
         for _ in 1..ATTEMPTS {
             let plan = self.prepare(&inventory).await;
             if !plan.is_settled() && plan.intent != inventory {
-                store(&plan.intent).await?;
+                store.store(&plan.intent).await?;
             }
             let intent = plan.intent.clone();
             let outcome = self.apply(plan).await;
@@ -83,14 +90,14 @@ impl Round<'_> {
             inventory = intent;
         }
         let plan = self.prepare(&inventory).await;
-        store(&plan.intent).await?;
+        store.store(&plan.intent).await?;
         Ok(self.apply(plan).await)
     }
 
     /// Writes what a plan says: all together, and if the provider rejects something, name by name, so that one bad record does not keep the others back.
     pub async fn apply(&self, plan: Plan) -> Outcome {
-        let Plan { changes, records, inventory, intent, released } = plan;
-        let mut outcome = Outcome { records, released, ..Outcome::default() };
+        let Plan { changes, records, inventory, intent, released, error } = plan;
+        let mut outcome = Outcome { records, released, error, ..Outcome::default() };
         let drifted = outcome.records.iter().filter(|record| record.state == State::Drifted);
         outcome.drifted = drifted.map(|record| record.desired.set.key()).collect();
         let mut failed = BTreeMap::new();

@@ -128,6 +128,14 @@ impl Resolver {
         }
     }
 
+    /// Whether a zone is signed from a trust anchor down; not if nobody validates.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn is_secure(&self, zone: &str) -> Result<bool> {
+        Ok(self.find(zone, RecordType::SOA).await?.security == Security::Secure)
+    }
+
     /// The mail exchangers of a domain in the order of the answer; of more than `dns.maxRecords` the most preferred.
     ///
     /// # Errors

@@ -183,13 +183,21 @@ impl Caa {
             if !text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic()) {
                 return Err(InvalidInput::new("caa", format!("{text:?} cannot be in a CAA record")));
             }
-            let text = if text.is_empty() { ";" } else { text };
             Ok(Value::Caa { flags, tag: tag.to_owned(), value: text.as_bytes().to_vec() })
         };
-        let issue = self.issue.iter().map(|text| property("issue", text));
-        let wild = self.issue_wild.iter().map(|text| property("issuewild", text));
+        let issue = self.issue.iter().map(|text| property("issue", &issuer(text)));
+        let wild = self.issue_wild.iter().map(|text| property("issuewild", &issuer(text)));
         let report = self.report.iter().map(|text| property("iodef", &uri(text)?));
         issue.chain(wild).chain(report).collect()
+    }
+}
+
+/// An authority and its parameters in the spelling that providers give back; `;` for nobody.
+fn issuer(text: &str) -> String {
+    let parts: Vec<&str> = text.split(';').map(str::trim).collect();
+    match parts.as_slice() {
+        [""] | ["", ""] => ";".to_owned(),
+        parts => parts.join("; "),
     }
 }
 

@@ -47,7 +47,7 @@ fn a_domain_with_everything() {
         mta_sts_id: Some("20260101".to_owned()),
         tls_reports: vec!["tls@a.test".to_owned()],
         caa: Some(Caa {
-            issue: vec!["ca.test".to_owned()],
+            issue: vec!["ca.test ;validationmethods=dns-01".to_owned()],
             issue_wild: vec![String::new()],
             ..Caa::default()
         }),
@@ -84,7 +84,7 @@ fn a_domain_with_everything() {
             "_imap._tcp.a.test. 300 IN SRV 0 0 0 .",
             "_pop3s._tcp.a.test. 300 IN SRV 0 0 0 .",
             "_pop3._tcp.a.test. 300 IN SRV 0 0 0 .",
-            "a.test. 300 IN CAA 0 issue \"ca.test\"",
+            "a.test. 300 IN CAA 0 issue \"ca.test; validationmethods=dns-01\"",
             "a.test. 300 IN CAA 0 issuewild \";\"",
             &tlsa,
             "_acme-challenge.mail.a.test. 60 IN TXT \"abc\"",

@@ -7,7 +7,7 @@ use crate::desired::Desired;
 use crate::family::Family;
 use crate::inventory::Entry;
 use crate::owner::Claim;
-use crate::provider::Observations;
+use crate::provider::{Observations, ProviderError};
 use crate::record::{Key, RecordSet, RecordType, Value};
 
 /// Seconds that a marker may be kept in caches; nobody but operators asks for it.
@@ -19,14 +19,14 @@ pub(super) struct Marker {
     before: Option<RecordSet>,
     lines: BTreeSet<Value>,
     /// Why it is not known.
-    failure: Option<String>,
+    failure: Option<ProviderError>,
 }
 
 impl Marker {
     pub(super) fn read(key: &Key, observed: &Observations) -> Self {
         let (before, failure) = match observed.get(key) {
             Ok(found) => (found, None),
-            Err(error) => (None, Some(error.to_string())),
+            Err(error) => (None, Some(error)),
         };
         let lines = before.iter().flat_map(|set| set.values.iter().cloned()).collect();
         Self { key: key.clone(), before, lines, failure }
@@ -104,27 +104,14 @@ pub(super) fn record_set(
     marker: Result<Option<(Key, &mut Marker)>, String>,
     plan: &mut Plan,
 ) -> Option<Change> {
-    let observed = inputs.observed.get(key).map_err(|error| error.to_string());
-    let fail = |plan: &mut Plan, reason: &str| {
-        for (family, wanted) in parts {
-            if let Some(entry) = inputs.inventory.get(key, family) {
-                plan.inventory.insert(entry.clone());
-            }
-            if let Some(desired) = wanted.clone() {
-                plan.records.push(RecordState { desired, state: State::Failed, message: reason.to_owned() });
-            }
-        }
-    };
+    let observed = inputs.observed.get(key);
     let (observed, mut marker) = match (observed, marker) {
-        (Ok(_), Ok(Some((_, marker)))) if marker.failure.is_some() => {
-            fail(plan, marker.failure.as_deref().unwrap_or_default());
-            return None;
-        }
-        (Ok(observed), Ok(marker)) => (observed, marker.map(|(_, marker)| marker)),
-        (Err(reason), _) | (_, Err(reason)) => {
-            fail(plan, &reason);
-            return None;
-        }
+        (Ok(observed), Ok(marker)) => match marker.as_ref().and_then(|(_, marker)| marker.failure.clone()) {
+            Some(error) => return fail(inputs, key, parts, error, plan),
+            None => (observed, marker.map(|(_, marker)| marker)),
+        },
+        (Err(error), _) => return fail(inputs, key, parts, error, plan),
+        (_, Err(reason)) => return fail(inputs, key, parts, ProviderError::Rejected(reason), plan),
     };
     let in_the_way = in_the_way(inputs, key, observed.as_ref());
     // What is there of another type, since the name is an alias, is not of this record set.
@@ -173,6 +160,29 @@ pub(super) fn record_set(
         _ => false,
     };
     (!unchanged).then_some(Change { before, after })
+}
+
+/// Leaves a record set as it is, since it is not known what it is.
+fn fail(
+    inputs: &Inputs<'_>,
+    key: &Key,
+    parts: &Parts,
+    error: ProviderError,
+    plan: &mut Plan,
+) -> Option<Change> {
+    for (family, wanted) in parts {
+        if let Some(entry) = inputs.inventory.get(key, family) {
+            plan.inventory.insert(entry.clone());
+        }
+        if let Some(desired) = wanted.clone() {
+            plan.records.push(RecordState { desired, state: State::Failed, message: error.to_string() });
+        }
+    }
+    // What has to be done about it comes before what happens by itself.
+    if plan.error.as_ref().is_none_or(ProviderError::is_temporary) {
+        plan.error = Some(error);
+    }
+    None
 }
 
 /// What makes that there cannot be such a record at this name: an alias beside others.

@@ -18,7 +18,7 @@ use crate::desired::Desired;
 use crate::family::Family;
 use crate::inventory::Inventory;
 use crate::owner::{self, Owner};
-use crate::provider::{Capabilities, Observations};
+use crate::provider::{Capabilities, Observations, ProviderError};
 use crate::record::{Key, RecordSet};
 
 /// What to do with records that are there and that nobody owns.
@@ -110,6 +110,8 @@ pub struct Plan {
     pub intent: Inventory,
     /// Parts that were ours and are not any more, without having been removed, and why.
     pub released: Vec<(Key, String)>,
+    /// Why something could not be looked up, if something could not.
+    pub error: Option<ProviderError>,
 }
 
 impl Plan {

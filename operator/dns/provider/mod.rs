@@ -8,7 +8,11 @@ use crate::name::Name;
 use crate::plan::Change;
 use crate::record::{Key, RecordSet};
 
+pub mod cloud;
+pub mod manual;
 mod observe;
+pub mod rfc2136;
+pub mod route53;
 
 pub use observe::{Observations, needed, observe};
 

@@ -1,0 +1,201 @@
+//! Who answers for a name: the zone that it is in, and all servers of that zone.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use futures_util::future::join_all;
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::SOA;
+use hickory_proto::rr::{RData, RecordType as WireType};
+
+use super::{Verifier, VerifyError};
+use crate::exchange::{ask, question};
+use crate::name::Name;
+
+/// The port of DNS.
+const PORT: u16 = 53;
+
+/// An authoritative server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its name, or what was configured.
+    pub name: String,
+    /// Its addresses; asked in this order until one answers.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// How far signatures vouch for a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// It has no keys: TLSA records in it are worth nothing (RFC 7672 §2.2).
+    Unsigned,
+    /// It has keys, and whether its parent knows them is not known; or it is known that it does not.
+    Signed,
+    /// It is signed from the root down.
+    Secure,
+}
+
+/// A zone, and who answers for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorities {
+    /// The apex.
+    pub zone: Name,
+    /// All servers, of which at least one has an address.
+    pub servers: Vec<Server>,
+    /// Seconds that the absence of a record is kept in caches (RFC 2308 §5).
+    pub negative_ttl: u32,
+    /// Whether it is signed.
+    pub security: Security,
+}
+
+/// An SOA record out of an answer or an authority section.
+struct Apex {
+    zone: Name,
+    negative_ttl: u32,
+}
+
+fn apex(answer: &Message, name: &Name) -> Option<Apex> {
+    let mut records = answer.answers.iter().chain(&answer.authorities);
+    records.find_map(|record| {
+        let RData::SOA(SOA { minimum, .. }) = &record.data else { return None };
+        let zone = Name::from_wire(&record.name);
+        name.is_within(&zone).then_some(Apex { zone, negative_ttl: record.ttl.min(*minimum) })
+    })
+}
+
+impl Verifier {
+    /// Finds the zone of a name, and its servers.
+    ///
+    /// # Errors
+    /// The resolvers or all servers are away, or there is no such zone.
+    pub async fn authorities(&self, name: &Name) -> Result<Authorities, VerifyError> {
+        let (apex, servers) = if self.settings.servers.is_empty() {
+            self.discover(name).await?
+        } else {
+            self.configured(name).await?
+        };
+        let security = self.security(&apex.zone, &servers).await;
+        let Apex { zone, negative_ttl } = apex;
+        Ok(Authorities { zone, servers, negative_ttl, security })
+    }
+
+    async fn configured(&self, name: &Name) -> Result<(Apex, Vec<Server>), VerifyError> {
+        let mut servers = Vec::new();
+        for text in &self.settings.servers {
+            let addresses = tokio::net::lookup_host(text.as_str()).await;
+            let addresses = addresses.map(Iterator::collect).unwrap_or_default();
+            servers.push(Server { name: text.clone(), addresses });
+        }
+        let mut reasons = Vec::new();
+        for server in &servers {
+            match self.ask(server, name, WireType::SOA).await {
+                Ok(answer) => match apex(&answer, name).filter(|_| answer.authoritative) {
+                    Some(apex) => return Ok((apex, servers)),
+                    None => reasons.push(format!("{} is not authoritative for {name}", server.name)),
+                },
+                Err(reason) => reasons.push(format!("{}: {reason}", server.name)),
+            }
+        }
+        Err(VerifyError::Unavailable(reasons.join("; ")))
+    }
+
+    async fn discover(&self, name: &Name) -> Result<(Apex, Vec<Server>), VerifyError> {
+        let answer = self.resolve(name, WireType::SOA).await?;
+        let no_zone = || VerifyError::NoZone(format!("there is no zone for {name}: nobody delegated it"));
+        let apex = apex(&answer, name).filter(|apex| apex.zone.depth() > 0).ok_or_else(no_zone)?;
+        let answer = self.resolve(&apex.zone, WireType::NS).await?;
+        let names: Vec<Name> = answer
+            .answers
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::NS(name) => Some(Name::from_wire(&name.0)),
+                _ => None,
+            })
+            .collect();
+        let servers = join_all(names.into_iter().map(|name| self.server(name))).await;
+        if servers.iter().all(|server| server.addresses.is_empty()) {
+            let reason = format!("no server of {} can be found", apex.zone);
+            return Err(VerifyError::Unavailable(reason));
+        }
+        Ok((apex, servers))
+    }
+
+    async fn server(&self, name: Name) -> Server {
+        let (four, six) = tokio::join!(self.resolve(&name, WireType::A), self.resolve(&name, WireType::AAAA));
+        let records = [four, six].into_iter().flatten().flat_map(|answer| answer.answers);
+        let addresses = records.filter_map(|record| match record.data {
+            RData::A(address) => Some(IpAddr::V4(address.0)),
+            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+            _ => None,
+        });
+        let addresses = addresses.map(|address| SocketAddr::new(address, PORT)).collect();
+        Server { name: name.to_string(), addresses }
+    }
+
+    /// Asks a resolver; the next one if it does not answer.
+    async fn resolve(&self, name: &Name, record_type: WireType) -> Result<Message, VerifyError> {
+        let unavailable = |reason: String| VerifyError::Unavailable(format!("no resolver answers: {reason}"));
+        let mut question = question(name, record_type).map_err(|error| unavailable(error.to_string()))?;
+        question.metadata.recursion_desired = true;
+        let mut last = "none is known".to_owned();
+        for resolver in self.resolvers() {
+            match ask(resolver, &question, self.settings.timeout).await {
+                Ok(answer)
+                    if matches!(answer.response_code, ResponseCode::NoError | ResponseCode::NXDomain) =>
+                {
+                    return Ok(answer);
+                }
+                Ok(answer) => last = format!("{resolver} says {:?}", answer.response_code),
+                Err(silence) => last = format!("{resolver}: {silence}"),
+            }
+        }
+        Err(unavailable(last))
+    }
+
+    /// Those that are configured, or those of the system.
+    fn resolvers(&self) -> Vec<SocketAddr> {
+        if !self.settings.resolvers.is_empty() {
+            return self.settings.resolvers.clone();
+        }
+        let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let servers = text.lines().filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            (words.next() == Some("nameserver")).then(|| words.next())??.parse::<IpAddr>().ok()
+        });
+        let found: Vec<SocketAddr> = servers.map(|address| SocketAddr::new(address, PORT)).collect();
+        if found.is_empty() { vec![(Ipv4Addr::LOCALHOST, PORT).into()] } else { found }
+    }
+
+    async fn security(&self, zone: &Name, servers: &[Server]) -> Security {
+        if let Some(validator) = &self.settings.validator
+            && validator.is_secure(zone.as_str()).await.unwrap_or(false)
+        {
+            return Security::Secure;
+        }
+        for server in servers {
+            if let Ok(answer) = self.ask(server, zone, WireType::DNSKEY).await {
+                let keys = answer.answers.iter().any(|record| record.record_type() == WireType::DNSKEY);
+                return if keys { Security::Signed } else { Security::Unsigned };
+            }
+        }
+        Security::Unsigned
+    }
+
+    /// Asks a server, by all its addresses until one answers.
+    pub(super) async fn ask(
+        &self,
+        server: &Server,
+        name: &Name,
+        record_type: WireType,
+    ) -> Result<Message, String> {
+        let mut question = question(name, record_type).map_err(|error| error.to_string())?;
+        question.metadata.recursion_desired = false;
+        let mut last = "it has no address".to_owned();
+        for address in &server.addresses {
+            match ask(*address, &question, self.settings.timeout).await {
+                Ok(answer) => return Ok(answer),
+                Err(silence) => last = silence.to_string(),
+            }
+        }
+        Err(last)
+    }
+}

@@ -1,0 +1,179 @@
+//! What each server shows of each record.
+
+use std::collections::BTreeSet;
+
+use futures_util::stream::{self, StreamExt};
+use hickory_proto::op::ResponseCode;
+
+use super::{Authorities, Server, Verifier, VerifyError};
+use crate::desired::Desired;
+use crate::name::Name;
+use crate::plan::{RecordState, State};
+use crate::record::{Key, RecordSet, Value};
+
+/// Questions at a time.
+const CONCURRENCY: usize = 16;
+
+/// What a server shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum View {
+    /// What there should be.
+    Shown {
+        /// Seconds.
+        ttl: u32,
+    },
+    /// Nothing.
+    Absent,
+    /// Something else.
+    Other(RecordSet),
+    /// It does not answer, or not for this zone.
+    Silent(String),
+}
+
+/// What all servers show of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Which record set.
+    pub key: Key,
+    /// Server by server.
+    pub servers: Vec<(String, View)>,
+}
+
+impl Seen {
+    /// Whether all of them show what there should be.
+    pub fn is_verified(&self) -> bool {
+        !self.servers.is_empty() && self.servers.iter().all(|(_, view)| matches!(view, View::Shown { .. }))
+    }
+
+    /// Whether at least one of them shows what there should be.
+    pub fn is_shown(&self) -> bool {
+        self.servers.iter().any(|(_, view)| matches!(view, View::Shown { .. }))
+    }
+
+    /// Who does not show it, and what instead; empty if all do.
+    pub fn message(&self) -> String {
+        let trouble = |(server, view): &(String, View)| match view {
+            View::Shown { .. } => None,
+            View::Absent => Some(format!("{server} does not show it yet")),
+            View::Other(set) => {
+                let values: Vec<String> = set.values.iter().map(Value::to_string).collect();
+                Some(format!("{server} still shows {}", values.join(", ")))
+            }
+            View::Silent(reason) => Some(format!("{server}: {reason}")),
+        };
+        self.servers.iter().filter_map(trouble).collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl Verifier {
+    /// Asks every server for every record that there should be.
+    pub async fn check(&self, authorities: &Authorities, desired: &[Desired]) -> Vec<Seen> {
+        let ask = |one: &Desired| {
+            let one = one.clone();
+            async move {
+                let servers = authorities.servers.iter().map(|server| self.view(server, &one));
+                let views = futures_util::future::join_all(servers).await;
+                let names = authorities.servers.iter().map(|server| server.name.clone());
+                Seen { key: one.set.key(), servers: names.zip(views).collect() }
+            }
+        };
+        let asked: Vec<_> = desired.iter().map(ask).collect();
+        stream::iter(asked).buffered(CONCURRENCY).collect().await
+    }
+
+    async fn view(&self, server: &Server, desired: &Desired) -> View {
+        let found = match self.read(server, &desired.set.key()).await {
+            Ok(found) => found,
+            Err(reason) => return View::Silent(reason),
+        };
+        let Some(found) = found else { return View::Absent };
+        let same = found.record_type == desired.set.record_type;
+        // Of several sets a server shows the one that is meant for who asks.
+        let routed = desired.set.variant.is_some();
+        if same && (routed || desired.family.shows(&desired.set.values, &found.values)) {
+            View::Shown { ttl: found.ttl.unwrap_or_default() }
+        } else {
+            View::Other(found)
+        }
+    }
+
+    /// A record set as a server has it; the alias, where the name is one.
+    async fn read(&self, server: &Server, key: &Key) -> Result<Option<RecordSet>, String> {
+        let answer = self.ask(server, &key.name, key.record_type.to_wire()).await?;
+        match answer.response_code {
+            ResponseCode::NoError | ResponseCode::NXDomain if answer.authoritative => {
+                Ok(RecordSet::from_wire(&key.name, key.record_type, &answer.answers))
+            }
+            ResponseCode::NoError | ResponseCode::NXDomain => {
+                Err("it is not authoritative for the zone".to_owned())
+            }
+            other => Err(format!("it says {other:?}")),
+        }
+    }
+
+    /// A record set as each server has it, server by server, or why it gives no answer.
+    pub async fn read_everywhere(
+        &self,
+        authorities: &Authorities,
+        key: &Key,
+    ) -> Vec<(String, Result<Option<RecordSet>, String>)> {
+        let servers = authorities.servers.iter();
+        let views = servers.map(|server| async move { (server.name.clone(), self.read(server, key).await) });
+        futures_util::future::join_all(views).await
+    }
+
+    /// A record set as the authoritative servers have it: of the first that answers. For providers that cannot be asked.
+    ///
+    /// # Errors
+    /// None of them answers.
+    pub async fn get(&self, authorities: &Authorities, key: &Key) -> Result<Option<RecordSet>, VerifyError> {
+        let mut reasons = Vec::new();
+        for server in &authorities.servers {
+            match self.read(server, key).await {
+                Ok(found) => return Ok(found),
+                Err(reason) => reasons.push(format!("{}: {reason}", server.name)),
+            }
+        }
+        Err(VerifyError::Unavailable(reasons.join("; ")))
+    }
+
+    /// Whether every server shows exactly this TXT value among those of a name: what a challenge or a new key waits for.
+    ///
+    /// # Errors
+    /// The servers cannot be found.
+    pub async fn shows_text(&self, name: &Name, text: &str) -> Result<Seen, VerifyError> {
+        let authorities = self.authorities(name).await?;
+        let key = Key::new(name.clone(), crate::RecordType::Txt);
+        let wanted = BTreeSet::from([Value::txt(text)]);
+        let mut servers = Vec::new();
+        for server in &authorities.servers {
+            let view = match self.read(server, &key).await {
+                Err(reason) => View::Silent(reason),
+                Ok(None) => View::Absent,
+                Ok(Some(set)) if wanted.is_subset(&set.values) => {
+                    View::Shown { ttl: set.ttl.unwrap_or_default() }
+                }
+                Ok(Some(set)) => View::Other(set),
+            };
+            servers.push((server.name.clone(), view));
+        }
+        Ok(Seen { key, servers })
+    }
+}
+
+/// Takes into the states what the servers show: [`State::Verified`] where all show it, and otherwise who does not. Records in conflict and those that
+/// failed stay as they are.
+pub fn confirm(records: &mut [RecordState], seen: &[Seen]) {
+    for record in records {
+        let key = record.desired.set.key();
+        let Some(seen) = seen.iter().find(|seen| seen.key == key) else { continue };
+        match record.state {
+            State::Published | State::Manual if seen.is_verified() => {
+                record.state = State::Verified;
+                record.message.clear();
+            }
+            State::Published => record.message = seen.message(),
+            _ => {}
+        }
+    }
+}
