@@ -20,6 +20,10 @@ def free_port():
         return probe.getsockname()[1]
 
 
+class Failed(Exception):
+    """A command failed; the text is what it said."""
+
+
 class ApiServer:
     """etcd and kube-apiserver, with one user who may do everything."""
 
@@ -66,19 +70,21 @@ class ApiServer:
                 if self.kubectl("get", "--raw", "/readyz") == "ok":
                     self.kubectl("get", "namespace", "default")
                     return
-            except subprocess.CalledProcessError as error:
+            except Failed as error:
                 ended = [process.args[0] for process in self.processes if process.poll() is not None]
                 if ended or time.monotonic() > deadline:
                     logs = "".join(path.read_text()[-3000:] for path in self.directory.glob("*.log"))
-                    raise AssertionError(f"{ended} {error.stderr}\n{logs}") from None
+                    raise AssertionError(f"{ended} {error}\n{logs}") from None
                 time.sleep(0.3)
 
     def run(self, name, *arguments, text=None):
         home = str(self.directory)
         environment = {"PATH": os.environ["PATH"], "HOME": home, "KUBECONFIG": str(self.kubeconfig)}
         done = subprocess.run(
-            [chart.tool(name), *map(str, arguments)], env=environment, input=text, capture_output=True, text=True, check=True, timeout=120
+            [chart.tool(name), *map(str, arguments)], env=environment, input=text, capture_output=True, text=True, timeout=120
         )
+        if done.returncode != 0:
+            raise Failed(done.stderr)
         return done.stdout
 
     def kubectl(self, *arguments, text=None):
