@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The shortest bound of a wait.
 const BASE: Duration = Duration::from_secs(1);
@@ -10,6 +10,9 @@ const BASE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 /// No wait is shorter than this, or jitter would make it a busy loop.
 const SHORTEST: Duration = Duration::from_millis(200);
+
+/// The longest time for which a change elsewhere does not bring an object back that failed: a failure may change its status, which is such a change.
+const REST: Duration = Duration::from_secs(2);
 
 /// Which object: its kind, and its UID.
 pub type Key = (&'static str, String);
@@ -19,6 +22,8 @@ struct Failures {
     /// Of which generation of the object.
     generation: Option<i64>,
     count: u32,
+    /// Not before this.
+    rests: Instant,
 }
 
 /// Failures of all objects.
@@ -37,14 +42,23 @@ impl Backoff {
     /// How long to wait after this failure. A change of the object's spec begins anew.
     pub fn failed(&self, key: &Key, generation: Option<i64>) -> Duration {
         let mut all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let failures = all.entry(key.clone()).or_insert(Failures { generation, count: 0 });
+        let begin = || Failures { generation, count: 0, rests: Instant::now() };
+        let failures = all.entry(key.clone()).or_insert_with(begin);
         if failures.generation != generation {
-            *failures = Failures { generation, count: 0 };
+            *failures = begin();
         }
         let bound = BASE.saturating_mul(1_u32.checked_shl(failures.count).unwrap_or(u32::MAX)).min(LONGEST);
         failures.count = failures.count.saturating_add(1);
-        drop(all);
-        bound.mul_f64((self.chance)().clamp(0.0, 1.0)).max(SHORTEST)
+        let wait = bound.mul_f64((self.chance)().clamp(0.0, 1.0)).max(SHORTEST);
+        failures.rests = Instant::now() + wait.min(REST);
+        wait
+    }
+
+    /// How long an object still rests that failed just now, and has not changed since.
+    pub fn rest(&self, key: &Key, generation: Option<i64>) -> Option<Duration> {
+        let all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = all.get(key).filter(|failures| failures.generation == generation)?;
+        failures.rests.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero())
     }
 
     /// Forgets the failures of an object, since it succeeded or is gone.
@@ -96,6 +110,17 @@ mod tests {
             BASE,
             "objects do not share failures"
         );
+    }
+
+    #[test]
+    fn an_object_that_failed_rests_unless_it_is_changed() {
+        let backoff = Backoff::new(|| 1.0);
+        assert_eq!(backoff.rest(&key(), Some(1)), None);
+        backoff.failed(&key(), Some(1));
+        assert!(backoff.rest(&key(), Some(1)).is_some_and(|rest| rest <= BASE));
+        assert_eq!(backoff.rest(&key(), Some(2)), None);
+        backoff.succeeded(&key());
+        assert_eq!(backoff.rest(&key(), Some(1)), None);
     }
 
     #[test]

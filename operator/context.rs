@@ -8,11 +8,15 @@ use kube::Client;
 use crate::account::index::Index;
 use crate::apply::Applied;
 use crate::backoff::Backoff;
+use crate::certificate_objects::Shared as Certificates;
 use crate::clock::Clock;
 use crate::events::Events;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::provider::open::Clients;
+use crate::publish::Zones;
+use crate::region::cluster::Clusters;
 use crate::services::Services;
 
 /// What all reconcilers share.
@@ -37,8 +41,16 @@ pub struct Context {
     pub leadership: Leadership,
     /// What was written and need not be written again.
     pub applied: Applied,
+    /// One round at a time in each zone.
+    pub zones: Zones,
+    /// What certificates share.
+    pub certificates: Certificates,
     /// All MailAccounts, once their controller runs.
     pub accounts: Index,
+    /// Clients of other clusters.
+    pub clusters: Clusters,
+    /// Clients of Route 53.
+    pub route53: Clients,
 }
 
 impl Context {
@@ -53,7 +65,11 @@ impl Context {
             services: Services::new(options.service_url.clone(), options.service_token_file.clone()),
             backoff: Backoff::new(rand::random::<f64>),
             applied: Applied::default(),
+            zones: Zones::default(),
+            certificates: Certificates::default(),
             accounts: Index::default(),
+            clusters: Clusters::default(),
+            route53: Clients::default(),
             client,
             options,
             leadership,

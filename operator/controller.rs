@@ -76,7 +76,9 @@ pub type Stop = Shared<BoxFuture<'static, ()>>;
 /// Runs all controllers whenever this process leads, until `shutdown`; then lets what is under way end.
 pub async fn run(context: Arc<Context>, shutdown: Stop) {
     loop {
+        // Biased: it leads until the end, and must not begin anew.
         tokio::select! {
+            biased;
             () = shutdown.clone() => return,
             () = context.leadership.wait(true) => {}
         }
@@ -98,7 +100,12 @@ pub async fn run(context: Arc<Context>, shutdown: Stop) {
 
 /// The controllers of all kinds.
 async fn all(context: &Arc<Context>, stop: &Stop) {
-    tokio::join!(drive::<crate::domain::Domains>(context, stop));
+    tokio::join!(
+        drive::<crate::domain::Domains>(context, stop),
+        drive::<crate::region::Regions>(context, stop),
+        drive::<crate::provider::Providers>(context, stop),
+        drive::<crate::account::Accounts>(context, stop),
+    );
 }
 
 /// Runs the controller of one kind.
@@ -130,6 +137,9 @@ async fn one<R: Reconciler>(
     if object.annotations().get(PAUSED).is_some_and(|value| value == "true") {
         tracing::debug!(kind = R::KIND, name = object.name_any(), "is paused");
         return Ok(Action::await_change());
+    }
+    if let Some(rest) = context.backoff.rest(&(R::KIND, uid.clone()), object.meta().generation) {
+        return Ok(Action::requeue(rest));
     }
     let timer = Timer::start();
     let outcome = R::reconcile(Arc::clone(&object), Arc::clone(&context)).await;

@@ -22,18 +22,20 @@ pub struct Leadership {
     /// Until when it may write.
     until: Arc<Mutex<Option<Instant>>>,
     leads: watch::Sender<bool>,
+    /// The UID of the lease.
+    lease: Arc<Mutex<String>>,
 }
 
 impl Leadership {
     /// Nobody leads yet.
     pub fn none() -> Self {
-        Self { until: Arc::default(), leads: watch::Sender::new(false) }
+        Self { until: Arc::default(), leads: watch::Sender::new(false), lease: Arc::default() }
     }
 
     /// For tests and for single commands: this process always leads.
     pub fn always() -> Self {
         let century = Instant::now().checked_add(Duration::from_secs(100 * 365 * 86_400));
-        Self { until: Arc::new(Mutex::new(century)), leads: watch::Sender::new(true) }
+        Self { until: Arc::new(Mutex::new(century)), leads: watch::Sender::new(true), lease: Arc::default() }
     }
 
     /// Whether this process may write now.
@@ -54,6 +56,11 @@ impl Leadership {
     /// Whether this process led when it was last looked at.
     pub fn leads(&self) -> bool {
         *self.leads.borrow()
+    }
+
+    /// Who leads, among all operators of all clusters: the UID of the lease. It stays over restarts, and no two operators have the same.
+    pub fn holder(&self) -> String {
+        format!("operator/{}", self.lease.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn set(&self, until: Option<Instant>) {
@@ -177,6 +184,8 @@ impl Candidate {
     fn written(&mut self, written: kube::Result<Lease>, now: Instant) -> Result<bool> {
         match written {
             Ok(lease) => {
+                let uid = lease.uid().unwrap_or_default();
+                *self.leadership.lease.lock().unwrap_or_else(PoisonError::into_inner) = uid;
                 self.seen = Some((lease, now));
                 Ok(true)
             }

@@ -4,8 +4,10 @@
 //! rules apart from what asks and writes. [`context::Context`] is what they share. Nothing is kept in memory that is needed after a restart: every step begins from spec, status
 //! and the world. `docs/design/0014-operator.md` says why.
 
+pub mod account;
 pub mod apply;
 pub mod backoff;
+pub mod certificate_objects;
 pub mod clock;
 pub mod context;
 pub mod controller;
@@ -18,6 +20,9 @@ pub mod health;
 pub mod leader;
 pub mod metrics;
 pub mod options;
+pub mod publish;
+pub mod provider;
+pub mod region;
 pub mod run;
 pub mod services;
 

@@ -91,30 +91,15 @@ pub struct Verification {
     pub signed: Option<bool>,
 }
 
-/// Dynamic updates (RFC 2136).
+/// Dynamic updates (RFC 2136), over TCP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rfc2136 {
     /// The primary server, as `host` or `host:port`.
     #[schemars(length(min = 1, max = 270))]
     pub server: String,
-    /// How updates travel.
-    #[serde(default)]
-    pub transport: Transport,
-    /// The key that signs them (RFC 8945). Without one, the server must allow them by address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tsig: Option<TsigKey>,
-}
-
-/// How updates travel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// Over TCP.
-    #[default]
-    Tcp,
-    /// Over UDP.
-    Udp,
+    /// The key that signs them (RFC 8945).
+    pub tsig: TsigKey,
 }
 
 /// A TSIG key.
@@ -146,7 +131,7 @@ pub enum TsigAlgorithm {
     HmacSha512,
 }
 
-/// Amazon Route 53. Without `credentialsRef`, those of the pod (IRSA, pod identity, instance).
+/// Amazon Route 53. Without `credentialsRef`, the pod asks as what its service account stands for (IRSA, pod identity), or its machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Route53 {
@@ -157,10 +142,6 @@ pub struct Route53 {
     /// A Secret with `accessKeyId`, `secretAccessKey` and, if needed, `sessionToken`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_ref: Option<SecretReference>,
-    /// A role to be assumed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2048))]
-    pub role_arn: Option<String>,
     /// Another endpoint than Amazon's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048), pattern("^https?://"))]

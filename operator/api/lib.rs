@@ -20,7 +20,7 @@ pub use condition::{ConditionStatus, Conditions, Draft};
 pub use crds::{crds, yaml};
 pub use dns_provider::{
     DnsProvider, DnsProviderSpec, DnsProviderStatus, DnsUpdate, ExternalDns, Manual, Rfc2136, Route53,
-    Route53Routing, Transport, TsigAlgorithm, TsigKey, Verification,
+    Route53Routing, TsigAlgorithm, TsigKey, Verification,
 };
 pub use duration::{Duration, DurationError};
 pub use mail_account::{

@@ -98,9 +98,15 @@ pub struct InventoryEntry {
     pub type_: String,
     /// The values of it that are ours, as in a zone file.
     pub values: Vec<String>,
-    /// Whether others may have values beside ours.
+    /// Which part of the record is ours where others may have values beside: a tag as `v=spf1`, or `*` for just these values. Without it, all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
+    /// Which one of several records of this name and type, where the provider answers by place or latency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// The longest time to live that it was written with, in seconds.
     #[serde(default)]
-    pub shared: bool,
+    pub ttl: u32,
 }
 
 /// How far a DKIM key is.
@@ -132,6 +138,9 @@ pub struct DkimKeyStatus {
     /// When its record was published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<Time>,
+    /// How long caches may still know what was there before, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_seconds: Option<u32>,
     /// When every authoritative server was first seen to have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Time>,

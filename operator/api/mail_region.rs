@@ -118,6 +118,9 @@ pub struct Placement {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub tolerations: Vec<Toleration>,
+    /// A Service that someone else keeps, with the pods behind it, such as that of the chart. Then no pods are made, and `replicas` says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing_service: Option<ServiceReference>,
     /// Another cluster. The region template must have all it refers to (Secrets, ConfigMaps) there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeconfig: Option<KubeconfigReference>,

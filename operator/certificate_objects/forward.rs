@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ekitei_api::NewCertificate;
-use ekitei_operator_api::{CertificateStatus, RolloverStatus};
 use ekitei_operator_certificates::renewal::{Freshness, Plan};
 use ekitei_operator_certificates::rollover::{Action, Observation, Phase, Served};
 use ekitei_operator_certificates::{Key, KeyId};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::kept::{Failure, Kept};
@@ -22,17 +20,16 @@ use crate::fail;
 
 /// In one round at most so many steps are made.
 const MOST_STEPS: usize = 8;
-/// When to look again at what is under way.
-const SOON: Duration = Duration::from_secs(5);
-/// And at a Secret that somebody else fills, in case no watch tells.
-const LATER: Duration = Duration::from_secs(300);
 /// After the first failed order; twice as long after each that follows.
 const FIRST_PAUSE: Duration = Duration::from_secs(300);
 /// The longest pause after failed orders.
 const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
 
+/// The reason of a failure that another account helps against.
+const UNKNOWN_ACCOUNT: &str = "ACMEAccountUnknown";
+
 /// Something that is in the way: a reason in CamelCase, and what to tell people.
-type Trouble = (&'static str, String);
+pub(super) type Trouble = (&'static str, String);
 
 /// Brings the certificate of an object forward as far as it goes now, and says how it stands.
 ///
@@ -50,7 +47,7 @@ pub async fn advance(context: &Context, wanted: &Wanted<'_>) -> Result<Standing>
             return Ok(standing);
         }
         if left == 0 {
-            standing.after = Some(SOON);
+            standing.after = Some(super::stand::SOON);
             return Ok(standing);
         }
     }
@@ -82,7 +79,10 @@ async fn step(context: &Context, wanted: &Wanted<'_>, source: &Source) -> Result
     fail::point("certificate.state")?;
 
     let mut tlsa = BTreeSet::new();
-    for action in step.actions {
+    let mut actions = step.actions;
+    // An order notes its challenges in the Secret, so what this round keeps in it goes first.
+    actions.sort_by_key(|action| matches!(action, Action::Issue(_)));
+    for action in actions {
         match action {
             Action::Publish(keys) => tlsa = keys,
             Action::PrepareKey => round.prepare(&mut kept).await?,
@@ -99,16 +99,16 @@ async fn step(context: &Context, wanted: &Wanted<'_>, source: &Source) -> Result
 }
 
 /// What one round knows.
-struct Round<'a> {
-    context: &'a Context,
-    wanted: &'a Wanted<'a>,
-    now: Timestamp,
-    source: &'a Source,
-    trouble: Option<Trouble>,
+pub(super) struct Round<'a> {
+    pub(super) context: &'a Context,
+    pub(super) wanted: &'a Wanted<'a>,
+    pub(super) now: Timestamp,
+    pub(super) source: &'a Source,
+    pub(super) trouble: Option<Trouble>,
     /// Whether there is more to do at once.
-    again: bool,
+    pub(super) again: bool,
     /// Whether something is under way that will end soon.
-    soon: bool,
+    pub(super) soon: bool,
 }
 
 impl Round<'_> {
@@ -177,10 +177,13 @@ impl Round<'_> {
     async fn take_order(&mut self, authority: &Authority, kept: &mut Kept, order: Look) -> Result<()> {
         match order {
             Look::Running => self.soon = true,
+            Look::None if kept.challenges.is_empty() => {}
             Look::None => {
                 if let Err(error) = orders::clean_up(self.context, self.wanted, kept).await {
                     self.note(Some((error.reason(), error.to_string())));
                 }
+                // Each record that is gone was noted in the Secret.
+                *kept = Kept::load(self.context, self.wanted).await?;
             }
             Look::Ended { key, result: Ok(certificate), .. } => {
                 kept.state.failure = None;
@@ -207,13 +210,15 @@ impl Round<'_> {
         of: String,
         failed: Failed,
     ) -> Result<()> {
-        if failed.reason == "ACMEAccountUnknown" {
+        if failed.reason == UNKNOWN_ACCOUNT {
             accounts::forget(self.context, authority).await?;
         }
         let failures = kept.state.failure.as_ref().map_or(0, |failure| failure.failures) + 1;
         let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(16).saturating_sub(1)).min(LONGEST_PAUSE);
-        let pause = if failed.needs_a_person { LONGEST_PAUSE.min(pause * 2) } else { pause };
+        let pause = if failed.needs_a_person { LONGEST_PAUSE.min(pause.saturating_mul(2)) } else { pause };
         let pause = failed.after.map_or(pause, |after| after.max(pause.min(FIRST_PAUSE)));
+        // Another account is made at once, but not again and again.
+        let pause = if failed.reason == UNKNOWN_ACCOUNT && failures == 1 { Duration::ZERO } else { pause };
         let until = self.now.checked_add(pause).unwrap_or(Timestamp::MAX);
         tracing::warn!(
             secret = self.wanted.name,
@@ -271,7 +276,7 @@ impl Round<'_> {
         };
         Observation {
             now: self.now,
-            tlsa: self.wanted.tlsa,
+            tlsa: self.tlsa(),
             served,
             keys: kept.key_ids(),
             candidate: kept.state.candidate.filter(|key| kept.keys.contains_key(key)),
@@ -281,12 +286,18 @@ impl Round<'_> {
         }
     }
 
+    /// The TTL that TLSA records will have, if there are to be any: a provider may raise it.
+    fn tlsa(&self) -> Option<u64> {
+        let shortest = self.wanted.dns.map_or(0, |open| open.provider.capabilities().min_ttl);
+        self.wanted.tlsa.map(|ttl| ttl.max(shortest.into()))
+    }
+
     /// Whether a key of ours is to be followed by another.
     fn is_key_due(&self, kept: &Kept) -> bool {
         let Some(current) = kept.state.rollover.current() else { return false };
         let asked = self.wanted.rotate.is_some() && self.wanted.rotate != kept.state.rotated;
         let other_kind = kept.keys.get(&current).is_some_and(|key| !key.is(self.wanted.key_type));
-        let lead = self.wanted.tlsa.map_or(Duration::ZERO, |ttl| {
+        let lead = self.tlsa().map_or(Duration::ZERO, |ttl| {
             self.wanted.timing.lead(kept.state.rollover.published_ttl.unwrap_or(ttl).max(ttl))
         });
         let old = kept.state.plans.get(&current).is_some_and(|plan| {
@@ -388,85 +399,6 @@ impl Round<'_> {
             }
         }
     }
-
-    fn standing(
-        &self,
-        kept: &Kept,
-        served: Served,
-        tlsa: BTreeSet<KeyId>,
-        wake: Option<Timestamp>,
-    ) -> Standing {
-        let rollover = &kept.state.rollover;
-        let in_force = match served {
-            Served::Certificate { key, .. } => Some(key),
-            Served::Unknown | Served::Nothing => None,
-        };
-        let certificate = in_force.and_then(|key| kept.certificates.get(&key));
-        let plan = in_force.and_then(|key| kept.state.plans.get(&key));
-        let source = self.source;
-        let ours = matches!(source, Source::Acme(_));
-        let good = certificate.is_some_and(|own| own.is_valid(self.now) && own.covers(&self.wanted.hosts));
-        let mut trouble = self.trouble.clone();
-        if trouble.is_none() && !good && !matches!(source, Source::None) {
-            trouble = Some(("CertificatePending", format!("the certificate is under way: {rollover}")));
-        }
-        let status = CertificateStatus {
-            names: self.wanted.hosts.iter().map(ToString::to_string).collect(),
-            source: source.name().to_owned(),
-            secret: Some(self.wanted.name.clone()).filter(|_| !matches!(source, Source::None)),
-            not_after: certificate.map(|own| Time(own.not_after())),
-            renewal: plan.filter(|_| ours).map(|plan| Time(plan.renew_at)),
-            fingerprint: certificate.map(|own| own.fingerprint()),
-            deployed: good,
-            rollover: rollover_status(kept, &tlsa),
-            message: trouble.as_ref().map(|(_, message)| message.clone()),
-        };
-        Standing { status, tlsa, trouble, after: self.after(kept, wake) }
-    }
-
-    /// When to look again: what is under way soon, what is waited for at its time.
-    fn after(&self, kept: &Kept, wake: Option<Timestamp>) -> Option<Duration> {
-        let mut times: Vec<Duration> = wake.map(|time| self.context.clock.until(time)).into_iter().collect();
-        if self.soon {
-            times.push(SOON);
-        }
-        if let Source::Acme(_) = self.source {
-            let plans = kept.state.plans.values().flat_map(|plan| [plan.renew_at, plan.ask_at]);
-            let failures = kept.state.failure.iter().map(|failure| failure.until);
-            let due = plans.chain(failures).filter(|time| *time > self.now);
-            times.extend(due.map(|time| self.context.clock.until(time)));
-        } else if !matches!(self.source, Source::None) {
-            times.push(LATER);
-        }
-        // Names are looked at again before anything can go on.
-        if matches!(
-            kept.state.rollover.phase,
-            Phase::NextPublished { shown_since: None, .. } | Phase::SwitchDue { .. }
-        ) {
-            times.push(SOON * 6);
-        }
-        times.into_iter().min().map(|wait| wait.max(Duration::from_secs(1)))
-    }
-}
-
-/// How far the keys are, where their records are or were published.
-fn rollover_status(kept: &Kept, tlsa: &BTreeSet<KeyId>) -> Option<RolloverStatus> {
-    let rollover = &kept.state.rollover;
-    rollover.published_ttl?;
-    let (stage, since) = match &rollover.phase {
-        Phase::Empty => ("Empty", None),
-        Phase::First { .. } => ("First", None),
-        Phase::Steady { .. } => ("Steady", None),
-        Phase::NextPublished { shown_since, .. } => ("NextPublished", *shown_since),
-        Phase::SwitchDue { .. } => ("SwitchDue", None),
-        Phase::Switched { since, .. } => ("Switched", *since),
-    };
-    Some(RolloverStatus {
-        stage: stage.to_owned(),
-        since: since.map(Time),
-        keys: tlsa.iter().map(ToString::to_string).collect(),
-        state: Some(rollover.to_string()),
-    })
 }
 
 /// The reason of a kept failure, which is one of ours.
@@ -474,7 +406,7 @@ fn known_reason(reason: &str) -> &'static str {
     const REASONS: [&str; 13] = [
         "ACMEServerUnavailable",
         "ACMERateLimited",
-        "ACMEAccountUnknown",
+        UNKNOWN_ACCOUNT,
         "ACMEAccountRefused",
         "ACMEOrderRefused",
         "ACMEValidationFailed",

@@ -22,6 +22,7 @@ pub mod kept;
 mod look;
 pub mod orders;
 pub mod source;
+mod stand;
 pub mod tls_secret;
 
 use std::collections::BTreeSet;

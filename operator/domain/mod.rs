@@ -1,14 +1,39 @@
 //! `MailDomain`: from an object to a domain that receives and sends mail.
+//!
+//! [`Domains::reconcile`] is the list of steps; each is a file. A step that fails says so in its condition and does not keep those from being done that do not need it.
+//! Nothing is remembered from one time to the next but what the status has.
 
 use std::sync::Arc;
 
-use ekitei_operator_api::MailDomain;
+use ekitei_api::{Client, DkimKey};
+use ekitei_operator_api::{MailDomain, MailRegion};
 use kube::api::Api;
 use kube::runtime::{Controller, watcher};
 
 use crate::context::Context;
 use crate::controller::{Outcome, Reconciler};
 use crate::error::Result;
+use crate::{fail, finalizer};
+
+mod accept;
+mod certificate;
+mod deletion;
+mod describe;
+mod dkim;
+mod keys;
+mod records;
+mod regions;
+mod reverse;
+mod service;
+mod summary;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod testing;
+mod watches;
+mod work;
+
+use records::Dns;
+use work::Work;
 
 /// The reconciler of MailDomains.
 pub struct Domains;
@@ -18,10 +43,113 @@ impl Reconciler for Domains {
     const KIND: &'static str = "MailDomain";
 
     async fn controller(context: &Arc<Context>) -> Controller<MailDomain> {
-        Controller::new(Api::all(context.client.clone()), watcher::Config::default())
+        let all = Api::all(context.client.clone());
+        let controller = Controller::new(all, watcher::Config::default());
+        watches::watch(controller, context).await
     }
 
-    async fn reconcile(_: Arc<MailDomain>, _: Arc<Context>) -> Result<Outcome> {
-        Ok(Outcome::default())
+    async fn reconcile(domain: Arc<MailDomain>, context: Arc<Context>) -> Result<Outcome> {
+        let mut work = Work::new(context, domain)?;
+        let regions = accept::regions(&work).await?;
+        let service = home_service(&work, &regions).await;
+        if finalizer::is_deleted(work.domain.as_ref()) {
+            let gone = deletion::run(&mut work, service).await?;
+            return Ok(if gone { Outcome::gone() } else { Outcome { ready: Some(false), after: work.wake() } });
+        }
+        let rivals = accept::rivals(&work).await?;
+        if let Some(refusal) = accept::refusal(&work.domain, &rivals, &regions) {
+            return refuse(&mut work, refusal).await;
+        }
+        finalizer::hold(&work.context, work.domain.as_ref()).await?;
+        work.condition("Accepted", true, "Accepted", "the domain is this object's");
+        fail::point("accepted")?;
+        let result = steps(&mut work, &regions, service).await;
+        if let Err(error) = result {
+            work.step_failed(&[], error)?;
+        }
+        let ready = summary::step(&mut work);
+        fail::point("status")?;
+        work.store().await?;
+        match work.take_failure() {
+            Some(error) => Err(error),
+            None => Ok(Outcome { ready: Some(ready), after: work.wake() }),
+        }
+    }
+}
+
+/// The service of the domain's home region.
+async fn home_service(work: &Work, regions: &[MailRegion]) -> Result<Client> {
+    match describe::home(&work.domain, regions) {
+        Some(region) => work.context.services.of_region(&work.context.client, region).await,
+        None => work.context.services.main().await,
+    }
+}
+
+/// Says why the domain is not accepted, and leaves the world alone.
+async fn refuse(work: &mut Work, refusal: accept::Refusal) -> Result<Outcome> {
+    work.condition("Accepted", false, refusal.reason, refusal.message.clone());
+    summary::step(work);
+    work.store().await?;
+    work.warn(refusal.reason, &refusal.message).await;
+    Ok(Outcome { ready: Some(false), after: None })
+}
+
+/// Everything that is done for an accepted domain.
+async fn steps(work: &mut Work, regions: &[MailRegion], service: Result<Client>) -> Result<()> {
+    regions::step(work, regions);
+    reverse::step(work, regions);
+    let service = service?;
+    let served = served(work, regions, &service).await;
+    let keys = match served {
+        Ok(keys) => keys,
+        // Without the service nobody knows its keys, and records must not go because of that.
+        Err(error) => return work.step_failed(&["DKIMReady"], error),
+    };
+    fail::point("served")?;
+    let dns = match records::open(work).await {
+        Ok(dns) => Some(dns),
+        Err(error) => {
+            work.step_failed(&["DNSPublished", "DNSVerified"], error)?;
+            None
+        }
+    };
+    if let Err(error) = publish(work, dns.as_ref(), regions, &service, &keys).await {
+        work.step_failed(&["DNSPublished", "DNSVerified", "DKIMReady"], error)?;
+    }
+    fail::point("published")?;
+    if let Err(error) = certificate::step(work, dns.as_ref(), &service).await {
+        work.step_failed(&["CertificateReady"], error)?;
+    }
+    fail::point("certified")
+}
+
+/// The domain in the service, and its keys.
+async fn served(work: &mut Work, regions: &[MailRegion], service: &Client) -> Result<Vec<DkimKey>> {
+    let hosts = work.status.regions.iter().filter_map(|region| region.host.clone()).collect();
+    let client_host = describe::client_host(&work.domain, regions);
+    let wanted = service::Wanted::new(&work.domain, hosts, client_host)?;
+    service::step(work, service, &wanted).await?;
+    dkim::prepare(work, service).await
+}
+
+/// The records, and what follows from them for the keys.
+async fn publish(
+    work: &mut Work,
+    dns: Option<&Dns>,
+    regions: &[MailRegion],
+    service: &Client,
+    keys: &[DkimKey],
+) -> Result<()> {
+    let Some(dns) = dns else { return dkim::advance(work, service, keys, None).await };
+    let texts: Vec<(String, String)> =
+        keys.iter().map(|key| (key.record_name.clone(), key.record_text.clone())).collect();
+    let published = records::step(work, dns, service, regions, &texts).await?;
+    let failure = published.error.clone();
+    fail::point("records.stored")?;
+    dkim::advance(work, service, keys, Some((dns, &published))).await?;
+    match failure {
+        // What is refused for single records is in their state; all else is tried again.
+        Some(error) => Err(crate::provider::failure(error)),
+        None => Ok(()),
     }
 }

@@ -141,7 +141,7 @@ impl Checks {
                 );
             }
             if listener.protocol.implicit_tls() && config.tls.certificates.is_empty() {
-                self.error(
+                self.warn(
                     format!("{path}.protocol"),
                     listener.protocol,
                     "there is no certificate in tls.certificates: until one is stored (ekitei certificate set), clients are turned away",

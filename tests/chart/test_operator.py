@@ -55,7 +55,8 @@ spec:
   domain: new.example.test
   homeRegion: here
   regions: [{{name: here}}]
-  dns: {{provider: {{name: by-hand}}}}
+  # The DNS of this test knows the Services and nothing else.
+  dns: {{provider: {{name: by-hand}}, zone: example.test}}
 ---
 apiVersion: v1
 kind: Secret

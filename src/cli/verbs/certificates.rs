@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use ekitei_api::{Certificate, Client, NewCertificate};
+use serde::Serialize;
 
 use super::all_pages;
 use crate::cli::exit::{Context, Outcome};
 use crate::cli::output::{Columns, Format, time};
+
+/// Digits of a fingerprint in the list.
+const FINGERPRINT: usize = 16;
 
 /// What to do with stored certificates.
 #[derive(Subcommand)]
@@ -53,12 +57,28 @@ impl Columns for Certificate {
     }
 }
 
+/// A line of the list: what tells certificates apart, narrow enough for a terminal.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Brief(Certificate);
+
+impl Columns for Brief {
+    const HEAD: &'static [&'static str] = &["NAME", "HOSTS", "NOT AFTER", "SHA-256"];
+
+    fn cells(&self) -> Vec<String> {
+        let Self(shown) = self;
+        let begins = shown.sha256.get(..FINGERPRINT).unwrap_or(&shown.sha256);
+        vec![shown.name.clone(), shown.names.join(" "), time(shown.not_after), begins.to_owned()]
+    }
+}
+
 /// Does it.
 pub async fn run(client: &Client, format: Format, verb: Verb) -> Outcome {
     match verb {
         Verb::List => {
             let list = async |page| client.list_certificates(&page).await;
-            format.list(&all_pages(None, list).await?)
+            let found = all_pages(None, list).await?;
+            format.list(&found.into_iter().map(Brief).collect::<Vec<_>>())
         }
         Verb::Show { name } => format.show(&client.certificate(&name).await?),
         Verb::Set { name, certificate, key } => {

@@ -88,7 +88,6 @@ async fn what_is_left_out_gets_its_default() {
         ("md/example", ".spec.certificate.issuer", "Auto"),
         ("md/example", ".spec.deletionPolicy", r#"{"dns":"Delete","mail":"Retain"}"#),
         ("mr/tokyo", ".spec.replicas", "2"),
-        ("dp/knot", ".spec.rfc2136.transport", "tcp"),
         ("dp/knot", ".spec.rfc2136.tsig.algorithm", "hmac-sha256"),
         ("ma/alice", ".spec.enabled", "true"),
         ("ma/alice", ".spec.deletionPolicy", "Retain"),

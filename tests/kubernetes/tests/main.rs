@@ -1,4 +1,12 @@
 //! The operator and the chart against a real API server. `make test-kubernetes` runs this, whole.
 #![allow(clippy::unwrap_used)]
 
+mod account;
+mod certificate;
 mod definitions;
+mod domain;
+#[path = "../../observability/operator.rs"]
+mod observability;
+mod provider;
+mod region;
+mod scene;

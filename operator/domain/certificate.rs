@@ -1,0 +1,94 @@
+//! The certificate of the domain's own names: that the service has a good one.
+
+use ekitei_api::Client;
+use ekitei_operator_api::{ConditionStatus, Conditions as _};
+use ekitei_operator_certificates::HostName;
+use kube::ResourceExt as _;
+
+use super::describe;
+use super::records::Dns;
+use super::work::Work;
+use crate::certificate_objects::{Standing, Wanted, advance};
+use crate::error::{Error, Optional as _, Result};
+
+/// What the certificate's Secret is called after the object's name.
+const SECRET: &str = "certificate";
+/// How a certificate says that nobody is asked for one.
+const NO_SOURCE: &str = "none";
+
+/// Brings the certificate forward.
+///
+/// # Errors
+/// Those after which nothing is known of it; what an authority says is in the condition.
+pub async fn step(work: &mut Work, dns: Option<&Dns>, service: &Client) -> Result<()> {
+    let names = describe::certificate_names(&work.domain);
+    if names.is_empty() {
+        if !work.status.certificates.is_empty() {
+            work.status.certificates.clear();
+            work.context.metrics.certificate_expiry.forget(&[&work.domain.spec.domain]);
+        }
+        work.condition("CertificateReady", true, "NotNeeded", "the domain has no names that need one");
+        return Ok(());
+    }
+    let hosts: Vec<HostName> = names
+        .iter()
+        .map(|name| name.parse())
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::invalid("NameInvalid", error))?;
+    let domain = work.domain.clone();
+    let name = format!("{}-{SECRET}", domain.name_any());
+    let mut wanted = Wanted::new(domain.as_ref(), name, hosts, &domain.spec.certificate, service)
+        .with_dns(dns.map(|dns| &dns.open));
+    wanted.stored_as = domain.spec.domain.clone();
+    let standing = advance(&work.context, &wanted).await?;
+    tell(work, &standing);
+    if let Some(after) = standing.after {
+        work.wake_in(after);
+    }
+    work.status.certificates = vec![standing.status];
+    Ok(())
+}
+
+/// `CertificateReady`, and when it ends.
+fn tell(work: &mut Work, standing: &Standing) {
+    let status = &standing.status;
+    if let Some(end) = &status.not_after {
+        let gauge = work.context.metrics.certificate_expiry.with(&[&work.domain.spec.domain]);
+        gauge.set(end.0.as_second());
+    }
+    let source = status.source.clone();
+    if source == NO_SOURCE && !status.deployed {
+        let message = "nobody is asked for one; the service gives its own";
+        work.condition("CertificateReady", true, "NotManaged", message);
+        return;
+    }
+    match &standing.trouble {
+        // A renewal that fails is no trouble for those who connect, until the certificate ends.
+        Some((reason, message)) if !status.deployed => {
+            work.condition("CertificateReady", false, reason, message.clone());
+        }
+        Some((reason, message)) => work.condition("CertificateReady", true, reason, message.clone()),
+        None if status.deployed => {
+            work.condition(
+                "CertificateReady",
+                true,
+                "CertificateReady",
+                format!("the service has the certificate of {source}"),
+            );
+        }
+        None if work.status.conditions.holds("CertificateReady") => {}
+        None => {
+            let message = status.message.clone().unwrap_or_else(|| "it is being obtained".to_owned());
+            work.condition("CertificateReady", ConditionStatus::False, "CertificatePending", message);
+        }
+    }
+}
+
+/// Takes the certificate out of the service. Its Secrets go with the object.
+///
+/// # Errors
+/// The service's.
+pub async fn remove(work: &Work, service: &Client) -> Result<()> {
+    work.context.metrics.certificate_expiry.forget(&[&work.domain.spec.domain]);
+    service.delete_certificate(&work.domain.spec.domain).await.optional().map(drop)
+}

@@ -1,0 +1,136 @@
+//! A domain that is being deleted: what belongs to it outside of the cluster goes or stays as its policies say, and then it goes itself.
+
+use std::time::Duration;
+
+use ekitei_api::{Client, DkimActivation};
+use ekitei_operator_api::DeletionPolicy;
+
+use super::records::{self, Dns};
+use super::work::Work;
+use super::{accept, certificate, dkim};
+use crate::error::{Error, Optional as _, Result};
+use crate::fail;
+use crate::finalizer;
+use crate::provider;
+use crate::publish::{Publication, inventory, inventory_status, statuses};
+
+/// How soon a zone is looked at again that another operator writes to.
+const LOCKED: Duration = Duration::from_secs(5);
+
+/// Removes what is to be removed; then lets the object go. `true` when it is gone.
+///
+/// # Errors
+/// What cannot be reached now: the object stays, unless a person gives that up.
+pub async fn run(work: &mut Work, service: Result<Client>) -> Result<bool> {
+    if !finalizer::holds(work.domain.as_ref()) {
+        return Ok(true);
+    }
+    // One that never had the domain has nothing to remove, and must not touch what is another one's.
+    let rivals = accept::rivals(work).await?;
+    let has_it =
+        accept::winner(&rivals).is_some_and(|winner| winner.metadata.uid == work.domain.metadata.uid);
+    if has_it {
+        let abandoned = finalizer::is_abandoned(work.domain.as_ref());
+        let (service, trouble) = match service {
+            Ok(service) => (Some(service), None),
+            Err(error) => (None, Some(error)),
+        };
+        let dns = remove_records(work, service.as_ref()).await;
+        if !finish(work, "records", dns, abandoned).await? {
+            return Ok(false);
+        }
+        fail::point("deletion.records")?;
+        let mail = match (service, trouble) {
+            (Some(service), _) => remove_mail(work, &service).await.map(|()| true),
+            (None, trouble) => Err(trouble.unwrap_or(Error::NotLeader)),
+        };
+        if !finish(work, "what the mail service has of it", mail, abandoned).await? {
+            return Ok(false);
+        }
+        fail::point("deletion.mail")?;
+    }
+    finalizer::release(&work.context, work.domain.as_ref()).await?;
+    let uid = work.domain.metadata.uid.clone().unwrap_or_default();
+    work.context.metrics.records(&uid, []);
+    for key in &work.status.dkim_keys {
+        work.context.metrics.dkim_key_age.forget(&[&work.domain.spec.domain, &key.selector]);
+    }
+    Ok(true)
+}
+
+/// What a part of the removal comes to: `false` if it has to be waited for.
+async fn finish(work: &Work, what: &str, result: Result<bool>, abandoned: bool) -> Result<bool> {
+    match result {
+        Ok(done) => Ok(done),
+        Err(Error::NotLeader) => Err(Error::NotLeader),
+        Err(error) if abandoned => {
+            work.warn("Abandoned", &format!("{what} cannot be removed and are given up: {error}")).await;
+            Ok(true)
+        }
+        Err(error) => {
+            let note = format!(
+                "{what} cannot be removed now: {error}; the annotation {}=true gives them up",
+                finalizer::ABANDON
+            );
+            work.warn("DeletionWaits", &note).await;
+            Err(error)
+        }
+    }
+}
+
+/// Removes the records that are ours, if the policy says so. `false` while another operator writes to the zone.
+async fn remove_records(work: &mut Work, service: Option<&Client>) -> Result<bool> {
+    if work.domain.spec.deletion_policy.dns == DeletionPolicy::Retain || work.status.inventory.is_empty() {
+        return Ok(true);
+    }
+    let Dns { open, place, owner, .. } = records::open(work).await?;
+    let publication = Publication {
+        provider: open.provider.as_ref(),
+        verifier: &open.verifier,
+        owner: &owner,
+        place: &place,
+        desired: Vec::new(),
+        adoption: work.domain.spec.dns.adoption,
+    };
+    let before = inventory(&work.status.inventory)?;
+    let context = work.context.clone();
+    let published = publication.run(&context, service, before, work).await?;
+    work.status.inventory = inventory_status(&published.inventory);
+    work.status.records = statuses(&published.records);
+    work.store().await?;
+    if let Some(error) = published.error {
+        return Err(provider::failure(error));
+    }
+    if published.locked_by.is_some() {
+        work.wake_in(LOCKED);
+        return Ok(false);
+    }
+    if !published.inventory.is_empty() {
+        return Err(Error::outside(
+            "RecordsLeft",
+            "some records are in zones that the provider does not have now",
+        ));
+    }
+    work.tell("RecordsRemoved", "the records of the domain are removed").await;
+    Ok(true)
+}
+
+/// Removes the domain from the service, if the policy says so; keys without records must not sign in any case.
+async fn remove_mail(work: &mut Work, service: &Client) -> Result<()> {
+    let domain = work.domain.spec.domain.clone();
+    let policies = &work.domain.spec.deletion_policy;
+    work.context.leadership.check()?;
+    certificate::remove(work, service).await?;
+    if policies.mail == DeletionPolicy::Delete {
+        service.delete_domain(&domain, true).await.optional()?;
+        return Ok(());
+    }
+    if policies.dns == DeletionPolicy::Delete {
+        for key in dkim::list(service, &domain).await? {
+            if key.activation == DkimActivation::Manual {
+                service.delete_dkim_key(&domain, &key.selector, true).await.optional()?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,296 @@
+//! From an object to what its records should say: a pure function.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ekitei_operator_api::{
+    CaaMode, DmarcAlignment, DmarcPolicy, MailDomain, MailRegion, MtaStsMode, RegionStatus, SpfPolicy,
+};
+use ekitei_operator_dns::desired::{
+    Alignment, AllOthers, Caa, Client, Disposition, DkimKey, Dmarc, Exchanger, Network, Purpose, Service,
+    ServiceKind, Spf, Web,
+};
+use ekitei_operator_dns::{Desired, Family, InvalidInput, MailDomain as Description, Name, RecordSet, Value};
+use kube::ResourceExt as _;
+use sha2::{Digest as _, Sha256};
+
+/// All that the records of a domain say.
+pub struct Facts<'a> {
+    /// What a person said.
+    pub domain: &'a MailDomain,
+    /// The regions, as objects.
+    pub regions: &'a [MailRegion],
+    /// The regions, as they are for this domain.
+    pub statuses: &'a [RegionStatus],
+    /// DKIM keys: the name and the text of the record of each.
+    pub keys: &'a [(String, String)],
+    /// Whether the zone is signed.
+    pub signed: bool,
+    /// Whether the domain has CAA records of others.
+    pub has_caa: bool,
+}
+
+/// The host that programs of the domain's users connect to, if the home region is known: the domain's own, or the region's.
+pub fn client_host(domain: &MailDomain, regions: &[MailRegion]) -> Option<String> {
+    domain.spec.clients.host.clone().or_else(|| region_client_host(home(domain, regions)?))
+}
+
+fn region_client_host(region: &MailRegion) -> Option<String> {
+    let clients = region.spec.clients.as_ref().map(|clients| clients.host.clone());
+    Some(clients.unwrap_or_else(|| region.spec.host.clone()))
+}
+
+/// The home region.
+pub fn home<'a>(domain: &MailDomain, regions: &'a [MailRegion]) -> Option<&'a MailRegion> {
+    regions.iter().find(|region| region.name_any() == domain.spec.home_region)
+}
+
+/// The names of a domain's own that its certificate is for.
+pub fn certificate_names(domain: &MailDomain) -> Vec<String> {
+    let (spec, name) = (&domain.spec, &domain.spec.domain);
+    let mut names = Vec::new();
+    if publishes_policy(domain) {
+        names.push(format!("mta-sts.{name}"));
+    }
+    if spec.clients.autoconfig {
+        names.extend(["autoconfig", "autodiscover"].map(|label| format!("{label}.{name}")));
+    }
+    names.extend(spec.clients.host.clone());
+    names
+}
+
+/// Whether senders are told to fetch the domain's MTA-STS policy; also one that takes a former one back.
+fn publishes_policy(domain: &MailDomain) -> bool {
+    domain.spec.mta_sts.enabled
+}
+
+impl Facts<'_> {
+    /// The records.
+    ///
+    /// # Errors
+    /// Something in the spec cannot be said in DNS.
+    pub fn records(&self) -> Result<Vec<Desired>, InvalidInput> {
+        let spec = &self.domain.spec;
+        let mut description = Description::new(spec.domain.parse()?, spec.dns.ttl);
+        description.exchangers = self.exchangers()?;
+        description.spf = self.spf()?;
+        let key = |(name, text): &(String, String)| Ok(DkimKey { name: name.parse()?, text: text.clone() });
+        description.dkim = self.keys.iter().map(key).collect::<Result<_, InvalidInput>>()?;
+        description.dmarc = spec.dmarc.enabled.then(|| self.dmarc());
+        description.tls_reports = self.tls_reports();
+        description.caa = self.caa();
+        description.signed = self.signed;
+        let mut aliases = Vec::new();
+        if let Some(host) = home(self.domain, self.regions).and_then(region_client_host) {
+            let host: Name = host.parse()?;
+            description.client = self.client(&host)?;
+            description.web = (publishes_policy(self.domain) || spec.clients.autoconfig)
+                .then(|| Web { host: host.clone(), autoconfig: spec.clients.autoconfig });
+            description.mta_sts_id = publishes_policy(self.domain).then(|| self.policy_id());
+            aliases.extend(self.own_host(&host)?);
+        }
+        let mut records = description.records()?;
+        records.extend(aliases);
+        Ok(records)
+    }
+
+    fn exchangers(&self) -> Result<Vec<Exchanger>, InvalidInput> {
+        // The preferences of regions that are not ready are raised already.
+        let exchanger = |region: &RegionStatus| {
+            let host = region.host.as_deref().unwrap_or_default().parse()?;
+            Ok(Exchanger { host, preference: region.preference.unwrap_or_default(), healthy: true })
+        };
+        self.statuses.iter().map(exchanger).collect()
+    }
+
+    /// Where mail of the domain may come from: all its regions, by their addresses, or by their names where there are too many.
+    fn spf(&self) -> Result<Option<Spf>, InvalidInput> {
+        let spec = &self.domain.spec.spf;
+        if !spec.enabled {
+            return Ok(None);
+        }
+        let mut found = BTreeSet::new();
+        for region in self.regions.iter().filter(|region| self.has(region)) {
+            let status = region.status.iter();
+            found.extend(status.flat_map(|status| status.addresses.iter().chain(&status.egress_addresses)));
+            found.extend(region.spec.egress_addresses.iter());
+        }
+        found.extend(spec.addresses.iter());
+        let known = self.regions.iter().any(|region| {
+            self.has(region) && region.status.as_ref().is_some_and(|status| !status.addresses.is_empty())
+        });
+        let spf = Spf {
+            mx: !known,
+            networks: found.into_iter().map(|text| text.parse::<Network>()).collect::<Result<_, _>>()?,
+            hosts: Vec::new(),
+            includes: spec.include.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
+            mechanisms: Vec::new(),
+            all: match spec.policy {
+                SpfPolicy::Fail => AllOthers::Fail,
+                SpfPolicy::SoftFail => AllOthers::SoftFail,
+                SpfPolicy::Neutral => AllOthers::Neutral,
+            },
+        };
+        if spf.text().is_ok() {
+            return Ok(Some(spf));
+        }
+        let given = spec.addresses.iter().map(|text| text.parse::<Network>()).collect::<Result<_, _>>()?;
+        Ok(Some(Spf { mx: true, networks: given, ..spf }))
+    }
+
+    fn has(&self, region: &MailRegion) -> bool {
+        self.domain.spec.regions.iter().any(|wanted| wanted.name == region.name_any())
+    }
+
+    fn dmarc(&self) -> Dmarc {
+        let (spec, name) = (&self.domain.spec.dmarc, &self.domain.spec.domain);
+        let disposition = |policy| match policy {
+            DmarcPolicy::None => Disposition::None,
+            DmarcPolicy::Quarantine => Disposition::Quarantine,
+            DmarcPolicy::Reject => Disposition::Reject,
+        };
+        let alignment = |alignment| match alignment {
+            DmarcAlignment::Relaxed => Alignment::Relaxed,
+            DmarcAlignment::Strict => Alignment::Strict,
+        };
+        let reports = if spec.aggregate_reports.is_empty() {
+            vec![format!("dmarc-reports@{name}")]
+        } else {
+            spec.aggregate_reports.clone()
+        };
+        Dmarc {
+            subdomains: spec.subdomain_policy.map(disposition),
+            nonexistent: spec.nonexistent_subdomain_policy.map(disposition),
+            dkim_alignment: alignment(spec.dkim_alignment),
+            spf_alignment: alignment(spec.spf_alignment),
+            aggregate_reports: reports,
+            failure_reports: spec.failure_reports.clone(),
+            testing: spec.testing,
+            ..Dmarc::new(disposition(spec.policy))
+        }
+    }
+
+    fn tls_reports(&self) -> Vec<String> {
+        let spec = &self.domain.spec.tls_reporting;
+        match (spec.enabled, spec.to.is_empty()) {
+            (false, _) => Vec::new(),
+            (true, true) => vec![format!("mailto:tls-reports@{}", self.domain.spec.domain)],
+            (true, false) => spec.to.clone(),
+        }
+    }
+
+    fn caa(&self) -> Option<Caa> {
+        let spec = &self.domain.spec.caa;
+        let wanted = match spec.mode {
+            CaaMode::Disabled => false,
+            CaaMode::Enforce => true,
+            CaaMode::Merge => self.has_caa,
+        };
+        let issuers = if spec.issuers.is_empty() {
+            known_issuer(self.domain).into_iter().collect()
+        } else {
+            spec.issuers.clone()
+        };
+        (wanted && !issuers.is_empty()).then(|| Caa {
+            issue: issuers,
+            issue_wild: Vec::new(),
+            report: spec.iodef.iter().cloned().collect(),
+            critical: false,
+        })
+    }
+
+    /// Where programs find the services. The addresses of a host of the domain's own are in [`Self::own_host`].
+    fn client(&self, host: &Name) -> Result<Option<Client>, InvalidInput> {
+        let spec = &self.domain.spec.clients;
+        if !spec.srv {
+            return Ok(None);
+        }
+        let service = |(kind, port)| Service { kind, port };
+        let mut services = vec![
+            (ServiceKind::Submissions, 465),
+            (ServiceKind::Submission, 587),
+            (ServiceKind::Imaps, 993),
+            (ServiceKind::Imap, 143),
+        ];
+        if spec.pop3 {
+            services.extend([(ServiceKind::Pop3s, 995), (ServiceKind::Pop3, 110)]);
+        }
+        let own = spec.host.as_deref().map(str::parse).transpose()?;
+        Ok(Some(Client {
+            host: own.unwrap_or_else(|| host.clone()),
+            addresses: Vec::new(),
+            variant: None,
+            services: services.into_iter().map(service).collect(),
+        }))
+    }
+
+    /// Records of the domain's own client host: the addresses of the region's, or an alias where they are not known here.
+    fn own_host(&self, target: &Name) -> Result<Vec<Desired>, InvalidInput> {
+        let Some(host) = &self.domain.spec.clients.host else { return Ok(Vec::new()) };
+        let host: Name = host.parse()?;
+        let Some(region) = home(self.domain, self.regions).filter(|_| host != *target) else {
+            return Ok(Vec::new());
+        };
+        let addresses: Vec<IpAddr> = match (&region.spec.clients, &region.status) {
+            (Some(clients), _) => clients.addresses.iter().filter_map(|text| text.parse().ok()).collect(),
+            (None, Some(status)) => status.addresses.iter().filter_map(|text| text.parse().ok()).collect(),
+            (None, None) => Vec::new(),
+        };
+        let values =
+            |pick: fn(&IpAddr) -> Option<Value>| addresses.iter().filter_map(pick).collect::<Vec<_>>();
+        let sets = if addresses.is_empty() {
+            vec![vec![Value::Cname(target.clone())]]
+        } else {
+            let four =
+                values(
+                    |address| if let IpAddr::V4(address) = address { Some(Value::A(*address)) } else { None },
+                );
+            let six =
+                values(
+                    |address| {
+                        if let IpAddr::V6(address) = address { Some(Value::Aaaa(*address)) } else { None }
+                    },
+                );
+            vec![four, six]
+        };
+        let ttl = self.domain.spec.dns.ttl;
+        let desired = |values: Vec<Value>| {
+            let set = RecordSet::new(host.clone(), ttl, values)?;
+            Some(Desired { set, family: Family::Whole, purpose: Purpose::Address })
+        };
+        Ok(sets.into_iter().filter_map(desired).collect())
+    }
+
+    /// The id of the MTA-STS policy: another one whenever the policy says something else (RFC 8461 §3.1).
+    fn policy_id(&self) -> String {
+        let spec = &self.domain.spec.mta_sts;
+        let mode = match spec.mode {
+            MtaStsMode::None => "none",
+            MtaStsMode::Testing => "testing",
+            MtaStsMode::Enforce => "enforce",
+        };
+        let mut hash = Sha256::new();
+        hash.update(format!("{mode} {}", spec.max_age.get().as_secs()));
+        for region in self.statuses {
+            hash.update(format!(" {}", region.host.as_deref().unwrap_or_default()));
+        }
+        hash.finalize().iter().take(10).map(|octet| format!("{octet:02x}")).collect()
+    }
+}
+
+/// The CAA name of the authority that the certificate comes from, where it is known.
+fn known_issuer(domain: &MailDomain) -> Option<String> {
+    let directory = &domain.spec.certificate.acme.as_ref()?.directory;
+    let known = [
+        ("letsencrypt.org", "letsencrypt.org"),
+        ("pki.goog", "pki.goog"),
+        ("zerossl.com", "sectigo.com"),
+        ("api.buypass.com", "buypass.com"),
+        ("ssl.com", "ssl.com"),
+    ];
+    let host = directory.strip_prefix("https://")?.split(['/', ':']).next()?;
+    known.iter().find(|(suffix, _)| host.ends_with(suffix)).map(|(_, name)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! What the records of a domain are.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::domain::regions;
+use crate::domain::testing::{domain, region};
+
+fn lines(domain: &MailDomain, all: &[MailRegion], has_caa: bool) -> Vec<String> {
+    let keys = [("s1._domainkey.example.org".to_owned(), "v=DKIM1; k=ed25519; p=AAAA".to_owned())];
+    let statuses = regions::statuses(domain, all);
+    let facts = Facts { domain, regions: all, statuses: &statuses, keys: &keys, signed: true, has_caa };
+    facts.records().unwrap().iter().flat_map(|record| record.set.lines()).collect()
+}
+
+fn has(lines: &[String], part: &str) -> bool {
+    lines.iter().any(|line| line.contains(part))
+}
+
+#[test]
+fn a_domain_of_defaults_has_all_that_receivers_and_programs_look_for() {
+    let found = lines(&domain("example.org"), &[region("tokyo")], false);
+    for line in [
+        "example.org. 3600 IN MX 10 mx-tokyo.example.net.",
+        "example.org. 3600 IN TXT \"v=spf1 ip4:192.0.2.1 ~all\"",
+        "s1._domainkey.example.org. 3600 IN TXT \"v=DKIM1; k=ed25519; p=AAAA\"",
+        "_dmarc.example.org. 3600 IN TXT \"v=DMARC1; p=none; rua=mailto:dmarc-reports@example.org\"",
+        "_smtp._tls.example.org. 3600 IN TXT \"v=TLSRPTv1; rua=mailto:tls-reports@example.org\"",
+        "mta-sts.example.org. 3600 IN CNAME mx-tokyo.example.net.",
+        "autoconfig.example.org. 3600 IN CNAME mx-tokyo.example.net.",
+        "_imaps._tcp.example.org. 3600 IN SRV 0 1 993 mx-tokyo.example.net.",
+        "_pop3s._tcp.example.org. 3600 IN SRV 0 0 0 .",
+    ] {
+        assert!(found.iter().any(|one| one == line), "{line}\nis not in\n{}", found.join("\n"));
+    }
+    assert!(has(&found, "_mta-sts.example.org. 3600 IN TXT \"v=STSv1; id="));
+    assert!(!has(&found, " CAA "), "it would forbid the authorities of other certificates");
+}
+
+#[test]
+fn another_policy_has_another_id() {
+    let id = |domain: &MailDomain| {
+        lines(domain, &[region("tokyo")], false).into_iter().find(|line| line.contains("STSv1")).unwrap()
+    };
+    let testing = domain("example.org");
+    let mut enforced = testing.clone();
+    enforced.spec.mta_sts.mode = MtaStsMode::Enforce;
+    assert_eq!(id(&testing), id(&testing));
+    assert_ne!(id(&testing), id(&enforced));
+}
+
+#[test]
+fn caa_is_added_to_that_of_others_or_enforced() {
+    let mut wanted = domain("example.org");
+    wanted.spec.caa.issuers = vec!["ca.example".to_owned()];
+    assert!(!has(&lines(&wanted, &[region("tokyo")], false), " CAA "));
+    assert!(has(&lines(&wanted, &[region("tokyo")], true), "CAA 0 issue \"ca.example\""));
+    wanted.spec.caa.mode = CaaMode::Enforce;
+    assert!(has(&lines(&wanted, &[region("tokyo")], false), "CAA 0 issue \"ca.example\""));
+}
+
+#[test]
+fn a_host_of_the_domains_own_has_the_addresses_of_the_regions() {
+    let mut own = domain("example.org");
+    own.spec.clients.host = Some("mail.example.org".to_owned());
+    let found = lines(&own, &[region("tokyo")], false);
+    assert!(has(&found, "mail.example.org. 3600 IN A 192.0.2.1"));
+    assert!(has(&found, "_imaps._tcp.example.org. 3600 IN SRV 0 1 993 mail.example.org."));
+    assert!(certificate_names(&own).contains(&"mail.example.org".to_owned()));
+}
+
+#[test]
+fn spf_names_hosts_where_addresses_are_too_many_or_unknown() {
+    let mut unknown = region("tokyo");
+    unknown.status = None;
+    assert!(has(&lines(&domain("example.org"), &[unknown], false), "\"v=spf1 mx ~all\""));
+    let mut many = region("tokyo");
+    many.status.as_mut().unwrap().addresses = (1..60).map(|last| format!("2001:db8::{last:x}")).collect();
+    assert!(has(&lines(&domain("example.org"), &[many], false), "\"v=spf1 mx ~all\""));
+}
+
+#[test]
+fn what_is_switched_off_has_no_records() {
+    let mut plain = domain("example.org");
+    plain.spec.mta_sts.enabled = false;
+    plain.spec.clients.autoconfig = false;
+    plain.spec.clients.srv = false;
+    plain.spec.dmarc.enabled = false;
+    plain.spec.tls_reporting.enabled = false;
+    plain.spec.spf.enabled = false;
+    let found = lines(&plain, &[region("tokyo")], false);
+    assert_eq!(found.len(), 2, "MX and DKIM: {found:?}");
+    assert_eq!(certificate_names(&plain), Vec::<String>::new());
+}

@@ -1,0 +1,91 @@
+//! `Ready` and `Degraded`: what all conditions come to.
+
+use ekitei_operator_api::{ConditionStatus, Conditions as _};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::work::Work;
+
+/// What a domain must have to receive and send mail as it should, in the order in which they are told.
+const NEEDED: [&str; 6] =
+    ["Accepted", "DNSPublished", "DNSVerified", "CertificateReady", "DKIMReady", "MXReady"];
+
+/// What keeps a domain from being ready: the first condition that is not true.
+fn obstacle(conditions: &[Condition]) -> Option<(&'static str, String)> {
+    let missing = NEEDED.iter().find_map(|type_| {
+        let found = conditions.iter().find(|condition| condition.type_ == *type_);
+        match found {
+            Some(found) if found.status == "True" => None,
+            Some(found) => Some((*type_, found.message.clone())),
+            None => Some((*type_, "it has not been looked at yet".to_owned())),
+        }
+    })?;
+    // Reasons of conditions are known names; they are told by the condition that they are of.
+    let reason = match missing.0 {
+        "Accepted" => "NotAccepted",
+        "DNSPublished" => "RecordsNotPublished",
+        "DNSVerified" => "RecordsNotVerified",
+        "CertificateReady" => "CertificateNotReady",
+        "DKIMReady" => "KeysNotReady",
+        _ => "NoRegionReady",
+    };
+    Some((reason, missing.1))
+}
+
+/// Sets `Ready` and `Degraded`; whether the domain is ready.
+pub fn step(work: &mut Work) -> bool {
+    let failure = work.failure().map(|error| (error.reason(), error.to_string()));
+    let obstacle = obstacle(&work.status.conditions);
+    let ready = match (&obstacle, &failure) {
+        (None, None) => {
+            work.condition("Ready", true, "Ready", "the domain receives and sends mail");
+            true
+        }
+        (Some((reason, message)), _) => {
+            work.condition("Ready", false, reason, message.clone());
+            false
+        }
+        (None, Some((reason, message))) => {
+            work.condition("Ready", false, reason, message.clone());
+            false
+        }
+    };
+    let regions_down = work.status.regions.iter().any(|region| !region.ready);
+    let reverse =
+        work.status.conditions.find("ReverseDNSReady").filter(|found| found.status == "False").cloned();
+    if let Some((reason, message)) = failure {
+        work.condition("Degraded", true, reason, message);
+    } else if regions_down {
+        let message = work.status.conditions.find("MXReady").map(|found| found.message.clone());
+        work.condition("Degraded", true, "RegionNotReady", message.unwrap_or_default());
+    } else if let Some(reverse) = reverse {
+        work.condition("Degraded", true, "ReverseNameWrong", reverse.message);
+    } else {
+        work.condition("Degraded", ConditionStatus::False, "AsExpected", "");
+    }
+    ready
+}
+
+#[cfg(test)]
+mod tests {
+    use ekitei_operator_api::Draft;
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn the_first_thing_that_is_missing_is_told() {
+        let mut conditions = Vec::new();
+        let mut set = |type_, status| {
+            let message = format!("{type_} is as it is");
+            conditions.set(Draft { type_, status, reason: "Test", message }, None, Timestamp::UNIX_EPOCH);
+            obstacle(&conditions).map(|obstacle| obstacle.0)
+        };
+        assert_eq!(set("Accepted", ConditionStatus::True), Some("RecordsNotPublished"));
+        for type_ in ["DNSPublished", "DNSVerified", "CertificateReady", "MXReady"] {
+            set(type_, ConditionStatus::True);
+        }
+        assert_eq!(set("DKIMReady", ConditionStatus::Unknown), Some("KeysNotReady"));
+        assert_eq!(set("DKIMReady", ConditionStatus::True), None);
+        assert_eq!(set("Accepted", ConditionStatus::False), Some("NotAccepted"));
+    }
+}

@@ -1,0 +1,50 @@
+//! Who may use a DNSProvider: objects of its own namespace, and of those that it allows. Pure.
+
+use ekitei_operator_api::{DnsProvider, ProviderReference};
+use kube::ResourceExt as _;
+
+/// Allows all namespaces.
+const ALL: &str = "*";
+
+/// The namespace and name that a reference leads to, from an object in `namespace`.
+pub fn place<'a>(reference: &'a ProviderReference, namespace: &'a str) -> (&'a str, &'a str) {
+    (reference.namespace.as_deref().unwrap_or(namespace), &reference.name)
+}
+
+/// Whether objects of a namespace may use a provider.
+pub fn allows(provider: &DnsProvider, namespace: &str) -> bool {
+    provider.namespace().as_deref() == Some(namespace)
+        || provider.spec.allowed_namespaces.iter().any(|allowed| allowed == ALL || allowed == namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn provider(allowed: &[&str]) -> DnsProvider {
+        let spec = serde_json::json!({"manual": {}, "allowedNamespaces": allowed});
+        let mut provider = DnsProvider::new("zone", serde_json::from_value(spec).unwrap());
+        provider.metadata.namespace = Some("dns".to_owned());
+        provider
+    }
+
+    #[test]
+    fn a_provider_is_used_from_its_own_namespace_and_those_that_it_allows() {
+        assert!(allows(&provider(&[]), "dns"));
+        assert!(!allows(&provider(&[]), "customers"));
+        assert!(allows(&provider(&["customers"]), "customers"));
+        assert!(!allows(&provider(&["customers"]), "customers-2"));
+        assert!(allows(&provider(&["*"]), "anywhere"));
+    }
+
+    #[test]
+    fn a_reference_without_a_namespace_stays_in_its_own() {
+        let reference = |namespace: Option<&str>| ProviderReference {
+            name: "zone".to_owned(),
+            namespace: namespace.map(str::to_owned),
+        };
+        assert_eq!(place(&reference(None), "customers"), ("customers", "zone"));
+        assert_eq!(place(&reference(Some("dns")), "customers"), ("dns", "zone"));
+    }
+}

@@ -1,0 +1,131 @@
+//! The end of a region, in the order that loses no mail: no domain leads to it any more, then its names go, then caches forget them, then its pods go.
+
+use std::time::Duration;
+
+use ekitei_operator_api::{ConditionStatus, Conditions as _, Draft, MailDomain};
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams};
+
+use crate::clock;
+use crate::controller::{Outcome, Reconciler as _};
+use crate::error::{Error, Optional as _, Result};
+use crate::finalizer;
+use crate::region::{Regions, Work, certificate, cluster, objects};
+
+/// How often to look whether domains list the region still, should no watch say so.
+const IN_USE: Duration = Duration::from_secs(60);
+/// How many domains are named.
+const NAMED: usize = 5;
+/// The reason of `DNSPublished` once the records are removed.
+const REMOVED: &str = "RecordsRemoved";
+
+impl Work<'_> {
+    /// Removes what belongs to a deleted region, step by step. What cannot be reached is given up only if a person says so.
+    pub(super) async fn remove(&mut self) -> Result<Outcome> {
+        if !finalizer::holds(self.region) {
+            return Ok(Outcome::gone());
+        }
+        let abandoned = finalizer::is_abandoned(self.region);
+        if !abandoned {
+            let users = self.users().await?;
+            if !users.is_empty() {
+                return self.in_use(&users).await;
+            }
+        }
+        match self.undo(abandoned).await {
+            Ok(None) => {}
+            Ok(Some(wait)) => {
+                self.finish().await?;
+                return Ok(Outcome::waiting(wait));
+            }
+            Err(error) if abandoned => {
+                let note = format!("given up what could not be removed: {error}");
+                self.context.events.warning(self.region, "Abandoned", &note).await;
+            }
+            Err(error) => {
+                self.deleting("DeletionFailed", format!("the region is not deleted yet: {error}"));
+                self.finish().await.optional()?;
+                return Err(error);
+            }
+        }
+        let name = self.region.name_any();
+        for state in ["desired", "there", "ready"] {
+            self.context.metrics.mx_replicas.forget(&[&name, state]);
+        }
+        self.context.metrics.region_reachable.forget(&[&name]);
+        self.context.metrics.records(&self.region.uid().unwrap_or_default(), []);
+        finalizer::release(self.context, self.region).await?;
+        tracing::info!(kind = Regions::KIND, name, "removed");
+        Ok(Outcome::gone())
+    }
+
+    /// The domains whose MX records lead to the region.
+    async fn users(&self) -> Result<Vec<String>> {
+        let name = self.region.name_any();
+        let domains =
+            Api::<MailDomain>::all(self.context.client.clone()).list(&ListParams::default()).await?;
+        let lists = |domain: &MailDomain| domain.spec.regions.iter().any(|region| region.name == name);
+        let full_name =
+            |domain: MailDomain| format!("{}/{}", domain.namespace().unwrap_or_default(), domain.name_any());
+        Ok(domains.into_iter().filter(lists).map(full_name).collect())
+    }
+
+    async fn in_use(&mut self, users: &[String]) -> Result<Outcome> {
+        let mut named = users.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        if users.len() > NAMED {
+            named.push_str(&format!(" and {} more", users.len() - NAMED));
+        }
+        let message = format!("it is not deleted while MailDomains list it: {named}");
+        self.context.events.warning(self.region, "RegionInUse", &message).await;
+        self.deleting("RegionInUse", message);
+        self.finish().await?;
+        Ok(Outcome::waiting(IN_USE))
+    }
+
+    fn deleting(&mut self, reason: &'static str, message: String) {
+        self.condition(Draft { type_: "Ready", status: ConditionStatus::False, reason, message });
+    }
+
+    /// One step after the other. Returns how long to wait before the next.
+    async fn undo(&mut self, abandoned: bool) -> Result<Option<Duration>> {
+        if let Some(dns) = self.region.spec.dns.clone() {
+            if !self.status.inventory.is_empty() {
+                self.unpublish(&dns).await?;
+                self.condition(Draft {
+                    type_: "DNSPublished",
+                    status: ConditionStatus::False,
+                    reason: REMOVED,
+                    message: "the records were removed; the pods end when caches have forgotten them"
+                        .to_owned(),
+                });
+                self.deleting("Draining", "waits until caches have forgotten its addresses".to_owned());
+            }
+            let wait = self.still_cached(dns.ttl);
+            if !abandoned && !wait.is_zero() {
+                return Ok(Some(wait));
+            }
+        }
+        certificate::remove(self.context, self.region).await?;
+        let cluster = cluster::of(self.context, self.region).await?;
+        if self.region.spec.placement.existing_service.is_none() {
+            objects::remove(self.context, self.region, &cluster).await.map_err(|error| match error {
+                Error::Kubernetes(_) if cluster.is_other => {
+                    Error::outside("ClusterUnreachable", format!("in the cluster of the region: {error}"))
+                }
+                error => error,
+            })?;
+        }
+        Ok(None)
+    }
+
+    /// How long caches may still have the addresses.
+    fn still_cached(&self, ttl: u32) -> Duration {
+        let removed =
+            self.status.conditions.find("DNSPublished").filter(|condition| condition.reason == REMOVED);
+        removed.map_or(Duration::ZERO, |condition| {
+            let forgotten =
+                clock::after(&condition.last_transition_time, Duration::from_secs(u64::from(ttl)));
+            self.context.clock.until(forgotten)
+        })
+    }
+}

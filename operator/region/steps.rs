@@ -1,0 +1,176 @@
+//! The steps of a region, from its pods to its names.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ekitei_operator_api::{ConditionStatus, Conditions as _, Draft, RegionClients};
+use ekitei_operator_dns::verify::Settings;
+use ekitei_operator_dns::{Name, Verifier};
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt as _;
+
+use crate::error::{Error, Result};
+use crate::region::addresses::{self, Ingress};
+use crate::region::cluster::{self, Cluster};
+use crate::region::pods::{self, Pods};
+use crate::region::publication::Addresses;
+use crate::region::{OTHER_CLUSTER, SOON, Work, objects, render, reverse};
+
+impl Work<'_> {
+    /// All steps. What fails is remembered.
+    pub(super) async fn steps(&mut self) {
+        match self.cluster().await {
+            Ok(addresses) => self.names(&addresses).await,
+            Err(error) => self.failed(&["PodsReady", "AddressesReady"], error),
+        }
+        self.reverse_names().await;
+    }
+
+    /// What is in the region's cluster: its pods, and its addresses.
+    async fn cluster(&mut self) -> Result<Addresses> {
+        let cluster = cluster::of(self.context, self.region).await?;
+        if cluster.is_other {
+            self.wake_in(OTHER_CLUSTER);
+        }
+        let result = self.inside(&cluster).await;
+        let away = matches!(&result, Err(Error::Kubernetes(error)) if !matches!(error.as_ref(), kube::Error::Api(_)));
+        self.context.metrics.region_reachable.with(&[&self.region.name_any()]).set(i64::from(!away));
+        match result {
+            Err(error) if away && cluster.is_other => Err(Error::outside(
+                "ClusterUnreachable",
+                format!("the cluster of the region cannot be reached: {error}"),
+            )),
+            result => result,
+        }
+    }
+
+    async fn inside(&mut self, cluster: &Cluster) -> Result<Addresses> {
+        let service = match &self.region.spec.placement.existing_service {
+            Some(existing) => {
+                // Those that were made before someone else did it.
+                if self.status.selector.take().is_some() {
+                    objects::remove(self.context, self.region, cluster).await?;
+                }
+                let service = objects::service(cluster, &existing.name).await?;
+                self.pods(objects::pods_behind(cluster, &existing.name).await?, None);
+                service
+            }
+            None => {
+                let (deployment, service) = objects::write(self.context, self.region, cluster).await?;
+                self.status.selector = Some(render::selector_text(&self.region.name_any()));
+                self.pods(Pods::of(&deployment), pods::trouble(&deployment));
+                service
+            }
+        };
+        self.addresses(cluster, service).await
+    }
+
+    fn pods(&mut self, pods: Pods, trouble: Option<String>) {
+        self.status.replicas = pods.there;
+        self.status.ready_replicas = pods.ready;
+        self.condition(pods.condition(trouble));
+    }
+
+    /// The addresses of the MX host and of the host of users' programs.
+    async fn addresses(&mut self, cluster: &Cluster, service: Service) -> Result<Addresses> {
+        let spec = &self.region.spec;
+        let name = service.name_any();
+        let host = of_service(&spec.addresses, service).await;
+        let draft = addresses::condition(&host, &name);
+        if draft.status != ConditionStatus::True {
+            self.wake_in(SOON);
+        }
+        self.condition(draft);
+        let host = host.unwrap_or_default();
+        if !host.is_empty() {
+            self.status.addresses = addresses::texts(&host);
+            self.status.egress_addresses = match spec.egress_addresses.as_slice() {
+                [] => self.status.addresses.clone(),
+                egress => egress.to_vec(),
+            };
+        }
+        self.status.client_host =
+            Some(spec.clients.as_ref().map_or(&spec.host, |clients| &clients.host).clone());
+        let clients = match &spec.clients {
+            Some(clients) => self.client_addresses(cluster, clients, &host).await?,
+            None => BTreeSet::new(),
+        };
+        Ok(Addresses { host, clients })
+    }
+
+    async fn client_addresses(
+        &mut self,
+        cluster: &Cluster,
+        clients: &RegionClients,
+        host: &BTreeSet<IpAddr>,
+    ) -> Result<BTreeSet<IpAddr>> {
+        let found = match &clients.service_ref {
+            Some(reference) => {
+                let service = objects::service(cluster, &reference.name).await?;
+                of_service(&clients.addresses, service).await
+            }
+            None if clients.addresses.is_empty() => return Ok(host.clone()),
+            None => Ok(addresses::written(&clients.addresses)),
+        };
+        found.map_err(|reason| Error::outside("NameNotResolved", reason))
+    }
+
+    /// The names of the region: their certificate, and their records in DNS.
+    async fn names(&mut self, addresses: &Addresses) {
+        let Some(dns) = &self.region.spec.dns else {
+            self.certificate(None).await;
+            return self.published(
+                ConditionStatus::True,
+                "NotManaged",
+                "spec.dns is not given, so someone else publishes the records",
+            );
+        };
+        let zone = match self.zone(dns).await {
+            Ok(zone) => zone,
+            Err(error) => return self.failed(&["DNSPublished", "DNSVerified"], error),
+        };
+        let keys = self.certificate(Some(&zone)).await;
+        let clients = self.region.spec.clients.is_some();
+        if addresses.host.is_empty() || (clients && addresses.clients.is_empty()) {
+            // Records that are there stay: a load balancer that is made anew often gets its old address.
+            let nothing_yet = self.status.inventory.is_empty();
+            let status = if nothing_yet { ConditionStatus::False } else { ConditionStatus::Unknown };
+            let message = "there are no addresses yet that records could lead to";
+            return self.published(status, "WaitingForAddress", message);
+        }
+        let keys: Vec<[u8; 32]> = keys.iter().map(|key| *key.as_bytes()).collect();
+        if let Err(error) = self.publish(dns, zone, addresses, &keys).await {
+            self.failed(&["DNSPublished", "DNSVerified"], error);
+        }
+        if !self.status.conditions.holds("DNSVerified") {
+            self.wake_in(SOON);
+        }
+    }
+
+    fn published(&mut self, status: ConditionStatus, reason: &'static str, message: &str) {
+        self.condition(Draft { type_: "DNSPublished", status, reason, message: message.to_owned() });
+    }
+
+    /// Looks where the addresses that mail comes from lead.
+    async fn reverse_names(&mut self) {
+        let Ok(host) = self.region.spec.host.parse::<Name>() else { return };
+        let addresses = addresses::written(&self.status.egress_addresses);
+        if addresses.is_empty() {
+            return;
+        }
+        let resolvers = self.context.options.resolvers.clone();
+        let verifier = Verifier::new(Settings { resolvers, ..Settings::default() });
+        let found = reverse::look(&verifier, &host, &addresses).await;
+        self.status.reverse_dns = reverse::instructions(&found);
+        self.condition(reverse::condition(&found));
+    }
+}
+
+/// The addresses that a person wrote, else those of a Service.
+async fn of_service(written: &[String], service: Service) -> Result<BTreeSet<IpAddr>, String> {
+    if written.is_empty() {
+        addresses::resolve(Ingress::of(&service), addresses::lookup).await
+    } else {
+        Ok(addresses::written(written))
+    }
+}
