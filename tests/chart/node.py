@@ -146,33 +146,71 @@ def pump(source, sink):
 
 
 class Resolver:
-    """The DNS of the cluster: the names of Services, and that there is nothing else."""
+    """The DNS of the cluster: the names of Services, zones with nothing in them, and that there is nothing else."""
+
+    A, NS, SOA = 1, 2, 6
 
     def __init__(self, node):
         run("ip", "address", "add", f"{DNS}/32", "dev", "lo")
         self.node = node
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind((DNS, 53))
-        threading.Thread(target=self._answer, daemon=True).start()
+        self.zones = set()
+        self.datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.datagrams.bind((DNS, 53))
+        self.streams = socket.create_server((DNS, 53))
+        for serve in (self._serve_datagrams, self._serve_streams):
+            threading.Thread(target=serve, daemon=True).start()
 
-    def _answer(self):
+    def _serve_datagrams(self):
         while True:
-            question, client = self.socket.recvfrom(4096)
-            labels, at = [], 12
-            while length := question[at]:
-                labels.append(question[at + 1 : at + 1 + length].decode("latin-1").lower())
-                at += 1 + length
-            end = at + 5
-            kind = struct.unpack("!H", question[at + 1 : at + 3])[0]
-            suffix = [self.node.namespace, "svc"]
-            name = labels[0] if labels and labels[1:3] in ([], suffix) and labels[3:] in ([], ["cluster", "local"]) else ""
-            address = self.node.services.get(name)
-            answer = b""
-            if address and kind == 1:
-                answer = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 5, 4) + socket.inet_aton(address)
-            flags = 0x8580 if address else 0x8583
-            header = question[:2] + struct.pack("!HHHHH", flags, 1, 1 if answer else 0, 0, 0)
-            self.socket.sendto(header + question[12:end] + answer, client)
+            question, client = self.datagrams.recvfrom(4096)
+            self.datagrams.sendto(self.answer(question), client)
+
+    def _serve_streams(self):
+        while True:
+            client, _ = self.streams.accept()
+            with client, contextlib.suppress(OSError):
+                client.settimeout(5)
+                question = client.recv(4096)[2:]
+                answer = self.answer(question) if question else b""
+                client.sendall(struct.pack("!H", len(answer)) + answer)
+
+    def answer(self, question):
+        labels, at = [], 12
+        while length := question[at]:
+            labels.append(question[at + 1 : at + 1 + length].decode("latin-1").lower())
+            at += 1 + length
+        end = at + 5
+        kind = struct.unpack("!H", question[at + 1 : at + 3])[0]
+        name = ".".join(labels)
+        zone = next((zone for zone in self.zones if name == zone or name.endswith(f".{zone}")), None)
+        known, answers, authority = False, [], []
+        if zone:
+            start_of_authority = self.soa(zone)
+            known = name in (zone, f"ns.{zone}")
+            answers = {(zone, self.SOA): [start_of_authority], (zone, self.NS): [self.record(zone, self.NS, encoded(f"ns.{zone}"))],
+                       (f"ns.{zone}", self.A): [self.record(name, self.A, socket.inet_aton(DNS))]}.get((name, kind), [])
+            authority = [] if answers else [start_of_authority]
+        elif address := self.service(labels):
+            known, answers = True, [self.record(name, self.A, socket.inet_aton(address))] if kind == self.A else []
+        header = struct.pack("!HHHHH", 0x8580 if known else 0x8583, 1, len(answers), len(authority), 0)
+        return question[:2] + header + question[12:end] + b"".join(answers + authority)
+
+    def service(self, labels):
+        """The address of the Service that a name is of, with or without what resolvers append to it."""
+        inside = labels[1:3] in ([], [self.node.namespace, "svc"]) and labels[3:] in ([], ["cluster", "local"])
+        return self.node.services.get(labels[0]) if labels and inside else None
+
+    def soa(self, zone):
+        return self.record(zone, self.SOA, encoded(f"ns.{zone}") + encoded(f"hostmaster.{zone}") + struct.pack("!IIIII", 1, 60, 60, 60, 5))
+
+    @staticmethod
+    def record(name, kind, data):
+        return encoded(name) + struct.pack("!HHIH", kind, 1, 5, len(data)) + data
+
+
+def encoded(name):
+    """A name as it is on the wire (RFC 1035 section 3.1)."""
+    return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
 
 
 class Pod:

@@ -55,8 +55,7 @@ spec:
   domain: new.example.test
   homeRegion: here
   regions: [{{name: here}}]
-  # The DNS of this test knows the Services and nothing else.
-  dns: {{provider: {{name: by-hand}}, zone: example.test}}
+  dns: {{provider: {{name: by-hand}}}}
 ---
 apiVersion: v1
 kind: Secret
@@ -88,6 +87,7 @@ class WholeInstallation(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.node = node.Node(NAMESPACE)
+        cls.node.resolver.zones.add("example.test")
         cls.directory = pathlib.Path(tempfile.mkdtemp(prefix="ekitei-operator-"))
         cls.addClassCleanup(shutil.rmtree, cls.directory)
         cls.server = ApiServer(node.GATEWAY)
