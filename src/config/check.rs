@@ -113,7 +113,11 @@ impl Checks {
     fn cluster(&mut self, config: &Config) {
         self.not_zero("cluster.interval", config.cluster.interval);
         if !config.cluster.work && matches!(config.store, Store::Embedded { .. }) {
-            self.error("cluster.work", false, "the embedded store has one process, so nobody would send mail");
+            self.error(
+                "cluster.work",
+                false,
+                "the embedded store has one process, so nobody would send mail",
+            );
         }
     }
 
@@ -648,7 +652,12 @@ listeners: [{ protocol: smtp, address: 0.0.0.0:25, proxyProtocol: { trustedNetwo
     #[test]
     fn the_only_process_cannot_leave_its_work_to_others() {
         assert_eq!(errors("cluster: { work: false }"), ["cluster.work"]);
-        assert!(errors("cluster: { work: false }\nstore: { kind: foundationdb }\nblobs: { kind: s3, bucket: mail }").is_empty());
+        assert!(
+            errors(
+                "cluster: { work: false }\nstore: { kind: foundationdb }\nblobs: { kind: s3, bucket: mail }"
+            )
+            .is_empty()
+        );
     }
 
     #[test]
@@ -660,17 +669,13 @@ listeners:
   - { protocol: smtp, address: 0.0.0.0:25, proxyProtocol: {} }";
         assert_eq!(
             errors(text),
-            [
-                "listeners[2].name",
-                "listeners[2].address",
-                "listeners[2].proxyProtocol.trustedNetworks"
-            ]
+            ["listeners[2].name", "listeners[2].address", "listeners[2].proxyProtocol.trustedNetworks"]
         );
     }
 
     #[test]
     fn a_listener_may_wait_for_a_stored_certificate() {
-        let waiting = "listeners: [{ protocol: imaps, address: '0.0.0.0:993' }]";
+        let waiting = "hostname: mx.example.com\nlisteners: [{ protocol: imaps, address: '0.0.0.0:993' }]";
         assert_eq!(warnings(waiting), ["listeners[0].protocol"]);
         let files = format!("{waiting}\ntls: {{ certificates: [{{ certificate: a, key: b }}] }}");
         assert_eq!(warnings(&files), [""; 0]);
