@@ -194,7 +194,8 @@ async fn who_stands_aside_has_nothing_and_the_others_have_all() {
     }
     let count: Vec<usize> = nodes.iter().map(|node| node.held().len()).collect();
     assert_eq!(count, [0, 32, 32], "and nobody leaves a part to it");
-    let known = database.transact(|transaction: Transaction| async move { members(&transaction, true).await });
+    let known =
+        database.transact(|transaction: Transaction| async move { members(&transaction, true).await });
     assert!(known.await.unwrap().contains(&nodes[0].leases.member()), "others know that it is there");
 }
 
