@@ -204,10 +204,7 @@ pub struct RecordSet {
 }
 
 impl RecordSet {
-    /// A record set of values that are all of the type of the first; those of other types are left out.
-    ///
-    /// # Errors
-    /// None without values.
+    /// A record set of values that are all of the type of the first; those of other types are left out. There is none without values.
     pub fn new(name: Name, ttl: u32, values: impl IntoIterator<Item = Value>) -> Option<Self> {
         let mut values: BTreeSet<Value> = values.into_iter().collect();
         let record_type = values.first()?.record_type();

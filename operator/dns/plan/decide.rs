@@ -140,20 +140,28 @@ pub(super) fn record_set(
     if !inputs.capabilities.writes {
         return None;
     }
-    let floor = |ttl: u32| ttl.max(inputs.capabilities.min_ttl);
+    change(inputs, key, parts, before, values, &ours, ttl)
+}
+
+/// The change from what is there to `values`, of which `ours` are to have `ttl`; none if it is the same.
+fn change(
+    inputs: &Inputs<'_>,
+    key: &Key,
+    parts: &Parts,
+    before: Option<RecordSet>,
+    values: BTreeSet<Value>,
+    ours: &BTreeSet<Value>,
+    ttl: Option<u32>,
+) -> Option<Change> {
     let kept = before.as_ref().and_then(|set| set.ttl);
     // Who shares a record set does not change its TTL for others.
     let shared = values.iter().any(|value| !ours.contains(value));
+    let floor = |ttl: u32| ttl.max(inputs.capabilities.min_ttl);
     let ttl = if shared { kept.or(ttl) } else { ttl.map(floor).or(kept) };
     let variant = parts.values().flatten().next().and_then(|one| one.set.variant.clone());
     let variant = variant.or_else(|| before.as_ref().and_then(|set| set.variant.clone()));
-    let after = (!values.is_empty()).then(|| RecordSet {
-        name: key.name.clone(),
-        record_type: key.record_type,
-        ttl,
-        values,
-        variant,
-    });
+    let (name, record_type) = (key.name.clone(), key.record_type);
+    let after = (!values.is_empty()).then_some(RecordSet { name, record_type, ttl, values, variant });
     let unchanged = match (&before, &after) {
         (None, None) => true,
         (Some(before), Some(after)) => before.same(after),

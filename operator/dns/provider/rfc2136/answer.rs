@@ -110,3 +110,73 @@ fn code(answer: &Message) -> String {
         other => format!("{other:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hickory_proto::op::MessageType;
+    use hickory_proto::rr::Record;
+    use hickory_proto::rr::rdata::TSIG;
+    use hickory_proto::rr::rdata::tsig::TsigAlgorithm;
+
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            server: "ns.test:53".to_owned(),
+            key: TsigKey::new("key", "hmac-sha256", "AAAA").unwrap(),
+            timeout: Duration::from_secs(1),
+        }
+    }
+
+    fn answer(code: ResponseCode) -> Message {
+        let mut answer = Message::new(1, MessageType::Response, OpCode::Update);
+        answer.metadata.response_code = code;
+        answer
+    }
+
+    #[test]
+    fn every_answer_says_whom_to_tell() {
+        let zone = Zone { name: "a.test".parse().unwrap(), id: None };
+        for (code, reason) in [
+            (ResponseCode::YXRRSet, "ZoneChanged"),
+            (ResponseCode::NXRRSet, "ZoneChanged"),
+            (ResponseCode::YXDomain, "ZoneChanged"),
+            (ResponseCode::NXDomain, "ZoneChanged"),
+            (ResponseCode::NotAuth, "ZoneNotFound"),
+            (ResponseCode::NotZone, "ZoneNotFound"),
+            (ResponseCode::Refused, "ProviderRejected"),
+            (ResponseCode::FormErr, "ProviderRejected"),
+            (ResponseCode::ServFail, "ProviderUnavailable"),
+            (ResponseCode::NotImp, "ProviderSettingsInvalid"),
+        ] {
+            let error = check_update(&settings(), &zone, &answer(code)).unwrap_err();
+            assert_eq!(error.reason(), reason, "{error}");
+        }
+        assert_eq!(check_update(&settings(), &zone, &answer(ResponseCode::NoError)), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_is_told_with_how_much() {
+        let mut late = answer(ResponseCode::NotAuth);
+        let theirs = 1_000_100_u64.to_be_bytes();
+        let (error, other) = (Some(TsigError::BadTime), theirs[2..].to_vec());
+        let tsig = TSIG::new(TsigAlgorithm::HmacSha256, 1_000_000, 300, Vec::new(), 1, error, other);
+        let name = hickory_proto::rr::Name::from_ascii("key.").unwrap();
+        let mut record = Record::from_rdata(name, 0, tsig);
+        record.dns_class = hickory_proto::rr::DNSClass::ANY;
+        late.set_signature(Box::new(record));
+        let Settings { server, key, .. } = settings();
+        let error = unsigned(&server, &key, &late.to_vec().unwrap(), "", 1_000_000);
+        assert!(
+            matches!(&error, ProviderError::Unauthorized(text) if text.contains("100 seconds")),
+            "{error}"
+        );
+
+        // Nobody can make us believe that an update was done.
+        let forged = answer(ResponseCode::NoError).to_vec().unwrap();
+        let error = unsigned(&server, &key, &forged, "there is none", 0);
+        assert!(matches!(&error, ProviderError::Unauthorized(_)), "{error}");
+    }
+}

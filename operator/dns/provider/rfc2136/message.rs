@@ -108,3 +108,24 @@ fn records<'a>(
     records.iter_mut().for_each(|record| record.dns_class = class);
     Ok(records)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_changes_are_one_message_unless_they_do_not_fit() {
+        let zone = Zone { name: "a.test".parse().unwrap(), id: None };
+        let change = |index: usize| {
+            let name = format!("s{index}._domainkey.a.test").parse().unwrap();
+            Change { before: None, after: RecordSet::new(name, 300, [Value::txt("x".repeat(400))]) }
+        };
+        let changes: Vec<Change> = (0..300).map(change).collect();
+        assert_eq!(updates(&zone, &changes[..40]).unwrap().len(), 1);
+        let messages = updates(&zone, &changes).unwrap();
+        assert!(messages.len() > 1);
+        assert!(messages.iter().all(|message| message.to_vec().unwrap().len() <= LONGEST));
+        let records: usize = messages.iter().map(|message| message.authorities.len()).sum();
+        assert_eq!(records, 300);
+    }
+}
