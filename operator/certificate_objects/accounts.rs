@@ -15,12 +15,17 @@ use crate::error::{Error, Optional as _, Result};
 /// The key in the Secret.
 pub const ACCOUNT: &str = "account.json";
 
+/// The namespace and name of a Secret.
+type Id = (String, String);
+/// Whose turn it is.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
 /// One at a time is made for each Secret, within this process; others find it there already.
 #[derive(Debug, Default)]
-pub struct Accounts(Mutex<HashMap<(String, String), Arc<tokio::sync::Mutex<()>>>>);
+pub struct Accounts(Mutex<HashMap<Id, Turn>>);
 
 impl Accounts {
-    fn turn(&self, secret: &(String, String)) -> Arc<tokio::sync::Mutex<()>> {
+    fn turn(&self, secret: &Id) -> Turn {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(turns.entry(secret.clone()).or_default())
     }

@@ -192,7 +192,7 @@ impl Round<'_> {
                     let mut plan = Plan::new(&certificate, None, self.now);
                     plan.ask_at = self.now;
                     kept.state.plans.insert(key, plan);
-                    kept.certificates.insert(key, certificate);
+                    kept.certificates.insert(key, *certificate);
                 }
                 fail::point("certificate.issued")?;
             }

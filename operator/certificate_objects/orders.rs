@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 const WAIT: Duration = Duration::from_secs(20);
 
 /// What an order came to.
-pub type Ended = std::result::Result<Certificate, Failed>;
+pub type Ended = std::result::Result<Box<Certificate>, Failed>;
 
 /// Why an order failed.
 #[derive(Clone, Debug)]
@@ -161,7 +161,7 @@ pub async fn place(
     let ended = Arc::new(OnceLock::new());
     let slot = Arc::clone(&ended);
     let task = tokio::spawn(async move {
-        let result = account.issue(&request, &own, challenges).await.map_err(failed);
+        let result = account.issue(&request, &own, challenges).await.map(Box::new).map_err(failed);
         slot.get_or_init(|| result);
     });
     let of = description(&wanted.hosts, authority);

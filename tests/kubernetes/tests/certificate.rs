@@ -7,7 +7,7 @@ use ekitei_kubernetes_tests::{Operator, Pebble, installed, wait_until};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
-use crate::scene::{SOON, Scene};
+use crate::scene::{SOON, Scene, ZONE};
 
 const HOST: &str = "mx.tokyo.example.test";
 const OWNER: &str = "_25._tcp.mx.tokyo.example.test";
@@ -139,6 +139,26 @@ async fn a_key_in_the_dns_is_followed_by_another_whatever_ends_the_operator() {
         data.contains_key(&format!("{second}.key")) && !data.contains_key(&format!("{first}.key"))
     });
     assert_eq!(stage(&scene), "Steady");
+    removes_what_was_left(&mut scene);
+}
+
+/// A process that died during an order left the record of a challenge, and a note of it. Another's record of the same name stays.
+fn removes_what_was_left(scene: &mut Scene) {
+    scene.operator.stop();
+    let name = format!("_acme-challenge.{HOST}");
+    let lines = format!("update add {name}. 60 TXT left\nupdate add {name}. 60 TXT another");
+    scene.knot.update(ZONE, &lines);
+    let note = format!("ekitei.dev/challenges={}", json!([[name, "left"]]));
+    scene.kubectl(&["annotate", "secret", "mail-mx-tokyo-tls", &note]);
+    scene.operator.run();
+    wait_until("the record to be removed", SOON, || {
+        scene.knot.ask(&name, "TXT").is_some_and(|texts| texts == ["\"another\""])
+    });
+    wait_until("the note to be removed", SOON, || {
+        scene.object("secret/mail-mx-tokyo-tls")["metadata"]["annotations"]
+            .get("ekitei.dev/challenges")
+            .is_none()
+    });
 }
 
 /// A certificate of its own for the host, and its key.
