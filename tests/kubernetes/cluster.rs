@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -15,6 +14,7 @@ use kube::{Client, Config, ResourceExt as _};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_RSA_SHA256};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::process::{Process, free_port, installed, tool, wait_until};
 
@@ -36,7 +36,7 @@ pub struct Lease {
     guard: MutexGuard<'static, Option<Cluster>>,
 }
 
-static SHARED: Mutex<Option<Cluster>> = Mutex::new(None);
+static SHARED: Mutex<Option<Cluster>> = Mutex::const_new(None);
 
 impl std::ops::Deref for Lease {
     type Target = Cluster;
@@ -53,7 +53,7 @@ impl Cluster {
         if !installed(&["etcd", "kube-apiserver", "kubectl"]) {
             return None;
         }
-        let mut guard = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = SHARED.lock().await;
         if guard.is_none() {
             let cluster = Self::start();
             cluster.install_definitions().await;
