@@ -8,6 +8,9 @@ use ekitei_telemetry::{CounterFamily, Gauge, GaugeFamily, HistogramFamily, Regis
 /// Whether an object is ready, by its kind and UID.
 type Objects = HashMap<(&'static str, String), bool>;
 
+/// How records can be. All are shown from the beginning: alerts look for those that should be 0.
+const STATES: [&str; 7] = ["Pending", "Published", "Verified", "Drifted", "Conflict", "Manual", "Failed"];
+
 /// All metrics of the operator.
 #[derive(Debug)]
 pub struct Metrics {
@@ -40,7 +43,7 @@ pub struct Metrics {
 impl Metrics {
     /// Declares them.
     pub fn new(registry: Registry) -> Self {
-        Self {
+        let metrics = Self {
             reconcile_seconds: registry.histograms(
                 "operator_reconcile_seconds",
                 "How long reconciliations took.",
@@ -96,7 +99,11 @@ impl Metrics {
             ),
             records: Mutex::default(),
             registry,
+        };
+        for state in STATES {
+            metrics.dns_records.with(&[state]);
         }
+        metrics
     }
 
     /// That an object is ready or not; `None` when it is gone.
