@@ -34,8 +34,7 @@ impl Drop for Process {
 
 /// A configuration with this encryption key in force, and these before it.
 pub fn configured(key: &str, previous: &[&str]) -> Config {
-    let mut config = Config::default();
-    config.hostname = "mx1.example.test".to_owned();
+    let mut config = Config { hostname: "mx1.example.test".to_owned(), ..Config::default() };
     config.signing.encryption_key = Some(Secret::new(key));
     config.signing.previous_encryption_keys = previous.iter().copied().map(Secret::new).collect();
     config
