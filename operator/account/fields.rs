@@ -161,7 +161,7 @@ mod tests {
         let comparison =
             compare(&wanted(&spec(json!({})), ADDRESS).unwrap(), &Fields::new(), &found(&has, &[]));
         assert!(comparison.is_settled() && comparison.drift.is_empty());
-        assert_eq!(patch(&spec(json!({})), &comparison).unwrap().is_none(), true);
+        assert!(patch(&spec(json!({})), &comparison).unwrap().is_none());
     }
 
     #[test]

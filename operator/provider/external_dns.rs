@@ -16,6 +16,9 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PostParams, Precon
 use crate::leader::Leadership;
 use crate::provider::endpoint::{self, EndpointError};
 
+/// The status code for what is not there (RFC 9110 §15.5.5).
+const NOT_FOUND: u16 = 404;
+
 /// Zones that ExternalDNS keeps.
 pub struct ExternalDns {
     api: Api<DynamicObject>,
@@ -117,7 +120,7 @@ impl ExternalDns {
         };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         match self.api.delete(&name, &parameters).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == NOT_FOUND => Ok(()),
             result => result.map(drop).map_err(failure),
         }
     }
@@ -126,8 +129,8 @@ impl ExternalDns {
 /// What an error of the Kubernetes API means for a provider.
 fn failure(error: kube::Error) -> ProviderError {
     match &error {
-        // Reading one that is not there is no error, so it is the type that is not there.
-        kube::Error::Api(status) if status.is_not_found() => ProviderError::Settings(
+        // Reading one that is not there is no error, so it is the type that is not there. Of those there is no status, only the code.
+        kube::Error::Api(status) if status.code == NOT_FOUND => ProviderError::Settings(
             "the cluster does not know DNSEndpoint objects: the CRD of ExternalDNS is to be installed, and its source crd to be used".to_owned(),
         ),
         kube::Error::Api(status) if status.is_forbidden() => ProviderError::Unauthorized(status.message.clone()),

@@ -84,7 +84,7 @@ impl Reconciler for Regions {
             })
             // A region that is deleted waits for the domains that list it.
             .watches(Api::<MailDomain>::all(client.clone()), all(), move |_| {
-                of(&by_domain, |region| finalizer::is_deleted(region))
+                of(&by_domain, finalizer::is_deleted)
             })
     }
 

@@ -16,8 +16,10 @@ use crate::region::{Regions, Work, certificate, cluster, objects};
 const IN_USE: Duration = Duration::from_secs(60);
 /// How many domains are named.
 const NAMED: usize = 5;
-/// The reason of `DNSPublished` once the records are removed.
+/// The reason of conditions once the records are removed.
 const REMOVED: &str = "RecordsRemoved";
+/// The condition that is true since the records were removed. It has no other use, so the time of its transition is the one that counts.
+const DRAINING: &str = "Draining";
 
 impl Work<'_> {
     /// Removes what belongs to a deleted region, step by step. What cannot be reached is given up only if a person says so.
@@ -98,6 +100,12 @@ impl Work<'_> {
                     message: "the records were removed; the pods end when caches have forgotten them"
                         .to_owned(),
                 });
+                self.condition(Draft {
+                    type_: DRAINING,
+                    status: ConditionStatus::True,
+                    reason: REMOVED,
+                    message: "no records lead to the region any more".to_owned(),
+                });
                 self.deleting("Draining", "waits until caches have forgotten its addresses".to_owned());
             }
             let wait = self.still_cached(dns.ttl);
@@ -120,8 +128,7 @@ impl Work<'_> {
 
     /// How long caches may still have the addresses.
     fn still_cached(&self, ttl: u32) -> Duration {
-        let removed =
-            self.status.conditions.find("DNSPublished").filter(|condition| condition.reason == REMOVED);
+        let removed = self.status.conditions.find(DRAINING);
         removed.map_or(Duration::ZERO, |condition| {
             let forgotten =
                 clock::after(&condition.last_transition_time, Duration::from_secs(u64::from(ttl)));

@@ -1,6 +1,7 @@
 //! MailRegions: pods, addresses, names, and their end.
 
 use ekitei_kubernetes_tests::wait_until;
+use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
 use crate::scene::{POD, SOON, Scene, ZONE, condition};
@@ -271,4 +272,30 @@ async fn a_region_of_pods_that_someone_else_keeps_has_names_only() {
     scene.wait_for("mr/tokyo", "DNSVerified", "True", "Verified");
     assert_eq!(scene.knot.ask(HOST, "A").unwrap(), ["192.0.2.9"]);
     assert!(scene.object("deployment/mail-mx-tokyo").is_null());
+}
+
+#[tokio::test]
+async fn a_region_has_its_certificate_in_the_service_and_its_key_in_the_dns() {
+    let Some(scene) = Scene::start().await else { return };
+    scene.provide().await;
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec![HOST.to_owned()]).unwrap().self_signed(&key).unwrap();
+    let pair = [("tls.crt", certificate.pem()), ("tls.key", key.serialize_pem())];
+    let pair: Vec<(&str, &str)> = pair.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    scene.cluster.secret(&scene.namespace, "given", &pair).await;
+    let mut region = spec();
+    region["addresses"] = json!(["192.0.2.5"]);
+    region["certificate"] = json!({"issuer": "Secret", "secretRef": {"name": "given"}});
+    scene.apply("MailRegion", "tokyo", &region);
+    scene.wait_for("mr/tokyo", "CertificateReady", "True", "CertificateReady");
+    let stored = scene.service.api().certificate(HOST).await.unwrap();
+    assert_eq!(stored.names, [HOST]);
+    let record = format!("3 1 1 {}", stored.spki_sha256.to_uppercase());
+    wait_until("the record of the key", SOON, || {
+        scene.knot.ask(&format!("_25._tcp.{HOST}"), "TLSA").is_some_and(|found| found == [record.clone()])
+    });
+    scene.kubectl(&["delete", "mr/tokyo", "--wait=false"]);
+    scene.wait_gone("mr/tokyo");
+    assert!(scene.knot.ask(&format!("_25._tcp.{HOST}"), "TLSA").unwrap().is_empty());
+    assert!(scene.service.api().certificate(HOST).await.is_err(), "the service does not keep it either");
 }
