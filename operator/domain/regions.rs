@@ -62,7 +62,7 @@ pub fn step(work: &mut Work, regions: &[MailRegion]) {
     if not_ready.len() == all {
         work.condition("MXReady", false, "NoRegionReady", not_ready.join("; "));
     } else if not_ready.is_empty() {
-        work.condition("MXReady", true, "RegionsReady", format!("all {all} regions take mail"));
+        work.condition("MXReady", true, "RegionsReady", format!("{all} of {all} regions take mail"));
     } else {
         let message =
             format!("{} of {all} regions take mail; {}", all - not_ready.len(), not_ready.join("; "));
