@@ -83,7 +83,7 @@ pub fn object_name(prefix: &str, region: &str) -> Result<String, RenderError> {
 
 /// The labels that the pods of a region, and no others, have. They never change, for a Deployment's selector cannot.
 pub fn selector(region: &str) -> BTreeMap<String, String> {
-    let labels = [("app.kubernetes.io/component", "mx"), (REGION_LABEL, region)];
+    let labels = [("app.kubernetes.io/component", "region"), (REGION_LABEL, region)];
     labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
@@ -348,7 +348,7 @@ mod tests {
             name: mail-mx-tokyo
             namespace: mail
             labels:
-              app.kubernetes.io/component: mx
+              app.kubernetes.io/component: region
               app.kubernetes.io/instance: mail
               app.kubernetes.io/managed-by: ekitei-operator
               app.kubernetes.io/name: ekitei
@@ -379,7 +379,7 @@ mod tests {
         assert_eq!(spec["replicas"], 3);
         assert_eq!(
             spec["selector"],
-            yaml("{matchLabels: {app.kubernetes.io/component: mx, ekitei.dev/region: tokyo}}")
+            yaml("{matchLabels: {app.kubernetes.io/component: region, ekitei.dev/region: tokyo}}")
         );
         assert_eq!(spec["strategy"]["rollingUpdate"], json!({"maxSurge": "25%", "maxUnavailable": 0}));
         let pod = &spec["template"];
@@ -396,7 +396,7 @@ mod tests {
             inner["topologySpreadConstraints"],
             yaml(
                 "[{maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway, matchLabelKeys: [pod-template-hash],
-                  labelSelector: {matchLabels: {app.kubernetes.io/component: mx, ekitei.dev/region: tokyo}}}]"
+                  labelSelector: {matchLabels: {app.kubernetes.io/component: region, ekitei.dev/region: tokyo}}}]"
             )
         );
     }
@@ -450,7 +450,7 @@ mod tests {
                 type: LoadBalancer
                 externalTrafficPolicy: Local
                 ipFamilyPolicy: PreferDualStack
-                selector: {app.kubernetes.io/component: mx, ekitei.dev/region: tokyo}
+                selector: {app.kubernetes.io/component: region, ekitei.dev/region: tokyo}
                 ports: [{name: smtp, port: 25, targetPort: smtp}]
                 "
             )
@@ -488,6 +488,6 @@ mod tests {
         }
         assert_eq!(object_name("mail-mx", "asia-1").unwrap(), "mail-mx-asia-1");
         assert!(object_name("1mail", "tokyo").is_err());
-        assert_eq!(selector_text("tokyo"), "app.kubernetes.io/component=mx,ekitei.dev/region=tokyo");
+        assert_eq!(selector_text("tokyo"), "app.kubernetes.io/component=region,ekitei.dev/region=tokyo");
     }
 }

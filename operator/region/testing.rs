@@ -12,7 +12,7 @@ metadata:
   labels:
     app.kubernetes.io/name: ekitei
     app.kubernetes.io/instance: mail
-    app.kubernetes.io/component: mx
+    app.kubernetes.io/component: region
     team: post
 spec:
   terminationGracePeriodSeconds: 60
@@ -21,7 +21,7 @@ spec:
     - maxSkew: 1
       topologyKey: kubernetes.io/hostname
       whenUnsatisfiable: ScheduleAnyway
-      labelSelector: {matchLabels: {app.kubernetes.io/component: mx}}
+      labelSelector: {matchLabels: {app.kubernetes.io/component: region}}
   containers:
     - name: ekitei
       image: ekitei:0.1.0

@@ -124,7 +124,7 @@ pub(crate) fn condition(object: &Value, type_: &str) -> Option<Value> {
 
 /// Pods as a chart makes them.
 pub(crate) const POD: &str = "
-metadata: {labels: {app.kubernetes.io/name: ekitei, app.kubernetes.io/instance: mail, app.kubernetes.io/component: mx}}
+metadata: {labels: {app.kubernetes.io/name: ekitei, app.kubernetes.io/instance: mail, app.kubernetes.io/component: region}}
 spec:
   automountServiceAccountToken: false
   containers:
