@@ -29,9 +29,7 @@ pub use bans::{Ban, GreylistEntry, GreylistRemoved, NewBan};
 pub use bodies::{BlobBacklog, BlobFinding, BlobGroup, BlobScrub, BlobStatus};
 pub use certificates::{Certificate, NewCertificate};
 pub use client::{Client, ClientError, PageQuery};
-pub use deliverability::{
-    DeliverabilityFinding, DeliverabilityReport, DeliverabilityVerdict, MtaStsPolicy,
-};
+pub use deliverability::{DeliverabilityFinding, DeliverabilityReport, DeliverabilityVerdict, MtaStsPolicy};
 pub use dkim::{DkimActivation, DkimAlgorithm, DkimKey, DkimKeyPatch, DkimStage, NewDkimKeys};
 pub use keys::{DataKey, DataKeyRotation, DataKeyState, DataKeysRewrapped, DataKeysRotated};
 pub use locks::{Lock, NewLock};

@@ -54,7 +54,11 @@ impl Reconciler for Domains {
         let service = home_service(&work, &regions).await;
         if finalizer::is_deleted(work.domain.as_ref()) {
             let gone = deletion::run(&mut work, service).await?;
-            return Ok(if gone { Outcome::gone() } else { Outcome { ready: Some(false), after: work.wake() } });
+            return Ok(if gone {
+                Outcome::gone()
+            } else {
+                Outcome { ready: Some(false), after: work.wake() }
+            });
         }
         let rivals = accept::rivals(&work).await?;
         if let Some(refusal) = accept::refusal(&work.domain, &rivals, &regions) {

@@ -21,9 +21,9 @@ mod load;
 mod mime_fixtures;
 mod mta_sts;
 mod notifications;
+mod object_store;
 #[path = "../observability/proof.rs"]
 mod observability;
-mod object_store;
 mod packing;
 mod pods;
 mod pop3_clients;

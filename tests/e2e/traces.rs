@@ -69,8 +69,13 @@ fn a_collector_hears_of_deliveries_commands_and_requests_to_the_end() {
     server.deliver(&[ALICE], &message("traced", "x"));
     assert_eq!(server.inbox(ALICE).len(), 1);
     server.command(&format!("account show {ALICE}")).run().success();
-    let wanted =
-        ["smtp.session", "smtp.transaction", "mail.delivery", "IMAP SELECT", "GET /api/v1/accounts/{account}"];
+    let wanted = [
+        "smtp.session",
+        "smtp.transaction",
+        "mail.delivery",
+        "IMAP SELECT",
+        "GET /api/v1/accounts/{account}",
+    ];
     for name in wanted {
         let what = format!("{name}, whatever the level of the log");
         wait_until(&what, Duration::from_secs(20), || collector.has(name));

@@ -2,7 +2,9 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use ekitei_api::{DkimActivation, DkimAlgorithm, DkimKey, DkimKeyPatch, DkimStage, NewDkimKeys, Page, Problem};
+use ekitei_api::{
+    DkimActivation, DkimAlgorithm, DkimKey, DkimKeyPatch, DkimStage, NewDkimKeys, Page, Problem,
+};
 use ekitei_directory::Domain;
 use ekitei_signing::{Activation, Algorithm, KeyInfo, NewKey, Stage};
 use serde::Deserialize;

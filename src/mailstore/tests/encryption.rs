@@ -74,7 +74,14 @@ async fn fixture() -> Fixture {
         let address = EmailAddress::parse(address).unwrap();
         let _ = directory.create_domain(address.domain(), NewDomain::default()).await;
         let display_name = String::new();
-        let new = NewAccount { address, display_name, password: None, quota: None, enabled: true, forwarding: None };
+        let new = NewAccount {
+            address,
+            display_name,
+            password: None,
+            quota: None,
+            enabled: true,
+            forwarding: None,
+        };
         accounts.push(directory.create_account(new).await.unwrap().id);
     }
     let keys = Arc::new(Keys { enabled: AtomicBool::new(true), away: AtomicBool::new(false) });
