@@ -25,6 +25,7 @@ pub mod provider;
 pub mod record;
 pub mod round;
 pub mod verify;
+mod wildcard;
 pub mod wire;
 
 pub use desired::{Desired, InvalidInput, MailDomain, MailHost};

@@ -25,6 +25,11 @@ pub(super) struct Marker {
 impl Marker {
     pub(super) fn read(key: &Key, observed: &Observations) -> Self {
         let (before, failure) = match observed.get(key) {
+            Ok(Some(other)) if other.record_type != key.record_type => {
+                let target = other.values.first().map(Value::to_string).unwrap_or_default();
+                let reason = format!("{} is an alias of {target}, so no marker can be there", key.name);
+                (None, Some(ProviderError::Rejected(reason)))
+            }
             Ok(found) => (found, None),
             Err(error) => (None, Some(error)),
         };

@@ -74,6 +74,49 @@ async fn a_domain_is_published_from_nothing_and_removed_without_a_trace_and_othe
 }
 
 #[tokio::test]
+async fn wildcards_of_others_are_no_records_and_stay() {
+    let wildcards = "*.a.test. 300 IN A 192.0.2.9\n*.a.test. 300 IN TXT \"anything\"\n*.b.a.test. 300 IN CNAME elsewhere.test.";
+    let Some(knot) = Knot::primary(wildcards) else { return };
+    let provider = knot.writer();
+    let mut desired = everything();
+    desired.push(want("mail.b.a.test", RecordType::A, "", &["192.0.2.1"]));
+    let outcome = round(&provider, &desired, &Inventory::default()).await;
+    // The last of them has its marker where the other wildcard is.
+    assert_eq!(
+        (states_of(&outcome), &outcome.error),
+        (["Published"].into(), &None),
+        "{:#?}",
+        outcome.records
+    );
+    let verifier = verifier(&[knot.address()]);
+    let authorities = verifier.authorities(&name("a.test")).await.unwrap();
+    let mut records = outcome.records.clone();
+    verify::confirm(&mut records, &verifier.check(&authorities, &desired).await);
+    assert!(records.iter().all(|record| record.state == State::Verified), "{records:#?}");
+    let again = round(&provider, &desired, &outcome.inventory).await;
+    assert_eq!((again.written.len(), again.error), (0, None), "{:?}", again.written);
+
+    let nobody = Key::new(name("nobody.a.test"), RecordType::A);
+    assert_eq!(provider.get(&zone(), &nobody).await.unwrap(), None);
+    assert_eq!(verifier.get(&authorities, &nobody).await.unwrap(), None);
+    // One that is there and says the same as the wildcard is there.
+    let same = set("same.a.test", RecordType::A, &["192.0.2.9"]);
+    provider.apply(&zone(), &[Change { before: None, after: Some(same.clone()) }]).await.unwrap();
+    assert_eq!(provider.get(&zone(), &same.key()).await.unwrap(), Some(same));
+
+    let gone = round(&provider, &[], &outcome.inventory).await;
+    assert_eq!((gone.error, gone.inventory.is_empty()), (None, true));
+    for (at, record_type, value) in [
+        ("*.a.test", RecordType::A, "192.0.2.9"),
+        ("*.a.test", RecordType::Txt, "anything"),
+        ("*.b.a.test", RecordType::Cname, "elsewhere.test."),
+    ] {
+        let wildcard = set(at, record_type, &[value]);
+        assert_eq!(provider.get(&zone(), &wildcard.key()).await.unwrap(), Some(wildcard));
+    }
+}
+
+#[tokio::test]
 async fn a_secondary_server_that_lags_is_named() {
     let Some(primary) = Knot::primary("") else { return };
     let Some(secondary) = Knot::secondary(&primary) else { return };

@@ -10,6 +10,7 @@ use crate::desired::Desired;
 use crate::name::Name;
 use crate::plan::{RecordState, State};
 use crate::record::{Key, RecordSet, Value};
+use crate::wildcard;
 
 /// Questions at a time.
 const CONCURRENCY: usize = 16;
@@ -111,6 +112,19 @@ impl Verifier {
         }
     }
 
+    /// [`read`](Self::read), without what is there only by a wildcard, as far as questions can tell.
+    async fn read_literally(
+        &self,
+        server: &Server,
+        zone: &Name,
+        key: &Key,
+    ) -> Result<Option<RecordSet>, String> {
+        let Some(found) = self.read(server, key).await? else { return Ok(None) };
+        let Some(wildcard) = wildcard::of(zone, &key.name) else { return Ok(Some(found)) };
+        let set = self.read(server, &Key::new(wildcard, key.record_type)).await?;
+        Ok((!set.is_some_and(|set| wildcard::gives(&set, &found))).then_some(found))
+    }
+
     /// A record set as each server has it, server by server, or why it gives no answer.
     pub async fn read_everywhere(
         &self,
@@ -122,14 +136,15 @@ impl Verifier {
         futures_util::future::join_all(views).await
     }
 
-    /// A record set as the authoritative servers have it: of the first that answers. For providers that cannot be asked.
+    /// A record set as the authoritative servers have it: of the first that answers. For providers that cannot be asked. What a wildcard of the zone
+    /// answers as well is not there.
     ///
     /// # Errors
     /// None of them answers.
     pub async fn get(&self, authorities: &Authorities, key: &Key) -> Result<Option<RecordSet>, VerifyError> {
         let mut reasons = Vec::new();
         for server in &authorities.servers {
-            match self.read(server, key).await {
+            match self.read_literally(server, &authorities.zone, key).await {
                 Ok(found) => return Ok(found),
                 Err(reason) => reasons.push(format!("{}: {reason}", server.name)),
             }

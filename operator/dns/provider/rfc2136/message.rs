@@ -41,6 +41,13 @@ pub(super) fn updates(zone: &Zone, changes: &[Change]) -> Result<Vec<Message>> {
     Ok(messages)
 }
 
+/// A message that changes nothing, and succeeds if there is such a record set, with whatever values (§2.4.1).
+pub(super) fn exists(zone: &Zone, set: &RecordSet) -> Result<Message> {
+    let mut message = empty(zone)?;
+    message.answers.push(whole(set, DNSClass::ANY)?);
+    Ok(message)
+}
+
 fn empty(zone: &Zone) -> Result<Message> {
     let name = zone.name.to_wire().map_err(|error| ProviderError::Rejected(error.to_string()))?;
     let mut message = Message::query();
@@ -88,7 +95,7 @@ fn exactly(set: &RecordSet) -> Result<Vec<Record>> {
     records(set, set.values.iter(), DNSClass::IN, 0)
 }
 
-/// The record set as such, without its values: "does not exist" with class NONE (§2.4.3), "delete" with ANY (§2.5.2).
+/// The record set as such, without its values: "does not exist" with class NONE (§2.4.3), "exists" (§2.4.1) and "delete" (§2.5.2) with ANY.
 fn whole(set: &RecordSet, class: DNSClass) -> Result<Record> {
     let name = set.name.to_wire().map_err(|error| ProviderError::Rejected(error.to_string()))?;
     let mut record = Record::update0(name, 0, set.record_type.to_wire());

@@ -1,7 +1,8 @@
 //! Zones on a server that takes dynamic updates (RFC 2136), signed with TSIG (RFC 8945).
 //!
 //! All changes of a round are one UPDATE message, which the server applies as a whole or not at all, and its prerequisites are every record set as it
-//! was seen: who else writes meanwhile makes it fail, and is looked at again. What is there is asked of the server itself, over TCP, signed.
+//! was seen: who else writes meanwhile makes it fail, and is looked at again. What is there is asked of the server itself, over TCP, signed; what a wildcard
+//! may have answered is asked once more by a prerequisite.
 
 mod answer;
 mod key;
@@ -12,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use hickory_proto::op::Message;
+use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, RecordType as WireType};
 
 use super::{Capabilities, Provider, ProviderError, Result, Zone};
@@ -20,6 +21,7 @@ use crate::exchange::{self, Silence, question, within};
 use crate::name::Name;
 use crate::plan::Change;
 use crate::record::{Key, RecordSet};
+use crate::wildcard;
 
 pub use key::{BadKey, TsigKey};
 
@@ -120,7 +122,32 @@ impl Rfc2136 {
                 reason: format!("{} leads elsewhere for it, out of {}", self.settings.server, zone.name),
             });
         }
-        Ok(RecordSet::from_wire(&key.name, key.record_type, &answer.answers))
+        match RecordSet::from_wire(&key.name, key.record_type, &answer.answers) {
+            Some(found)
+                if self.may_be_wildcard(zone, key, &found).await? && !self.has(zone, &found).await? =>
+            {
+                Ok(None)
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Whether a wildcard of the zone would give the same answer.
+    async fn may_be_wildcard(&self, zone: &Zone, key: &Key, found: &RecordSet) -> Result<bool> {
+        let Some(wildcard) = wildcard::of(&zone.name, &key.name) else { return Ok(false) };
+        let answer = self.query(&wildcard, key.record_type.to_wire()).await?;
+        answer::check_query(&self.settings, &wildcard, &answer)?;
+        let set = RecordSet::from_wire(&wildcard, key.record_type, &answer.answers);
+        Ok(set.is_some_and(|set| wildcard::gives(&set, found)))
+    }
+
+    /// Whether the zone itself has such a record set: prerequisites are no questions, and no wildcard meets them (RFC 2136 §2.4.1).
+    async fn has(&self, zone: &Zone, set: &RecordSet) -> Result<bool> {
+        let answer = self.send(message::exists(zone, set)?).await?;
+        match answer.response_code {
+            ResponseCode::NXRRSet | ResponseCode::NXDomain => Ok(false),
+            _ => answer::check_update(&self.settings, zone, &answer).map(|()| true),
+        }
     }
 
     async fn update(&self, zone: &Zone, changes: &[Change]) -> Result<()> {
