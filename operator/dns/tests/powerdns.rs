@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ekitei_operator_dns::provider::cloud::{Cloud, KINDS, Settings};
 use ekitei_operator_dns::{
-    Adoption, Change, Inventory, Key, Provider, ProviderError, RecordType, State, Value, verify,
+    Adoption, Change, Inventory, Key, Provider, ProviderError, RecordType, State, Value, Zone, verify,
 };
 use support::pdns::{API_KEY, PowerDns};
 use support::world::{everything, owner, round, round_of, states_of};
@@ -78,6 +78,48 @@ async fn what_was_changed_meanwhile_is_not_overwritten() {
     assert_eq!(shared.error, None);
     let found = provider.get(&zone, &desired[0].set.key()).await.unwrap().unwrap();
     assert_eq!(found.values, [Value::txt("ours"), Value::txt("theirs")].into());
+}
+
+#[tokio::test]
+async fn a_zone_that_is_not_there_is_not_taken_for_one_without_records() {
+    let Some(server) = PowerDns::start("") else { return };
+    let provider = server.provider(API_KEY, verifier(&[server.address()]));
+    let other = Zone { name: name("b.test"), id: None };
+    let error = provider.get(&other, &Key::new(name("mail.b.test"), RecordType::A)).await.unwrap_err();
+    assert!(matches!(error, ProviderError::NoZone { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_replaced_and_what_is_done_already_is_well() {
+    let Some(server) = PowerDns::start("a.test. 300 IN MX 10 old.test.") else { return };
+    let provider = server.provider(API_KEY, verifier(&[server.address()]));
+    let zone = provider.zone(&name("a.test")).await.unwrap();
+    let key = Key::new(name("a.test"), RecordType::Mx);
+    let before = provider.get(&zone, &key).await.unwrap();
+    let after = set("a.test", RecordType::Mx, &["10 new.test.", "20 newer.test."]);
+    let change = Change { before, after: Some(after.clone()) };
+    for _ in 0..2 {
+        provider.apply(&zone, std::slice::from_ref(&change)).await.unwrap();
+        let found = provider.get(&zone, &key).await.unwrap().unwrap();
+        assert_eq!(found.values, after.values);
+    }
+}
+
+#[tokio::test]
+async fn by_what_servers_say_values_of_others_are_not_written() {
+    let Some(server) = PowerDns::start("a.test. 300 IN TXT \"theirs\"") else { return };
+    let settings = Settings {
+        provider: "duckdns".to_owned(),
+        credentials: [("token".to_owned(), "nobody's".to_owned())].into(),
+        zones: vec![name("a.test")],
+        timeout: Duration::from_secs(1),
+    };
+    let provider = Cloud::new(&settings, verifier(&[server.address()])).unwrap();
+    let zone = provider.zone(&name("a.test")).await.unwrap();
+    let before = provider.get(&zone, &Key::new(name("a.test"), RecordType::Txt)).await.unwrap();
+    let after = set("a.test", RecordType::Txt, &["theirs", "ours"]);
+    let error = provider.apply(&zone, &[Change { before, after: Some(after) }]).await.unwrap_err();
+    assert!(matches!(&error, ProviderError::Rejected(said) if said.contains("by hand")), "{error}");
 }
 
 #[tokio::test]

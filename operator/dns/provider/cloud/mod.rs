@@ -1,23 +1,24 @@
 //! Zones at the providers that the `dns-update` library knows: some seventy APIs, each of which changes one record set at a time.
 //!
 //! Nothing there is atomic or conditional, so each record set is compared once more right before it is changed, and record sets that are shared with
-//! others are changed value by value. What an API does not tell is asked of the authoritative servers.
+//! others are changed value by value. What an API does not tell is asked of the authoritative servers, and by what they say, which may be old, values
+//! of others are never written.
 
 mod convert;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use dns_update::{DnsUpdater, Error};
+use dns_update::{DnsRecordType, DnsUpdater, Error};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::{Capabilities, Provider, ProviderError, Result, Zone};
 use crate::name::Name;
 use crate::plan::Change;
-use crate::record::{Key, RecordSet, Value};
+use crate::record::{Key, RecordSet, RecordType, Value};
 use crate::verify::Verifier;
 
 pub use table::{KINDS, Kind};
@@ -58,6 +59,17 @@ struct Found {
     set: Option<RecordSet>,
     /// Whether the provider itself said so; servers may lag.
     current: bool,
+}
+
+/// How a record set is changed where nothing is atomic.
+#[derive(Clone, Copy)]
+enum Order {
+    /// What is new and then what goes: whenever that ends, there is something.
+    AddFirst,
+    /// What goes and then what is new: there are never two of what there may be one of.
+    RemoveFirst,
+    /// As a whole, in whatever way the provider does that.
+    Whole,
 }
 
 impl Cloud {
@@ -111,11 +123,23 @@ impl Cloud {
                     RecordSet::new(key.name.clone(), 0, values).map(|set| RecordSet { ttl: None, ..set });
                 Ok(Found { set, current: true })
             }
-            Err(Error::NotFound) => Ok(Found { set: None, current: true }),
+            Err(Error::NotFound) => {
+                self.see(zone).await?;
+                Ok(Found { set: None, current: true })
+            }
             Err(Error::Unsupported(_)) => {
                 let authorities = self.verifier.recent_authorities(&zone.name).await?;
                 Ok(Found { set: self.verifier.get(&authorities, key).await?, current: false })
             }
+            Err(error) => Err(self.explain(zone, error)),
+        }
+    }
+
+    /// Whether the zone is there at all: many say "not found" of a record set that is not, and of a zone that these credentials do not show.
+    async fn see(&self, zone: &Zone) -> Result<()> {
+        let apex = zone.name.as_str();
+        match self.updater.list_rrset(apex, DnsRecordType::NS, apex).await {
+            Ok(_) | Err(Error::Unsupported(_)) => Ok(()),
             Err(error) => Err(self.explain(zone, error)),
         }
     }
@@ -125,39 +149,73 @@ impl Cloud {
         let now = self.look(zone, &key).await?;
         let values = |set: &Option<RecordSet>| set.as_ref().map(|set| set.values.clone()).unwrap_or_default();
         let (before, after) = (values(&change.before), values(&change.after));
-        if now.current && values(&now.set) != before {
+        let found = values(&now.set);
+        if now.current && found == after && before != after {
+            // An attempt that was rejected later had come so far.
+            return Ok(());
+        }
+        if now.current && found != before {
             return Err(ProviderError::Conflict(format!("{key} is not what it was")));
         }
+        let stays = before.intersection(&after).next().is_some();
+        if !now.current && stays && matches!(key.record_type, RecordType::Txt | RecordType::Caa) {
+            let reason = format!(
+                "{} cannot say what {key} has now, and it has values of others, which could be lost: change it by hand",
+                self.kind.name
+            );
+            return Err(ProviderError::Rejected(reason));
+        }
+        let same_ttl = change.before.as_ref().is_none_or(|set| set.ttl.is_none());
+        // Of an alias there is one, and two texts of a kind are worse than none.
+        let beside = !matches!(key.record_type, RecordType::Cname | RecordType::Txt);
+        let by_value = now.current && same_ttl && before != after && !before.is_empty() && !after.is_empty();
+        let ttl = change.after.as_ref().and_then(|set| set.ttl).unwrap_or_default();
+        let order = match (by_value, beside, stays) {
+            (true, true, _) => Order::AddFirst,
+            (true, false, true) => Order::RemoveFirst,
+            _ => Order::Whole,
+        };
+        self.write(zone, &key, ttl, (&before, &after), order).await
+    }
+
+    /// Writes the difference, or all of it. Of a difference, what others have there is not written anew: the API may know it better than we.
+    async fn write(
+        &self,
+        zone: &Zone,
+        key: &Key,
+        ttl: u32,
+        (before, after): (&BTreeSet<Value>, &BTreeSet<Value>),
+        order: Order,
+    ) -> Result<()> {
         let record_type = convert::record_type(key.record_type);
         let record_type =
             record_type.ok_or_else(|| ProviderError::Rejected(format!("{key} cannot be written")))?;
         let (name, origin) = (key.name.as_str(), zone.name.as_str());
-        let ttl = change.after.as_ref().and_then(|set| set.ttl).unwrap_or_default();
         let records = |values: Vec<&Value>| {
-            values
-                .into_iter()
-                .map(convert::record)
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(ProviderError::Rejected)
+            let records = values.into_iter().map(convert::record).collect::<Result<Vec<_>, _>>();
+            records.map_err(ProviderError::Rejected)
         };
-        let same_ttl = change.before.as_ref().is_none_or(|set| set.ttl.is_none());
-        let stays = before.intersection(&after).next().is_some();
-        let done = if stays && same_ttl && before != after {
-            // What others have there is not written anew: the API may know it better than we.
-            let (gone, new) = (
-                records(before.difference(&after).collect())?,
-                records(after.difference(&before).collect())?,
-            );
-            let removed = match gone.is_empty() {
-                true => Ok(()),
-                false => self.updater.remove_from_rrset(name, record_type, gone, origin).await,
-            };
-            match (removed, new.is_empty()) {
-                (Ok(()), false) => self.updater.add_to_rrset(name, record_type, ttl, new, origin).await,
-                (removed, _) => removed,
-            }
-        } else {
-            self.updater.set_rrset(name, record_type, ttl, records(after.iter().collect())?, origin).await
+        let (gone, new) =
+            (records(before.difference(after).collect())?, records(after.difference(before).collect())?);
+        let remove = async || match gone.is_empty() {
+            true => Ok(()),
+            false => self.updater.remove_from_rrset(name, record_type, gone.clone(), origin).await,
+        };
+        let add = async || match new.is_empty() {
+            true => Ok(()),
+            false => self.updater.add_to_rrset(name, record_type, ttl, new.clone(), origin).await,
+        };
+        let whole = records(after.iter().collect())?;
+        let done = match order {
+            Order::AddFirst => match add().await {
+                Ok(()) => remove().await,
+                error => error,
+            },
+            Order::RemoveFirst => match remove().await {
+                Ok(()) => add().await,
+                error => error,
+            },
+            Order::Whole => self.updater.set_rrset(name, record_type, ttl, whole, origin).await,
         };
         done.map_err(|error| self.explain(zone, error))
     }
