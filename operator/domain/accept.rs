@@ -6,6 +6,7 @@ use kube::api::{Api, ListParams};
 
 use super::work::Work;
 use crate::error::Result;
+use crate::finalizer;
 
 /// Why a domain is not accepted: reason, and what to tell people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub fn refusal(domain: &MailDomain, rivals: &[MailDomain], regions: &[MailRegion
         && winner.uid() != domain.uid()
     {
         let message = format!(
-            "{} is served for MailDomain {}/{}, which is older",
+            "{} is served for MailDomain {}/{}, which had it first",
             domain.spec.domain,
             winner.namespace().unwrap_or_default(),
             winner.name_any()
@@ -62,13 +63,13 @@ pub fn refusal(domain: &MailDomain, rivals: &[MailDomain], regions: &[MailRegion
     Some(Refusal { reason: "RegionUnknown", message })
 }
 
-/// Of several objects that want a domain, the one that has it: the oldest, and of those made in the same second the first by namespace and name. An object
-/// that is being deleted has its domain until it is gone.
+/// Of several objects that want a domain, the one that has it: one that was accepted (it has our finalizer) before one that was not, whatever the clocks of API
+/// servers say; of those the oldest, and of those made in the same second the first by namespace and name. An object that is being deleted has its domain until it is gone.
 pub fn winner(rivals: &[MailDomain]) -> Option<&MailDomain> {
     rivals.iter().min_by_key(|rival| {
         let created = rival.creation_timestamp().map(|time| time.0);
         // One without a time is not stored yet.
-        (created.is_none(), created, rival.namespace(), rival.name_any())
+        (!finalizer::holds(*rival), created.is_none(), created, rival.namespace(), rival.name_any())
     })
 }
 
@@ -100,6 +101,17 @@ mod tests {
         assert!(refused.message.contains("z/z"), "{}", refused.message);
         let same_second = [rival("b", "a", 10), rival("a", "b", 10), rival("a", "c", 10)];
         assert_eq!(winner(&same_second).unwrap().uid().unwrap(), "a/b");
+    }
+
+    #[test]
+    fn a_domain_in_use_is_not_taken_over() {
+        let mut accepted = rival("z", "z", 10);
+        accepted.metadata.finalizers = Some(vec![ekitei_operator_api::FINALIZER.to_owned()]);
+        for later in [rival("a", "a", 10), rival("a", "a", 9)] {
+            let both = [later.clone(), accepted.clone()];
+            assert_eq!(winner(&both).unwrap().uid().unwrap(), "z/z");
+            assert_eq!(refusal(&later, &both, &[region("tokyo")]).unwrap().reason, "DomainConflict");
+        }
     }
 
     #[test]
