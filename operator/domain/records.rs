@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ekitei_api::Client;
-use ekitei_operator_api::{CaaMode, ConditionStatus, MailRegion, RecordState};
+use ekitei_operator_api::{CaaMode, ConditionStatus, Conditions as _, MailRegion, RecordState};
 use ekitei_operator_dns::provider::ProviderError;
 use ekitei_operator_dns::{Key, Name, Owner, RecordType};
 
@@ -17,6 +17,8 @@ use crate::publish::{Place, Publication, Published, inventory, inventory_status,
 const SERVERS: Duration = Duration::from_secs(10);
 /// How soon it is looked again whether a person has published records.
 const PERSON: Duration = Duration::from_secs(60);
+/// The longest time between two looks at records that are not as they should be.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// Where the records of a domain go.
 pub struct Dns {
@@ -148,7 +150,16 @@ fn conditions(work: &mut Work, dns: &Dns, published: &Published) {
             work.condition("DNSVerified", false, "NotYetVisible", message);
         }
     }
-    work.wake_in(if by_hand { PERSON } else { SERVERS });
+    let since = work.status.conditions.find("DNSVerified").map(|found| found.last_transition_time.clone());
+    let lasts = since.map_or(Duration::ZERO, |since| work.context.clock.since(&since));
+    // What was written just now may be seen soon, whatever else is wrong for how long.
+    let lasts = if published.written.is_empty() { lasts } else { Duration::ZERO };
+    work.wake_in(interval(if by_hand { PERSON } else { SERVERS }, lasts));
+}
+
+/// How soon to look again at something that is wrong for so long: what did not come for hours need not be seen within seconds.
+fn interval(shortest: Duration, lasts: Duration) -> Duration {
+    (lasts / 4).clamp(shortest, LONGEST)
 }
 
 /// Whether all records are published, and if not, the worst that is in the way.
@@ -179,4 +190,16 @@ fn published_condition(
         }
     }
     (true, "Published", format!("{} records are published", records.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_for_long_is_looked_at_less_often() {
+        let seconds = |lasts| interval(SERVERS, Duration::from_secs(lasts)).as_secs();
+        assert_eq!([0, 40, 80, 1200, 86_400].map(seconds), [10, 10, 20, 300, 300]);
+        assert_eq!(interval(PERSON, Duration::ZERO), PERSON);
+    }
 }
