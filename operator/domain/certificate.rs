@@ -89,6 +89,5 @@ fn tell(work: &mut Work, standing: &Standing) {
 /// # Errors
 /// The service's.
 pub async fn remove(work: &Work, service: &Client) -> Result<()> {
-    work.context.metrics.certificate_expiry.forget(&[&work.domain.spec.domain]);
     service.delete_certificate(&work.domain.spec.domain).await.optional().map(drop)
 }

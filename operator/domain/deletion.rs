@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ekitei_api::{Client, DkimActivation};
+use ekitei_api::{Client, DkimActivation, DkimKeyPatch, DkimStage};
 use ekitei_operator_api::DeletionPolicy;
 
 use super::records::{self, Dns};
@@ -16,6 +16,8 @@ use crate::publish::{Publication, inventory, inventory_status, statuses};
 
 /// How soon a zone is looked at again that another operator writes to.
 const LOCKED: Duration = Duration::from_secs(5);
+/// What is at the service, for people.
+const MAIL: &str = "what the mail service has of it";
 
 /// Removes what is to be removed; then lets the object go. `true` when it is gone.
 ///
@@ -31,31 +33,43 @@ pub async fn run(work: &mut Work, service: Result<Client>) -> Result<bool> {
         accept::winner(&rivals).is_some_and(|winner| winner.metadata.uid == work.domain.metadata.uid);
     if has_it {
         let abandoned = finalizer::is_abandoned(work.domain.as_ref());
-        let (service, trouble) = match service {
-            Ok(service) => (Some(service), None),
-            Err(error) => (None, Some(error)),
+        let service = match service {
+            Ok(service) => Some(service),
+            Err(error) if deletes_something(work) => {
+                finish(work, MAIL, Err(error), abandoned).await?;
+                None
+            }
+            Err(_) => None,
         };
+        if let Some(service) = &service {
+            let stopped = stop_signing(work, service).await.map(|()| true);
+            finish(work, MAIL, stopped, abandoned).await?;
+        }
         let dns = remove_records(work, service.as_ref()).await;
         if !finish(work, "records", dns, abandoned).await? {
             return Ok(false);
         }
         fail::point("deletion.records")?;
-        let mail = match (service, trouble) {
-            (Some(service), _) => remove_mail(work, &service).await.map(|()| true),
-            (None, trouble) => Err(trouble.unwrap_or(Error::NotLeader)),
-        };
-        if !finish(work, "what the mail service has of it", mail, abandoned).await? {
-            return Ok(false);
+        if let Some(service) = &service {
+            let mail = remove_mail(work, service).await.map(|()| true);
+            finish(work, MAIL, mail, abandoned).await?;
         }
         fail::point("deletion.mail")?;
     }
     finalizer::release(&work.context, work.domain.as_ref()).await?;
     let uid = work.domain.metadata.uid.clone().unwrap_or_default();
     work.context.metrics.records(&uid, []);
+    work.context.metrics.certificate_expiry.forget(&[&work.domain.spec.domain]);
     for key in &work.status.dkim_keys {
         work.context.metrics.dkim_key_age.forget(&[&work.domain.spec.domain, &key.selector]);
     }
     Ok(true)
+}
+
+/// Whether not all of the domain stays as it is.
+fn deletes_something(work: &Work) -> bool {
+    let policies = &work.domain.spec.deletion_policy;
+    [policies.dns, policies.mail].contains(&DeletionPolicy::Delete)
 }
 
 /// What a part of the removal comes to: `false` if it has to be waited for.
@@ -76,6 +90,27 @@ async fn finish(work: &Work, what: &str, result: Result<bool>, abandoned: bool) 
             Err(error)
         }
     }
+}
+
+/// Lets no key sign any more whose record is to go: mail that leaves meanwhile is better not signed than signed with what nobody can check.
+async fn stop_signing(work: &Work, service: &Client) -> Result<()> {
+    if work.domain.spec.deletion_policy.dns == DeletionPolicy::Retain {
+        return Ok(());
+    }
+    let domain = &work.domain.spec.domain;
+    let published = inventory(&work.status.inventory)?;
+    for key in dkim::list(service, domain).await? {
+        let goes = key.activation == DkimActivation::Manual
+            || published.iter().any(|entry| entry.key.name.as_str() == key.record_name);
+        if goes && key.stage == DkimStage::Signing {
+            work.context.leadership.check()?;
+            let retired = DkimKeyPatch { stage: DkimStage::Retired };
+            service.update_dkim_key(domain, &key.selector, &retired).await.optional()?;
+            let note = format!("DKIM key {} signs no more, since its record goes", key.selector);
+            work.tell("KeyRetired", &note).await;
+        }
+    }
+    Ok(())
 }
 
 /// Removes the records that are ours, if the policy says so. `false` while another operator writes to the zone.
@@ -115,12 +150,15 @@ async fn remove_records(work: &mut Work, service: Option<&Client>) -> Result<boo
     Ok(true)
 }
 
-/// Removes the domain from the service, if the policy says so; keys without records must not sign in any case.
+/// Removes the domain from the service, if the policy says so; where its records are gone, keys and the certificate that they were for. A domain that stays in both
+/// goes on as it was.
 async fn remove_mail(work: &mut Work, service: &Client) -> Result<()> {
     let domain = work.domain.spec.domain.clone();
     let policies = &work.domain.spec.deletion_policy;
     work.context.leadership.check()?;
-    certificate::remove(work, service).await?;
+    if deletes_something(work) {
+        certificate::remove(work, service).await?;
+    }
     if policies.mail == DeletionPolicy::Delete {
         service.delete_domain(&domain, true).await.optional()?;
         return Ok(());
