@@ -1,18 +1,18 @@
 //! From an object to what its records should say: a pure function.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ekitei_operator_api::{
-    CaaMode, DmarcAlignment, DmarcPolicy, MailDomain, MailRegion, MtaStsMode, RegionStatus, SpfPolicy,
+    CaaMode, DmarcAlignment, DmarcPolicy, MailDomain, MailRegion, MtaStsMode, RegionStatus,
 };
 use ekitei_operator_dns::desired::{
-    Alignment, AllOthers, Caa, Client, Disposition, DkimKey, Dmarc, Exchanger, Network, Purpose, Service,
-    ServiceKind, Spf, Web,
+    Alignment, Caa, Client, Disposition, DkimKey, Dmarc, Exchanger, Purpose, Service, ServiceKind, Web,
 };
 use ekitei_operator_dns::{Desired, Family, InvalidInput, MailDomain as Description, Name, RecordSet, Value};
 use kube::ResourceExt as _;
 use sha2::{Digest as _, Sha256};
+
+mod spf;
 
 /// All that the records of a domain say.
 pub struct Facts<'a> {
@@ -101,41 +101,6 @@ impl Facts<'_> {
             Ok(Exchanger { host, preference: region.preference.unwrap_or_default(), healthy: true })
         };
         self.statuses.iter().map(exchanger).collect()
-    }
-
-    /// Where mail of the domain may come from: all its regions, by their addresses, or by their names where there are too many.
-    fn spf(&self) -> Result<Option<Spf>, InvalidInput> {
-        let spec = &self.domain.spec.spf;
-        if !spec.enabled {
-            return Ok(None);
-        }
-        let mut found = BTreeSet::new();
-        for region in self.regions.iter().filter(|region| self.has(region)) {
-            let status = region.status.iter();
-            found.extend(status.flat_map(|status| status.addresses.iter().chain(&status.egress_addresses)));
-            found.extend(region.spec.egress_addresses.iter());
-        }
-        found.extend(spec.addresses.iter());
-        let known = self.regions.iter().any(|region| {
-            self.has(region) && region.status.as_ref().is_some_and(|status| !status.addresses.is_empty())
-        });
-        let spf = Spf {
-            mx: !known,
-            networks: found.into_iter().map(|text| text.parse::<Network>()).collect::<Result<_, _>>()?,
-            hosts: Vec::new(),
-            includes: spec.include.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
-            mechanisms: Vec::new(),
-            all: match spec.policy {
-                SpfPolicy::Fail => AllOthers::Fail,
-                SpfPolicy::SoftFail => AllOthers::SoftFail,
-                SpfPolicy::Neutral => AllOthers::Neutral,
-            },
-        };
-        if spf.text().is_ok() {
-            return Ok(Some(spf));
-        }
-        let given = spec.addresses.iter().map(|text| text.parse::<Network>()).collect::<Result<_, _>>()?;
-        Ok(Some(Spf { mx: true, networks: given, ..spf }))
     }
 
     fn has(&self, region: &MailRegion) -> bool {

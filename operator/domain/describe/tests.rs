@@ -1,6 +1,10 @@
 //! What the records of a domain are.
 #![allow(clippy::unwrap_used)]
 
+use ekitei_operator_api::{ConditionStatus, Conditions as _, Draft};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+
 use super::*;
 use crate::domain::regions;
 use crate::domain::testing::{domain, region};
@@ -76,6 +80,65 @@ fn spf_names_hosts_where_addresses_are_too_many_or_unknown() {
     let mut many = region("tokyo");
     many.status.as_mut().unwrap().addresses = (1..60).map(|last| format!("2001:db8::{last:x}")).collect();
     assert!(has(&lines(&domain("example.org"), &[many], false), "\"v=spf1 mx ~all\""));
+}
+
+#[test]
+fn spf_keeps_where_mail_leaves_from_however_many_addresses_there_are() {
+    let addresses = |from: u32, to: u32| -> Vec<String> {
+        (from..to).map(|last| format!("2001:db8::{last:x}")).collect()
+    };
+    let mut many = region("tokyo");
+    many.spec.egress_addresses = vec!["198.51.100.7".to_owned()];
+    many.status.as_mut().unwrap().addresses = addresses(1, 60);
+    let by_mx = "\"v=spf1 ip4:198.51.100.7 mx ~all\"";
+    assert!(has(&lines(&domain("example.org"), std::slice::from_ref(&many), false), by_mx));
+
+    many.spec.egress_addresses = addresses(100, 160);
+    let mut published = many.clone();
+    published.spec.dns = Some(serde_json::from_value(json!({"provider": {"name": "zones"}})).unwrap());
+    let status = published.status.as_mut().unwrap();
+    let draft = Draft {
+        type_: "DNSPublished",
+        status: ConditionStatus::True,
+        reason: "Published",
+        message: String::new(),
+    };
+    status.conditions.set(draft, None, Timestamp::UNIX_EPOCH);
+    let by_region = "\"v=spf1 include:mx-tokyo.example.net ~all\"";
+    assert!(has(&lines(&domain("example.org"), &[published.clone()], false), by_region));
+
+    // Five regions are ten lookups; with one more domain of others it cannot be said, and what is published stays.
+    let names = ["tokyo", "us", "eu", "in", "br"];
+    let regions: Vec<MailRegion> = names
+        .iter()
+        .map(|name| {
+            let mut region = region(name);
+            (region.spec.egress_addresses, region.spec.dns) =
+                (published.spec.egress_addresses.clone(), published.spec.dns.clone());
+            region.status = published.status.clone();
+            region
+        })
+        .collect();
+    let mut wide = domain("example.org");
+    wide.spec.regions = serde_json::from_value(json!(names.map(|name| json!({"name": name})))).unwrap();
+    assert!(has(&lines(&wide, &regions, false), "include:mx-br.example.net ~all"));
+    wide.spec.spf.include = vec!["spf.example.com".to_owned()];
+    let statuses = regions::statuses(&wide, &regions);
+    let facts = Facts {
+        domain: &wide,
+        regions: &regions,
+        statuses: &statuses,
+        keys: &[],
+        signed: true,
+        has_caa: false,
+    };
+    assert!(facts.records().unwrap_err().to_string().contains("11 lookups"));
+
+    // Where nobody publishes SPF of the host, asking for it would be an error for receivers: what leaves from elsewhere cannot be left out unseen.
+    let statuses = regions::statuses(&domain("example.org"), std::slice::from_ref(&many));
+    let one = domain("example.org");
+    let facts = Facts { domain: &one, regions: &[many], statuses: &statuses, ..facts };
+    assert!(facts.records().unwrap_err().to_string().contains("octets"));
 }
 
 #[test]
