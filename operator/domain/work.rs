@@ -9,6 +9,7 @@ use ekitei_operator_dns::{Inventory, Name};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use kube::ResourceExt as _;
+use kube::api::Api;
 
 use crate::apply::apply_status;
 use crate::context::Context;
@@ -34,15 +35,22 @@ pub struct Work {
 }
 
 impl Work {
-    /// Begins with the status as it is stored.
+    /// Begins with the object as the API server has it now: what a watch has seen may be from before the reconciliation before this one, and its status would take back
+    /// what that stored. `None` if the object is gone, or another one has its name.
     ///
     /// # Errors
-    /// The domain is none: the API server takes no such object.
-    pub fn new(context: Arc<Context>, domain: Arc<MailDomain>) -> Result<Self> {
+    /// The Kubernetes API's; and that the domain is none, though the API server takes no such object.
+    pub async fn begin(context: Arc<Context>, seen: &MailDomain) -> Result<Option<Self>> {
+        let api: Api<MailDomain> =
+            Api::namespaced(context.client.clone(), &seen.namespace().unwrap_or_default());
+        let live = api.get_opt(&seen.name_any()).await?;
+        let Some(domain) = live.filter(|live| live.metadata.uid == seen.metadata.uid) else {
+            return Ok(None);
+        };
         let name = domain.spec.domain.parse().map_err(|error| Error::invalid("DomainInvalid", error))?;
         let stored = domain.status.clone();
         let status = stored.clone().unwrap_or_default();
-        Ok(Self { context, domain, name, status, stored, wake: None, failure: None })
+        Ok(Some(Self { context, domain: Arc::new(domain), name, status, stored, wake: None, failure: None }))
     }
 
     /// Says whether something is true.
@@ -100,12 +108,15 @@ impl Work {
         self.failure.take()
     }
 
-    /// Stores the status, if it is another one than before.
+    /// Stores the status, if it says something else than before.
     ///
     /// # Errors
     /// The Kubernetes API's.
     pub async fn store(&mut self) -> Result<()> {
         self.status.observed_generation = self.domain.metadata.generation;
+        if self.stored.as_ref().is_some_and(|stored| says_the_same(stored, &self.status)) {
+            return Ok(());
+        }
         apply_status(&self.context, self.domain.as_ref(), self.stored.as_ref(), &self.status).await?;
         self.stored = Some(self.status.clone());
         Ok(())
@@ -127,9 +138,31 @@ impl Work {
     }
 }
 
+/// Whether two statuses differ in nothing but the service's revision. That is of another one after each write of ours there; were it stored alone, the change of
+/// the status would begin another reconciliation.
+fn says_the_same(one: &MailDomainStatus, other: &MailDomainStatus) -> bool {
+    *one == MailDomainStatus { service_revision: one.service_revision.clone(), ..other.clone() }
+}
+
 impl Store<Error> for Work {
     fn store<'a>(&'a mut self, inventory: &'a Inventory) -> BoxFuture<'a, Result<()>> {
         self.status.inventory = inventory_status(inventory);
         self.store().boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_revision_of_the_service_is_no_news_alone() {
+        let revised = |revision: &str, aliases: &[&str]| MailDomainStatus {
+            service_revision: Some(revision.to_owned()),
+            aliases: aliases.iter().map(|&alias| alias.to_owned()).collect(),
+            ..MailDomainStatus::default()
+        };
+        assert!(says_the_same(&revised("1", &[]), &revised("2", &[])));
+        assert!(!says_the_same(&revised("1", &[]), &revised("2", &["sales@example.org"])));
     }
 }
