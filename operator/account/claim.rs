@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ekitei_operator_api::{Conditions as _, MailAccount, MailDomain};
+use icu_normalizer::ComposingNormalizerBorrowed;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
@@ -47,10 +48,11 @@ impl Refusal {
     }
 }
 
-/// An address as addresses are compared: the service does not tell letters by their case, and domains are in A-labels.
+/// An address as addresses are compared: the service does not tell letters by their case or composition (NFC), and domains are in A-labels.
 pub fn canonical(address: &str) -> String {
     let local_part = address.rsplit_once('@').map_or(address, |(local_part, _)| local_part);
-    format!("{}@{}", local_part.to_lowercase(), domain(address))
+    let composed = ComposingNormalizerBorrowed::new_nfc().normalize(local_part);
+    format!("{}@{}", composed.to_lowercase(), domain(address))
 }
 
 /// The domain of an address, in A-labels. One that is no domain name stays as it is; no MailDomain has it.
@@ -201,6 +203,7 @@ mod tests {
     #[test]
     fn addresses_are_compared_as_the_service_does() {
         assert_eq!(canonical("Info@Bücher.Example"), "info@xn--bcher-kva.example");
+        assert_eq!(canonical("Jose\u{301}@example.org"), "jos\u{e9}@example.org");
         assert!(is("INFO@xn--bcher-kva.example", "info@xn--bcher-kva.example"));
         assert!(is("info@bücher.example", "info@xn--bcher-kva.example"));
         assert!(!is("info@example.org", "info@xn--bcher-kva.example"));
