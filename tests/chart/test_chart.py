@@ -54,6 +54,14 @@ REFUSED = [
     ({**CLUSTER, "pods": {"autoscaling": {"enabled": True, "cpu": 0}}}, "nothing to scale by"),
     ({**CLUSTER, "pods": {"autoscaling": {"enabled": True, "minReplicas": 20}}}, "minReplicas is more"),
     ({**CLUSTER, "topology": "roles", "roles": {"worker": {"replicas": 0}}}, "without workers"),
+    ({"operator": {"serviceAccount": {"create": False}}}, "operator.serviceAccount.name: name the account"),
+    ({"pods": {"podDisruptionBudget": {"maxUnavailable": 0}}}, "maxUnavailable"),
+    ({"pods": {"podDisruptionBudget": {"maxUnavailable": "0%"}}}, "maxUnavailable"),
+    ({"secretMounts": [{"name": "admin"}]}, "the chart has something else at /etc/ekitei-secrets/admin"),
+    ({"secretMounts": [{"name": "tls-0"}]}, "the chart has something else"),
+    ({"secretMounts": [{"name": "a"}, {"name": "a"}]}, "a is there twice"),
+    ({"fullnameOverride": "1mail"}, "fullnameOverride"),
+    ({"nameOverride": "mail", "release": "1"}, "cannot begin with a digit"),
 ]
 
 
@@ -110,6 +118,28 @@ class Values(unittest.TestCase):
         budgets = {each["metadata"]["name"] for each in objects if each["kind"] == "PodDisruptionBudget"}
         self.assertEqual(budgets, {"ekitei-mx", "ekitei-submission", "ekitei-worker"})
         self.assertEqual(chart.find(objects, "Deployment", "ekitei-imap")["spec"]["replicas"], 0)
+
+    def test_a_role_without_pods_has_no_load_balancer_and_is_not_tried(self):
+        objects = chart.render(
+            **CLUSTER, topology="roles", pods={"service": {"type": "LoadBalancer"}}, roles={"mx": {"replicas": 0}}
+        )
+        services = {each["metadata"]["name"] for each in objects if each["kind"] == "Service"}
+        self.assertEqual(services & {"ekitei-mx", "ekitei-submission", "ekitei-imap"}, {"ekitei-submission", "ekitei-imap"})
+        tried = chart.find(objects, "Pod", "ekitei-test")["spec"]["containers"][0]["args"]
+        self.assertNotIn("--smtp", " ".join(tried))
+        self.assertIn("--submissions=ekitei-submission:465", tried)
+
+    def test_a_role_that_is_scaled_begins_with_the_fewest_pods(self):
+        objects = chart.render(**CLUSTER, pods={"replicas": 7, "autoscaling": {"enabled": True, "minReplicas": 3}})
+        self.assertEqual(chart.find(objects, "Deployment", "ekitei-all")["spec"]["replicas"], 3)
+
+    def test_secrets_may_have_names_that_no_volume_can_have(self):
+        objects = chart.render(secretMounts=[{"name": "backup.key"}])
+        (pod,) = [pod for name, pod in chart.pod_templates(objects) if name == "ekitei-all"]
+        (volume,) = [each for each in pod["spec"]["volumes"] if each.get("secret", {}).get("secretName") == "backup.key"]
+        self.assertEqual(volume["name"], "mount-0")
+        mounts = {each["name"]: each["mountPath"] for each in pod["spec"]["containers"][0]["volumeMounts"]}
+        self.assertEqual(mounts["mount-0"], "/etc/ekitei-secrets/backup.key")
 
     def test_copies_and_the_readme_are_up_to_date(self):
         done = subprocess.run([sys.executable, chart.ROOT / "scripts" / "chart-files", "--check"], capture_output=True, text=True)
@@ -250,6 +280,38 @@ class Objects(unittest.TestCase):
         operator = chart.find(self.all["regions"], "Deployment", "ekitei-operator")
         arguments = operator["spec"]["template"]["spec"]["containers"][0]["args"]
         self.assertIn("--region-template=ekitei-region", arguments)
+
+    def test_pods_of_regions_are_those_of_their_region_alone(self):
+        for objects in self.each():
+            templates = [pod for _, pod in chart.pod_templates([each for each in objects if each["kind"] == "ConfigMap"])]
+            for template in templates:
+                # As the operator writes them.
+                labels = template["metadata"]["labels"] | {"app.kubernetes.io/component": "region", "ekitei.dev/region": "tokyo"}
+                selecting = set()
+                for each in objects:
+                    selector = each.get("spec", {}).get("selector")
+                    if each["kind"] in ("Deployment", "StatefulSet", "PodDisruptionBudget"):
+                        selector = selector["matchLabels"]
+                    elif each["kind"] != "Service":
+                        continue
+                    if selector.items() <= labels.items():
+                        selecting.add((each["kind"], each["metadata"]["name"]))
+                self.assertEqual(selecting, {("Service", "ekitei-admin"), ("Service", "ekitei-metrics")})
+                # With a store of its own the operator takes this label away.
+                del labels["ekitei.dev/admin"]
+                admin = chart.find(objects, "Service", "ekitei-admin")["spec"]["selector"]
+                self.assertFalse(admin.items() <= labels.items())
+
+    def test_the_region_template_refers_to_nothing_that_is_made_in_one_cluster_only(self):
+        made = {"ekitei-self-signed", "ekitei-tls"}
+        for values in {}, {"hostname": "mx.example.com", "tls": {"certManager": {"enabled": True, "issuerRef": {"name": "a"}}}}:
+            objects = chart.render(**CLUSTER, **values, pods={"service": {"type": "NodePort", "nodePorts": {"smtp": 30025}}})
+            template = chart.find(objects, "ConfigMap", "ekitei-region")["data"]
+            volumes = yaml.safe_load(template["pod.yaml"])["spec"]["volumes"]
+            self.assertFalse(made & {each.get("secret", {}).get("secretName") for each in volumes})
+            self.assertEqual(yaml.safe_load(template["ekitei.yaml"])["tls"]["certificates"], [])
+            # A port of the nodes is for one Service, and regions are many.
+            self.assertNotIn("nodePort", template["service.yaml"])
 
     def test_dashboards_and_alerts_are_found_by_grafana_and_prometheus(self):
         objects = self.all["values-production.yaml"]

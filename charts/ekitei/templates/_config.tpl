@@ -5,7 +5,7 @@ The configuration of the pods of a role: what follows from the values, with `con
 {{- $values := .root.Values -}}
 {{- $role := include "ekitei.role" . | fromYaml -}}
 {{- $protocols := include "ekitei.protocols" .root | fromYaml -}}
-{{- $base := include "ekitei.config.base" .root | fromYaml -}}
+{{- $base := include "ekitei.config.base" . | fromYaml -}}
 
 {{- /* Where it listens: each protocol, the same with the PROXY protocol, and the admin API. */ -}}
 {{- $listeners := list -}}
@@ -28,8 +28,10 @@ The configuration of the pods of a role: what follows from the values, with `con
 {{- mergeOverwrite $base (deepCopy $values.config) (deepCopy (default dict $role.config)) | toYaml -}}
 {{- end -}}
 
-{{/* The configuration but for the listeners. */}}
+{{/* The configuration but for the listeners. Takes {root, role}. */}}
 {{- define "ekitei.config.base" -}}
+{{- $certificates := include "ekitei.certificates" . | fromYaml -}}
+{{- with .root -}}
 hostname: {{ include "ekitei.hostname" . }}
 store:
 {{- if eq .Values.store.kind "embedded" }}
@@ -82,7 +84,7 @@ encryption:
 {{- end }}
 tls:
   certificates:
-  {{- range $index, $_ := (include "ekitei.certificates" . | fromYaml).secrets }}
+  {{- range $index, $_ := $certificates.secrets }}
     - certificate: /etc/ekitei-secrets/tls-{{ $index }}/tls.crt
       key: /etc/ekitei-secrets/tls-{{ $index }}/tls.key
   {{- else }} []
@@ -94,7 +96,7 @@ web:
   {{- $protocols := include "ekitei.protocols" . | fromYaml }}
   {{- $served := dict }}
   {{- range (include "ekitei.roles" . | fromYaml).roles }}
-  {{- range (include "ekitei.role" (dict "root" $ "role" .) | fromYaml).protocols }}{{ $_ := set $served . true }}{{ end }}
+  {{- range (include "ekitei.role" (dict "root" $.root "role" .) | fromYaml).protocols }}{{ $_ := set $served . true }}{{ end }}
   {{- end }}
   {{- range $protocol := list "imaps" "imap" "pop3s" "pop3" "submissions" "submission" }}
   {{- if hasKey $served $protocol }}
@@ -108,6 +110,7 @@ log:
   format: {{ .Values.log.format }}
 shutdown:
   grace: {{ .Values.shutdown.graceSeconds }}s
+{{- end -}}
 {{- end -}}
 
 {{/* Nine tenths of a size such as `20Gi`, as the service writes it. Takes the size. */}}

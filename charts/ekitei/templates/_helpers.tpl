@@ -34,6 +34,11 @@ app.kubernetes.io/component: {{ .component }}
 ekitei.dev/service: {{ include "ekitei.fullname" . }}
 {{- end -}}
 
+{{/* The label of pods whose admin API is that of the installation: the operator takes it from pods of regions with another store. */}}
+{{- define "ekitei.adminLabel" -}}
+ekitei.dev/admin: {{ include "ekitei.fullname" . }}
+{{- end -}}
+
 {{/* The metadata of an object, but for annotations of its own. Takes {root, component, name}. */}}
 {{- define "ekitei.metadata" -}}
 name: {{ .name }}
@@ -71,13 +76,19 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- .Values.admin.existingSecret | default (printf "%s-admin" (include "ekitei.fullname" .)) -}}
 {{- end -}}
 
-{{/* Secrets with certificates, the default first: as YAML {secrets: [...]}. */}}
+{{/*
+Secrets with certificates of the pods of a role, the default first: as YAML {secrets: [...]}. Those that the chart makes are in its own cluster only, so pods of
+regions do without them: the certificate of their host is in the store. Takes {root, role}.
+*/}}
 {{- define "ekitei.certificates" -}}
-{{- $secrets := .Values.tls.existingSecrets -}}
-{{- if .Values.tls.certManager.enabled -}}
-{{- $secrets = prepend $secrets (printf "%s-tls" (include "ekitei.fullname" .)) -}}
-{{- else if and .Values.tls.selfSigned (not $secrets) -}}
-{{- $secrets = list (printf "%s-self-signed" (include "ekitei.fullname" .)) -}}
+{{- $tls := .root.Values.tls -}}
+{{- $secrets := $tls.existingSecrets -}}
+{{- if ne .role "region" -}}
+{{- if $tls.certManager.enabled -}}
+{{- $secrets = prepend $secrets (printf "%s-tls" (include "ekitei.fullname" .root)) -}}
+{{- else if and $tls.selfSigned (not $secrets) -}}
+{{- $secrets = list (printf "%s-self-signed" (include "ekitei.fullname" .root)) -}}
+{{- end -}}
 {{- end -}}
 {{- dict "secrets" $secrets | toYaml -}}
 {{- end -}}
@@ -115,6 +126,12 @@ which a MailRegion says. Takes {root, role}.
 {{- else -}}
 {{- mergeOverwrite (deepCopy $values.pods) (deepCopy (get $values.roles .role)) | toYaml -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Whether a role has no pods. Takes {root, role}. */}}
+{{- define "ekitei.isOff" -}}
+{{- $settings := include "ekitei.role" . | fromYaml -}}
+{{- if not (or $settings.autoscaling.enabled (int $settings.replicas)) }}true{{ end -}}
 {{- end -}}
 
 {{/* Whether pods of the service are to be made by the operator, for MailRegions. */}}

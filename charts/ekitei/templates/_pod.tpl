@@ -9,7 +9,7 @@
 {{- $spread := eq .role "region" | ternary (include "ekitei.serviceLabel" .root) $selector -}}
 metadata:
   labels:
-    {{- $labels := merge (include "ekitei.serviceLabel" .root | fromYaml) ($selector | fromYaml) $role.labels $values.commonLabels }}
+    {{- $labels := merge (include "ekitei.serviceLabel" .root | fromYaml) (include "ekitei.adminLabel" .root | fromYaml) ($selector | fromYaml) $role.labels $values.commonLabels }}
     {{- toYaml $labels | nindent 4 }}
   {{- $annotations := $role.annotations }}
   {{- if ne .role "region" }}
@@ -109,8 +109,8 @@ spec:
       securityContext: {{- include "ekitei.containerSecurity" .root | nindent 8 }}
       volumeMounts:
         - {name: config, mountPath: /etc/ekitei, readOnly: true}
-        {{- range (include "ekitei.secrets" .root | fromYaml).secrets }}
-        - {name: secret-{{ .mount }}, mountPath: /etc/ekitei-secrets/{{ .mount }}, readOnly: true}
+        {{- range (include "ekitei.secrets" . | fromYaml).secrets }}
+        - {name: {{ .volume }}, mountPath: /etc/ekitei-secrets/{{ .mount }}, readOnly: true}
         {{- end }}
         {{- if eq $values.store.kind "embedded" }}
         - {name: data, mountPath: /var/lib/ekitei}
@@ -126,8 +126,8 @@ spec:
   volumes:
     - name: config
       configMap: {name: {{ $fullname }}-{{ .role }}}
-    {{- range (include "ekitei.secrets" .root | fromYaml).secrets }}
-    - name: secret-{{ .mount }}
+    {{- range (include "ekitei.secrets" . | fromYaml).secrets }}
+    - name: {{ .volume }}
       # 0440: for the pod's group alone. YAML 1.2 has no octal numbers of this form.
       secret: {secretName: {{ .name }}, defaultMode: 288}
     {{- end }}
@@ -153,27 +153,31 @@ spec:
     {{- end }}
 {{- end -}}
 
-{{/* The Secrets that pods of the service mount below /etc/ekitei-secrets, as YAML {secrets: [{mount, name}]}. */}}
+{{/*
+The Secrets that pods of a role mount below /etc/ekitei-secrets, as YAML {secrets: [{volume, mount, name}]}. Names of Secrets may be longer than those of volumes,
+and have dots. Takes {root, role}.
+*/}}
 {{- define "ekitei.secrets" -}}
+{{- $values := .root.Values -}}
 secrets:
-  - {mount: admin, name: {{ include "ekitei.adminSecret" . }}}
-  {{- with .Values.signing.existingSecret }}
-  - {mount: signing, name: {{ . }}}
+  - {volume: secret-admin, mount: admin, name: {{ include "ekitei.adminSecret" .root }}}
+  {{- with $values.signing.existingSecret }}
+  - {volume: secret-signing, mount: signing, name: {{ . }}}
   {{- end }}
-  {{- if .Values.encryption.enabled }}
-  - {mount: encryption, name: {{ .Values.encryption.existingSecret }}}
+  {{- if $values.encryption.enabled }}
+  - {volume: secret-encryption, mount: encryption, name: {{ $values.encryption.existingSecret }}}
   {{- end }}
-  {{- if and (eq .Values.bodies.kind "s3") .Values.bodies.s3.existingSecret }}
-  - {mount: s3, name: {{ .Values.bodies.s3.existingSecret }}}
+  {{- if and (eq $values.bodies.kind "s3") $values.bodies.s3.existingSecret }}
+  - {volume: secret-s3, mount: s3, name: {{ $values.bodies.s3.existingSecret }}}
   {{- end }}
-  {{- if and (eq .Values.store.kind "foundationdb") .Values.store.foundationdb.tls.existingSecret }}
-  - {mount: foundationdb, name: {{ .Values.store.foundationdb.tls.existingSecret }}}
+  {{- if and (eq $values.store.kind "foundationdb") $values.store.foundationdb.tls.existingSecret }}
+  - {volume: secret-foundationdb, mount: foundationdb, name: {{ $values.store.foundationdb.tls.existingSecret }}}
   {{- end }}
   {{- range $index, $name := (include "ekitei.certificates" . | fromYaml).secrets }}
-  - {mount: tls-{{ $index }}, name: {{ $name }}}
+  - {volume: secret-tls-{{ $index }}, mount: tls-{{ $index }}, name: {{ $name }}}
   {{- end }}
-  {{- range .Values.secretMounts }}
-  - {mount: {{ .name }}, name: {{ .name }}}
+  {{- range $index, $mount := $values.secretMounts }}
+  - {volume: mount-{{ $index }}, mount: {{ $mount.name | quote }}, name: {{ $mount.name | quote }}}
   {{- end }}
 {{- end -}}
 

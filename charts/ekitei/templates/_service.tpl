@@ -17,7 +17,8 @@ loadBalancerClass: {{ . }}
 loadBalancerSourceRanges: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
-{{- $nodePorts := .nodePorts | default dict }}
+{{- /* Every region has its own Service, and a port of the nodes is for one. */}}
+{{- $nodePorts := eq $.role "region" | ternary dict (.nodePorts | default dict) }}
 ports:
   {{- range $settings.protocols }}
   - name: {{ . }}

@@ -46,6 +46,22 @@
 {{- if and $values.tls.certManager.enabled (not $values.hostname) -}}
 {{- fail "hostname: a certificate by cert-manager needs the public name of the service" -}}
 {{- end -}}
+{{- if not (regexMatch "^[a-z]" (include "ekitei.fullname" .)) -}}
+{{- fail (printf "the names of Services cannot begin with a digit, as %q does: set fullnameOverride" (include "ekitei.fullname" .)) -}}
+{{- end -}}
+{{- if and $values.operator.enabled (not $values.operator.serviceAccount.create) (not $values.operator.serviceAccount.name) -}}
+{{- fail "operator.serviceAccount.name: name the account that is there. Without a name all pods of the namespace's default account would get the operator's rights" -}}
+{{- end -}}
+{{- $mounts := list -}}
+{{- range $values.secretMounts -}}
+{{- if or (has .name (list "admin" "signing" "encryption" "s3" "foundationdb")) (regexMatch "^tls-[0-9]+$" .name) -}}
+{{- fail (printf "secretMounts: the chart has something else at /etc/ekitei-secrets/%s; give the Secret another name" .name) -}}
+{{- end -}}
+{{- if has .name $mounts -}}
+{{- fail (printf "secretMounts: %s is there twice" .name) -}}
+{{- end -}}
+{{- $mounts = append $mounts .name -}}
+{{- end -}}
 {{- range $role := (include "ekitei.roles" . | fromYaml).roles -}}
 {{- $settings := include "ekitei.role" (dict "root" $ "role" $role) | fromYaml -}}
 {{- if and $settings.autoscaling.enabled (not $settings.autoscaling.cpu) (not $settings.autoscaling.connections) -}}
