@@ -6,10 +6,10 @@ use futures_util::future::BoxFuture;
 
 use crate::desired::Desired;
 use crate::inventory::{Entry, Inventory};
-use crate::owner::{self, Owner};
+use crate::owner::{self, Claim, Owner};
 use crate::plan::{self, Adoption, Change, Inputs, Plan, RecordState, State};
 use crate::provider::{Provider, ProviderError, Zone, observe};
-use crate::record::Key;
+use crate::record::{Key, RecordSet, RecordType, Value};
 
 /// Attempts, when somebody else writes at the same time.
 const ATTEMPTS: usize = 4;
@@ -94,7 +94,8 @@ impl Round<'_> {
         Ok(self.apply(plan).await)
     }
 
-    /// Writes what a plan says: all together, and if the provider rejects something, name by name, so that one bad record does not keep the others back.
+    /// Writes what a plan says: all together, and if the provider rejects something, name by name and then set by set, so that one bad record does
+    /// not keep the others back.
     pub async fn apply(&self, plan: Plan) -> Outcome {
         let Plan { changes, records, inventory, intent, released, error } = plan;
         let mut outcome = Outcome { records, released, error, ..Outcome::default() };
@@ -104,13 +105,7 @@ impl Round<'_> {
         match self.write(&changes).await {
             Ok(()) => outcome.written = changes,
             Err(error @ ProviderError::Rejected(_)) => {
-                let groups = groups(changes);
-                if groups.len() == 1 {
-                    fail(&mut failed, &groups[0], &error);
-                    outcome.error = Some(error);
-                } else {
-                    self.one_by_one(groups, &mut failed, &mut outcome).await;
-                }
+                self.name_by_name(groups(changes), error, &mut failed, &mut outcome).await;
             }
             Err(error) => {
                 fail(&mut failed, &changes, &error);
@@ -122,23 +117,54 @@ impl Round<'_> {
         outcome
     }
 
-    async fn one_by_one(
+    /// Tries what was rejected as a whole in smaller parts.
+    async fn name_by_name(
         &self,
-        groups: Vec<Vec<Change>>,
+        mut groups: Vec<Group>,
+        error: ProviderError,
         failed: &mut BTreeMap<Key, String>,
         outcome: &mut Outcome,
     ) {
+        if groups.len() == 1 {
+            return self.set_by_set(groups.remove(0), error, failed, outcome).await;
+        }
         for group in groups {
-            match self.write(&group).await {
-                Ok(()) => outcome.written.extend(group),
-                Err(error) => {
-                    fail(failed, &group, &error);
-                    // What has to be done about it comes before what happens by itself.
-                    if outcome.error.as_ref().is_none_or(ProviderError::is_temporary) {
-                        outcome.error = Some(error);
-                    }
+            let changes = group.changes();
+            match self.write(&changes).await {
+                Ok(()) => outcome.written.extend(changes),
+                Err(error @ ProviderError::Rejected(_)) => {
+                    self.set_by_set(group, error, failed, outcome).await;
                 }
+                Err(error) => give_up(&changes, error, failed, outcome),
             }
+        }
+    }
+
+    /// The record sets of a name, each with its lines of the marker: one that is rejected does not keep those beside it back.
+    async fn set_by_set(
+        &self,
+        mut group: Group,
+        error: ProviderError,
+        failed: &mut BTreeMap<Key, String>,
+        outcome: &mut Outcome,
+    ) {
+        if group.sets.len() < 2 {
+            return give_up(&group.changes(), error, failed, outcome);
+        }
+        let types: BTreeSet<RecordType> = group.sets.iter().filter_map(record_type).collect();
+        for set in std::mem::take(&mut group.sets) {
+            let lines = record_type(&set).and_then(|of| group.lines(|one| one == of));
+            let step = Group { marker: lines, sets: vec![set] }.changes();
+            match self.write(&step).await {
+                Ok(()) => group.written(step, outcome),
+                Err(error) => give_up(&step, error, failed, outcome),
+            }
+        }
+        // Lines of record sets that are as they should be.
+        let rest: Vec<Change> = group.lines(|one| !types.contains(&one)).into_iter().collect();
+        match self.write(&rest).await {
+            Ok(()) => group.written(rest, outcome),
+            Err(error) => give_up(&rest, error, failed, outcome),
         }
     }
 
@@ -147,15 +173,77 @@ impl Round<'_> {
     }
 }
 
-/// Changes that belong together: those of a name, with its marker.
-fn groups(changes: Vec<Change>) -> Vec<Vec<Change>> {
-    let mut groups: BTreeMap<_, Vec<Change>> = BTreeMap::new();
+/// Changes that belong together: those of a name.
+#[derive(Debug, Default)]
+struct Group {
+    /// The change of its marker, if there is any.
+    marker: Option<Change>,
+    /// Those of its record sets.
+    sets: Vec<Change>,
+}
+
+impl Group {
+    /// All of them: a claim comes before what it claims, and goes after it.
+    fn changes(&self) -> Vec<Change> {
+        let (first, last): (Vec<_>, Vec<_>) = self.marker.iter().cloned().partition(plan::adds);
+        [first, self.sets.clone(), last].concat()
+    }
+
+    /// The change of the marker's lines about some types only.
+    fn lines(&self, about: impl Fn(RecordType) -> bool) -> Option<Change> {
+        let marker = self.marker.as_ref()?;
+        let values = |set: &Option<RecordSet>| set.as_ref().map(|set| set.values.clone()).unwrap_or_default();
+        let (now, goal) = (values(&marker.before), values(&marker.after));
+        let about = |line: &&Value| Claim::read(line).is_some_and(|claim| about(claim.record_type));
+        let stays = now.iter().filter(|line| !about(line) || goal.contains(line));
+        let lines: BTreeSet<Value> = stays.chain(goal.iter().filter(about)).cloned().collect();
+        let like = marker.after.as_ref().or(marker.before.as_ref())?;
+        let changed = lines != now;
+        let after = (!lines.is_empty()).then(|| RecordSet { values: lines, ..like.clone() });
+        changed.then(|| Change { before: marker.before.clone(), after })
+    }
+
+    /// Keeps what the marker is now.
+    fn written(&mut self, changes: Vec<Change>, outcome: &mut Outcome) {
+        let is_marker = |change: &&Change| change.key().is_some_and(|key| owner::is_marker(&key.name));
+        if let (Some(marker), Some(lines)) = (&mut self.marker, changes.iter().find(is_marker)) {
+            marker.before.clone_from(&lines.after);
+        }
+        outcome.written.extend(changes);
+    }
+}
+
+fn record_type(change: &Change) -> Option<RecordType> {
+    change.key().map(|key| key.record_type)
+}
+
+fn groups(changes: Vec<Change>) -> Vec<Group> {
+    let mut groups: BTreeMap<_, Group> = BTreeMap::new();
     for change in changes {
         let Some(key) = change.key() else { continue };
-        let at = if owner::is_marker(&key.name) { Ok(key) } else { owner::marker(&key) };
-        groups.entry(at.map_err(|error| error.0)).or_default().push(change);
+        let is_marker = owner::is_marker(&key.name);
+        let at = if is_marker { Ok(key) } else { owner::marker(&key) };
+        let group = groups.entry(at.map_err(|error| error.0)).or_default();
+        if is_marker {
+            group.marker = Some(change);
+        } else {
+            group.sets.push(change);
+        }
     }
     groups.into_values().collect()
+}
+
+fn give_up(
+    changes: &[Change],
+    error: ProviderError,
+    failed: &mut BTreeMap<Key, String>,
+    outcome: &mut Outcome,
+) {
+    fail(failed, changes, &error);
+    // What has to be done about it comes before what happens by itself.
+    if outcome.error.as_ref().is_none_or(ProviderError::is_temporary) {
+        outcome.error = Some(error);
+    }
 }
 
 fn fail(failed: &mut BTreeMap<Key, String>, changes: &[Change], error: &ProviderError) {

@@ -59,7 +59,7 @@ impl Marker {
 }
 
 /// Whether a change adds values.
-pub(super) fn adds(change: &Change) -> bool {
+pub(crate) fn adds(change: &Change) -> bool {
     let before = change.before.as_ref().map(|set| set.values.clone()).unwrap_or_default();
     change.after.as_ref().is_some_and(|after| !after.values.is_subset(&before))
 }

@@ -14,6 +14,8 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(crate) use decide::adds;
+
 use crate::desired::Desired;
 use crate::family::Family;
 use crate::inventory::Inventory;
@@ -163,7 +165,7 @@ pub fn plan(inputs: Inputs<'_>) -> Plan {
     }
     // A claim comes before what it claims, and goes after it.
     let markers = markers.into_values().filter_map(decide::Marker::change);
-    let (first, last) = markers.partition::<Vec<_>, _>(decide::adds);
+    let (first, last) = markers.partition::<Vec<_>, _>(adds);
     let (removed, written) =
         records.into_iter().partition::<Vec<_>, _>(|change: &Change| change.after.is_none());
     // An alias goes before what takes its place, and the other way round.
