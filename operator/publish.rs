@@ -68,7 +68,8 @@ impl Place {
 
     /// Whether it is signed; `None` if that is not known now.
     pub fn is_signed(&self) -> Option<bool> {
-        self.authorities.as_ref().ok().map(|authorities| authorities.security != Security::Unsigned)
+        let security = self.authorities.as_ref().ok()?.security?;
+        Some(security != Security::Unsigned)
     }
 }
 
@@ -123,8 +124,12 @@ impl Publication<'_> {
     ) -> Result<Published> {
         let mut published = Published::default();
         let (groups, mut rest) = self.groups(inventory, &mut published).await;
-        for (place, desired, mine) in groups {
-            let mut beside = Beside { others: rest.clone(), context, store };
+        let mut groups = groups.into_iter();
+        while let Some((place, desired, mine)) = groups.next() {
+            // What is in zones that are still to come is ours all the same, should this be the last that is stored.
+            let mut others = rest.clone();
+            groups.as_slice().iter().for_each(|(_, _, later)| others.unite(later));
+            let mut beside = Beside { others, context, store };
             let outcome =
                 self.round(context, lock, &place, &desired, &mine, &mut published, &mut beside).await?;
             rest.unite(&outcome.inventory);

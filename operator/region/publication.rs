@@ -111,6 +111,10 @@ impl Work<'_> {
             None if published.locked_by.is_some() => {
                 Err(Error::outside("ZoneLocked", "another operator is writing to the zone"))
             }
+            None if !published.inventory.is_empty() => Err(Error::outside(
+                "RecordsLeft",
+                "some records are in zones that the provider does not have now",
+            )),
             None => Ok(()),
         }
     }

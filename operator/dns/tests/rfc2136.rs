@@ -40,7 +40,7 @@ async fn a_domain_is_published_from_nothing_and_removed_without_a_trace_and_othe
     let verifier = verifier(&[knot.address()]);
     let authorities = verifier.authorities(&name("a.test")).await.unwrap();
     assert_eq!((&authorities.zone, authorities.negative_ttl), (&name("a.test"), 60));
-    assert_eq!(authorities.security, Security::Signed);
+    assert_eq!(authorities.security, Some(Security::Signed));
     let seen = verifier.check(&authorities, &desired).await;
     let mut records = outcome.records.clone();
     verify::confirm(&mut records, &seen);
@@ -298,7 +298,7 @@ async fn the_servers_of_a_zone_are_found_and_one_that_is_away_is_named() {
     round(&knot.writer(), &desired, &Inventory::default()).await;
     let verifier = Verifier::new(settings.clone());
     let authorities = verifier.authorities(&name("deep.down.a.test")).await.unwrap();
-    assert_eq!((&authorities.zone, authorities.security), (&name("a.test"), Security::Signed));
+    assert_eq!((&authorities.zone, authorities.security), (&name("a.test"), Some(Security::Signed)));
     let mut names: Vec<&str> = authorities.servers.iter().map(|server| server.name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["ns1.a.test", "ns2.a.test"]);
@@ -317,7 +317,7 @@ async fn the_servers_of_a_zone_are_found_and_one_that_is_away_is_named() {
     let validator = ekitei_dns::Resolver::new(&config).unwrap();
     let verifier = Verifier::new(verify::Settings { validator: Some(validator), ..settings });
     let authorities = verifier.recent_authorities(&name("a.test")).await.unwrap();
-    assert_eq!(authorities.security, Security::Secure);
+    assert_eq!(authorities.security, Some(Security::Secure));
 
     // What only people can write is seen once they did.
     let manual = Manual::new(verifier);

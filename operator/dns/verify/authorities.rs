@@ -43,14 +43,17 @@ pub struct Authorities {
     pub servers: Vec<Server>,
     /// Seconds that the absence of a record is kept in caches (RFC 2308 §5).
     pub negative_ttl: u32,
-    /// Whether it is signed.
-    pub security: Security,
+    /// Whether it is signed; none while nobody says.
+    pub security: Option<Security>,
 }
 
 /// An SOA record out of an answer or an authority section.
 struct Apex {
     zone: Name,
-    negative_ttl: u32,
+    /// Its TTL, in seconds.
+    ttl: u32,
+    /// The last of its fields, in seconds (RFC 2308 §4).
+    minimum: u32,
 }
 
 fn apex(answer: &Message, name: &Name) -> Option<Apex> {
@@ -58,7 +61,7 @@ fn apex(answer: &Message, name: &Name) -> Option<Apex> {
     records.find_map(|record| {
         let RData::SOA(SOA { minimum, .. }) = &record.data else { return None };
         let zone = Name::from_wire(&record.name);
-        name.is_within(&zone).then_some(Apex { zone, negative_ttl: record.ttl.min(*minimum) })
+        name.is_within(&zone).then_some(Apex { zone, ttl: record.ttl, minimum: *minimum })
     })
 }
 
@@ -74,8 +77,22 @@ impl Verifier {
             self.configured(name).await?
         };
         let security = self.security(&apex.zone, &servers).await;
-        let Apex { zone, negative_ttl } = apex;
+        let negative_ttl = self.negative_ttl(&apex, &servers).await;
+        let zone = apex.zone;
         Ok(Authorities { zone, servers, negative_ttl, security })
+    }
+
+    /// How long a resolver keeps that something is not there. Of an SOA out of a resolver's cache the TTL is only what is left of it, so the servers
+    /// themselves are asked; if none of them answers, it is the most that it may be.
+    async fn negative_ttl(&self, apex: &Apex, servers: &[Server]) -> u32 {
+        for server in servers {
+            let answer = self.ask_own(server, &apex.zone, WireType::SOA).await;
+            let own = answer.and_then(|answer| self::apex(&answer, &apex.zone));
+            if let Some(own) = own.filter(|own| own.zone == apex.zone) {
+                return own.ttl.min(own.minimum);
+            }
+        }
+        apex.minimum
     }
 
     async fn configured(&self, name: &Name) -> Result<(Apex, Vec<Server>), VerifyError> {
@@ -165,19 +182,26 @@ impl Verifier {
         if found.is_empty() { vec![(Ipv4Addr::LOCALHOST, PORT).into()] } else { found }
     }
 
-    async fn security(&self, zone: &Name, servers: &[Server]) -> Security {
+    /// Only who answers for the zone can say that it has no keys: those who are away, or do not have it, say nothing.
+    async fn security(&self, zone: &Name, servers: &[Server]) -> Option<Security> {
         if let Some(validator) = &self.settings.validator
             && validator.is_secure(zone.as_str()).await.unwrap_or(false)
         {
-            return Security::Secure;
+            return Some(Security::Secure);
         }
         for server in servers {
-            if let Ok(answer) = self.ask(server, zone, WireType::DNSKEY).await {
+            if let Some(answer) = self.ask_own(server, zone, WireType::DNSKEY).await {
                 let keys = answer.answers.iter().any(|record| record.record_type() == WireType::DNSKEY);
-                return if keys { Security::Signed } else { Security::Unsigned };
+                return Some(if keys { Security::Signed } else { Security::Unsigned });
             }
         }
-        Security::Unsigned
+        None
+    }
+
+    /// What a server says of its own zone; none if it does not answer, or not for that zone.
+    async fn ask_own(&self, server: &Server, zone: &Name, record_type: WireType) -> Option<Message> {
+        let answer = self.ask(server, zone, record_type).await.ok()?;
+        (answer.authoritative && answer.response_code == ResponseCode::NoError).then_some(answer)
     }
 
     /// Asks a server, by all its addresses until one answers.
