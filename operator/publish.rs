@@ -154,11 +154,13 @@ impl Publication<'_> {
         published: &mut Published,
     ) -> (Vec<(Place, Vec<Desired>, Inventory)>, Inventory) {
         let mut groups = vec![(self.place.clone(), Vec::new(), Inventory::default())];
-        for desired in &self.desired {
+        for desired in self.desired.iter().filter(|desired| self.provider.takes(&desired.set)) {
             let at = match self.group(&mut groups, &desired.set.name).await {
                 Ok(at) => at,
                 Err(error) => {
-                    published.records.push(nowhere(desired.clone(), &error));
+                    let mut record = [nowhere(desired.clone(), &error)];
+                    self.confirm_elsewhere(&mut record).await;
+                    published.records.extend(record);
                     if !matches!(error, ProviderError::NoZone { .. }) {
                         published.error.get_or_insert(error);
                     }
@@ -176,6 +178,16 @@ impl Publication<'_> {
             }
         }
         (groups, rest)
+    }
+
+    /// Whether somebody else publishes a record that is in no zone of the provider. The servers of its zone are asked, as far as they can be found.
+    async fn confirm_elsewhere(&self, records: &mut [RecordState; 1]) {
+        let desired = records[0].desired.clone();
+        if records[0].state == State::Manual
+            && let Ok(authorities) = self.verifier.recent_authorities(&desired.set.name).await
+        {
+            confirm(records, &self.verifier.check(&authorities, &[desired]).await);
+        }
     }
 
     /// Which of the groups a name belongs to; there is a new one if it needs one.

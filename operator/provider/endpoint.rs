@@ -17,6 +17,17 @@ pub fn resource() -> ApiResource {
 /// What ExternalDNS cannot publish.
 const UNKNOWN: [RecordType; 2] = [RecordType::Caa, RecordType::Tlsa];
 
+/// Whether ExternalDNS can publish a record set: not of every type, and not that there is no such service (RFC 2782, RFC 7505), since it writes names
+/// without the last dot.
+pub fn takes(set: &RecordSet) -> bool {
+    let is_null = |value: &Value| match value {
+        Value::Mx { exchange, .. } => exchange.is_root(),
+        Value::Srv { target, .. } => target.is_root(),
+        _ => false,
+    };
+    !UNKNOWN.contains(&set.record_type) && !set.values.iter().any(is_null)
+}
+
 /// One record set of a DNSEndpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -32,8 +43,8 @@ struct Endpoint {
 /// Why a record set is no DNSEndpoint, or the other way round.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// ExternalDNS does not know the type.
-    #[error("ExternalDNS does not publish {0} records")]
+    /// ExternalDNS does not know the type, or cannot say this with it.
+    #[error("ExternalDNS does not publish such {0} records")]
     Type(RecordType),
     /// It is not one that we wrote.
     #[error("the DNSEndpoint {0} was changed to something else than one record set")]
@@ -58,7 +69,7 @@ pub fn object(
     namespace: &str,
     labels: &BTreeMap<String, String>,
 ) -> Result<DynamicObject, EndpointError> {
-    if UNKNOWN.contains(&set.record_type) {
+    if !takes(set) {
         return Err(EndpointError::Type(set.record_type));
     }
     let endpoint = Endpoint {
@@ -97,6 +108,8 @@ pub fn record_set(object: &DynamicObject) -> Result<Option<RecordSet>, EndpointE
     let name: Name = endpoint.dns_name.parse().map_err(|_| changed())?;
     let read = |target: &String| match record_type {
         RecordType::Txt => Ok(Value::txt(target)),
+        // The root has no other dot than the last one.
+        _ if target.ends_with(' ') => Value::parse(record_type, &format!("{target}.")),
         _ => Value::parse(record_type, target),
     };
     let values: Vec<Value> =
@@ -169,6 +182,12 @@ mod tests {
     fn what_external_dns_does_not_know_is_refused() {
         let caa = set(RecordType::Caa, &["0 issue \"letsencrypt.org\""]);
         assert_eq!(object(&caa, "dns", &BTreeMap::new()), Err(EndpointError::Type(RecordType::Caa)));
+        let none = set(RecordType::Srv, &["0 0 0 ."]);
+        assert_eq!(object(&none, "dns", &BTreeMap::new()), Err(EndpointError::Type(RecordType::Srv)));
+        // Earlier releases wrote it, and have to be able to remove it.
+        let mut written = object(&set(RecordType::Srv, &["0 0 1 a.test."]), "dns", &BTreeMap::new()).unwrap();
+        written.data["spec"]["endpoints"][0]["targets"] = json!(["0 0 0 "]);
+        assert_eq!(record_set(&written), Ok(Some(none)));
     }
 
     #[test]

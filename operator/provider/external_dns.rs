@@ -1,7 +1,7 @@
 //! Zones that ExternalDNS keeps: records are written as `DNSEndpoint` objects, and it publishes them.
 //!
 //! It has an ownership of its own (its registry), so no markers are written. What it cannot say is what is in a zone besides: that is asked of the
-//! authoritative servers, so that values of others at the same name are kept.
+//! authoritative servers, so that values of others at the same name are kept. Records that it cannot publish are not wanted of it.
 
 use std::collections::BTreeMap;
 
@@ -160,6 +160,10 @@ impl Provider for ExternalDns {
             min_ttl: 1,
             markers: false,
         }
+    }
+
+    fn takes(&self, set: &RecordSet) -> bool {
+        endpoint::takes(set)
     }
 
     fn zone<'a>(&'a self, name: &'a Name) -> BoxFuture<'a, Result<Zone>> {

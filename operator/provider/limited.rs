@@ -38,6 +38,10 @@ impl Provider for Limited {
         self.inner.capabilities()
     }
 
+    fn takes(&self, set: &RecordSet) -> bool {
+        self.inner.takes(set)
+    }
+
     fn zone<'a>(&'a self, name: &'a Name) -> BoxFuture<'a, Result<Zone>> {
         async move {
             let zone = self.inner.zone(name).await?;

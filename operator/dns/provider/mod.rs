@@ -103,6 +103,11 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// Whether it has words for such a record set at all. One that it has none for is not wanted of it, rather than rejected each time.
+    fn takes(&self, _set: &RecordSet) -> bool {
+        true
+    }
+
     /// The zone that a name is in.
     ///
     /// # Errors
