@@ -4,6 +4,7 @@ use ekitei_operator_api::{MailDomain, MailRegion};
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 
+use super::describe;
 use super::work::Work;
 use crate::error::Result;
 use crate::finalizer;
@@ -49,17 +50,11 @@ pub fn refusal(domain: &MailDomain, rivals: &[MailDomain], regions: &[MailRegion
         );
         return Some(Refusal { reason: "DomainConflict", message });
     }
-    let unknown: Vec<&str> = domain
-        .spec
-        .regions
-        .iter()
-        .map(|region| region.name.as_str())
-        .filter(|name| !regions.iter().any(|region| region.name_any() == *name))
-        .collect();
-    if unknown.is_empty() {
+    // Without another region the domain takes mail all the same: `MXReady` says which is not there.
+    if describe::home(domain, regions).is_some() {
         return None;
     }
-    let message = format!("there is no MailRegion {}", unknown.join(", "));
+    let message = format!("there is no MailRegion {}, its home", domain.spec.home_region);
     Some(Refusal { reason: "RegionUnknown", message })
 }
 
@@ -115,12 +110,20 @@ mod tests {
     }
 
     #[test]
-    fn regions_have_to_be_there() {
-        let one = domain("example.org");
+    fn the_home_region_has_to_be_there() {
+        let mut one = domain("example.org");
         let refused = refusal(&one, std::slice::from_ref(&one), &[region("singapore")]).unwrap();
         assert_eq!(
             (refused.reason, refused.message.as_str()),
-            ("RegionUnknown", "there is no MailRegion tokyo")
+            ("RegionUnknown", "there is no MailRegion tokyo, its home")
+        );
+        one.spec
+            .regions
+            .push(ekitei_operator_api::RegionReference { name: "mars".to_owned(), preference: 20 });
+        assert_eq!(
+            refusal(&one, std::slice::from_ref(&one), &[region("tokyo")]),
+            None,
+            "another one may come"
         );
     }
 }

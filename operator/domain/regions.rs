@@ -48,17 +48,25 @@ fn readiness(region: &MailRegion) -> Result<(), String> {
     Err(ready.map_or_else(|| "nobody has looked at it yet".to_owned(), |ready| ready.message.clone()))
 }
 
+/// Regions that the domain lists and that are not there.
+fn unknown<'a>(domain: &'a MailDomain, regions: &'a [MailRegion]) -> impl Iterator<Item = &'a str> {
+    let names = domain.spec.regions.iter().map(|region| region.name.as_str());
+    names.filter(|name| !regions.iter().any(|region| region.name_any() == *name))
+}
+
 /// Sets the status of the regions, and `MXReady`.
 pub fn step(work: &mut Work, regions: &[MailRegion]) {
     work.status.regions = statuses(&work.domain, regions);
-    let not_ready: Vec<String> = work
+    let mut not_ready: Vec<String> = work
         .status
         .regions
         .iter()
         .filter(|region| !region.ready)
         .map(|region| format!("{}: {}", region.name, region.message.as_deref().unwrap_or("not ready")))
         .collect();
-    let all = work.status.regions.len();
+    not_ready
+        .extend(unknown(&work.domain, regions).map(|name| format!("{name}: there is no such MailRegion")));
+    let all = work.domain.spec.regions.len();
     if not_ready.len() == all {
         work.condition("MXReady", false, "NoRegionReady", not_ready.join("; "));
     } else if not_ready.is_empty() {
@@ -86,6 +94,14 @@ mod tests {
 
     fn preferences(regions: &[MailRegion]) -> Vec<Option<u16>> {
         statuses(&two(), regions).iter().map(|region| region.preference).collect()
+    }
+
+    #[test]
+    fn a_region_that_is_not_there_is_told_and_gets_no_mail() {
+        let there = [region("tokyo")];
+        let two = two();
+        assert_eq!(unknown(&two, &there).collect::<Vec<_>>(), ["us"]);
+        assert_eq!(statuses(&two, &there).len(), 1);
     }
 
     #[test]

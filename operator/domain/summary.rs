@@ -49,14 +49,14 @@ pub fn step(work: &mut Work) -> bool {
             false
         }
     };
-    let regions_down = work.status.regions.iter().any(|region| !region.ready);
+    let mx = work.status.conditions.find("MXReady").cloned();
+    let regions_down = mx.filter(|found| found.reason != "RegionsReady");
     let reverse =
         work.status.conditions.find("ReverseDNSReady").filter(|found| found.status == "False").cloned();
     if let Some((reason, message)) = failure {
         work.condition("Degraded", true, reason, message);
-    } else if regions_down {
-        let message = work.status.conditions.find("MXReady").map(|found| found.message.clone());
-        work.condition("Degraded", true, "RegionNotReady", message.unwrap_or_default());
+    } else if let Some(regions_down) = regions_down {
+        work.condition("Degraded", true, "RegionNotReady", regions_down.message);
     } else if let Some(reverse) = reverse {
         work.condition("Degraded", true, "ReverseNameWrong", reverse.message);
     } else {
