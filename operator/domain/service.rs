@@ -111,7 +111,7 @@ pub async fn step(work: &mut Work, service: &Client, wanted: &Wanted) -> Result<
         }
     };
     fail::point("service.created")?;
-    let found = match wanted.patch(&found) {
+    match wanted.patch(&found) {
         Some(patch) => {
             work.context.leadership.check()?;
             // Our own changes follow a change of the object; without one, somebody else changed the service.
@@ -122,11 +122,10 @@ pub async fn step(work: &mut Work, service: &Client, wanted: &Wanted) -> Result<
                 work.context.metrics.drift_corrected.with(&["MailDomain"]).inc();
                 work.warn("DriftCorrected", "settings of the domain were changed in the service; they are what this object says again").await;
             }
-            changed
+            work.revised(changed.revision);
         }
-        None => found,
-    };
-    work.status.service_revision = Some(found.revision);
+        None => work.status.service_revision = Some(found.revision),
+    }
     aliases(work, service).await
 }
 

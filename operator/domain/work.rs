@@ -32,6 +32,8 @@ pub struct Work {
     wake: Option<Duration>,
     /// The first step that failed: the others went on.
     failure: Option<Error>,
+    /// Whether we gave the domain in the service its revision just now.
+    revised: bool,
 }
 
 impl Work {
@@ -50,7 +52,16 @@ impl Work {
         let name = domain.spec.domain.parse().map_err(|error| Error::invalid("DomainInvalid", error))?;
         let stored = domain.status.clone();
         let status = stored.clone().unwrap_or_default();
-        Ok(Some(Self { context, domain: Arc::new(domain), name, status, stored, wake: None, failure: None }))
+        Ok(Some(Self {
+            context,
+            domain: Arc::new(domain),
+            name,
+            status,
+            stored,
+            wake: None,
+            failure: None,
+            revised: false,
+        }))
     }
 
     /// Says whether something is true.
@@ -108,13 +119,20 @@ impl Work {
         self.failure.take()
     }
 
+    /// Notes the revision that a write of ours gave the domain in the service. It is stored with what else is news, or when the service has it still the next time: were it
+    /// stored alone, each such write would begin another reconciliation.
+    pub fn revised(&mut self, revision: String) {
+        self.status.service_revision = Some(revision);
+        self.revised = true;
+    }
+
     /// Stores the status, if it says something else than before.
     ///
     /// # Errors
     /// The Kubernetes API's.
     pub async fn store(&mut self) -> Result<()> {
         self.status.observed_generation = self.domain.metadata.generation;
-        if self.stored.as_ref().is_some_and(|stored| says_the_same(stored, &self.status)) {
+        if self.revised && self.stored.as_ref().is_some_and(|stored| says_the_same(stored, &self.status)) {
             return Ok(());
         }
         apply_status(&self.context, self.domain.as_ref(), self.stored.as_ref(), &self.status).await?;
@@ -138,8 +156,7 @@ impl Work {
     }
 }
 
-/// Whether two statuses differ in nothing but the service's revision. That is of another one after each write of ours there; were it stored alone, the change of
-/// the status would begin another reconciliation.
+/// Whether two statuses differ in nothing but the revision of the domain in the service.
 fn says_the_same(one: &MailDomainStatus, other: &MailDomainStatus) -> bool {
     *one == MailDomainStatus { service_revision: one.service_revision.clone(), ..other.clone() }
 }
