@@ -106,6 +106,26 @@ class AgainstAnApiServer(unittest.TestCase):
         self.assertEqual(self.definitions(), before)
         self.assertEqual(self.secrets(), {})
 
+    def test_autoscaling_keeps_the_pods_that_there_are(self):
+        helm = [
+            chart.CHART, "--namespace", "other", "--set", "store.kind=foundationdb,store.foundationdb.clusterFile.existingSecret=fdb",
+            "--set", "bodies.kind=s3,bodies.s3.bucket=mail,signing.existingSecret=signing,crds.enabled=false",
+        ]
+        self.addCleanup(self.server.run, "helm", "uninstall", "scaled", "--namespace", "other")
+        self.server.run("helm", "install", "scaled", *helm, "--set", "pods.replicas=5")
+        scaled = [*helm, "--set", "pods.replicas=5,pods.autoscaling.enabled=true"]
+        self.server.run("helm", "upgrade", "scaled", *scaled)
+        self.assertEqual(self.replicas("scaled-ekitei-all"), 5)
+
+        # As an autoscaler does.
+        self.server.kubectl("scale", "deployment/scaled-ekitei-all", "--namespace", "other", "--replicas=8")
+        self.server.run("helm", "upgrade", "scaled", *scaled, "--set", "log.level=debug")
+
+        self.assertEqual(self.replicas("scaled-ekitei-all"), 8)
+
+    def replicas(self, deployment):
+        return json.loads(self.server.kubectl("get", "deployment", deployment, "--namespace", "other", "-o", "json"))["spec"]["replicas"]
+
     def definitions(self):
         return self.server.kubectl("get", "crd", "-o", "name")
 
