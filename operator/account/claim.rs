@@ -110,7 +110,7 @@ fn managed<'a>(
 }
 
 /// Whether a MailDomain has its domain, and keeps it.
-fn accepts(domain: &MailDomain) -> bool {
+pub fn accepts(domain: &MailDomain) -> bool {
     let accepted = domain.status.as_ref().is_some_and(|status| status.conditions.holds("Accepted"));
     accepted && domain.metadata.deletion_timestamp.is_none()
 }

@@ -11,6 +11,7 @@ use crate::account::password::{BadPassword, Password, Version};
 use crate::account::quantity::{self, NotAQuantity};
 use crate::account::{SEEN, Work, claim, fields};
 use crate::context::Context;
+use crate::domain::claim::holds;
 use crate::error::{Error, Optional as _, Result};
 use crate::fail;
 
@@ -32,7 +33,8 @@ impl From<BadPassword> for Error {
 impl Work<'_> {
     /// Makes the account in the service what the object says.
     pub(super) async fn write(&mut self, domains: &[MailDomain]) -> Result<()> {
-        let client = client(self.context, domains).await?;
+        // Aliases may be in other domains; the mailboxes are where the account's own one is at home.
+        let client = client(self.context, own(self.account, domains)).await?;
         let account = match client.account(&self.account.spec.address).await.optional()? {
             Some(account) => account,
             None => self.create(&client).await?,
@@ -154,12 +156,11 @@ impl Work<'_> {
     async fn password(&mut self, client: &Client, account: &Account) -> Result<()> {
         let id = account.id.to_string();
         let Some(source) = &self.account.spec.password else {
-            // It was said here, and is not any more.
+            // It was said here, and is not any more. It may be the user's own by now, and nobody wants to be locked out by a line that was removed.
             if self.status.password_version.is_some() {
-                self.context.leadership.check()?;
-                let patch = AccountPatch { password: Some(None), ..AccountPatch::default() };
-                client.update_account(&id, &patch, None).await?;
                 self.status.password_version = None;
+                let note = "the password is not this object's any more; the account keeps the one it has";
+                self.context.events.normal(self.account, "PasswordReleased", note).await;
             }
             return Ok(());
         };
@@ -227,11 +228,26 @@ fn seconds(context: &Context) -> u64 {
     u64::try_from(context.clock.now().as_second()).unwrap_or_default()
 }
 
+/// The MailDomain of the address's own domain: the one that is accepted, if there are several.
+fn own<'a>(account: &MailAccount, domains: &'a [MailDomain]) -> Option<&'a MailDomain> {
+    let domain = claim::domain(&account.spec.address);
+    let of_it = || domains.iter().filter(|one| one.spec.domain == domain);
+    of_it().find(|one| claim::accepts(one)).or_else(|| of_it().next())
+}
+
 /// The service where the mailboxes of a domain live: that of its home region.
-async fn client(context: &Context, domains: &[MailDomain]) -> Result<Client> {
-    let Some(domain) = domains.first() else { return context.services.main().await };
+async fn client(context: &Context, domain: Option<&MailDomain>) -> Result<Client> {
+    let Some(domain) = domain else { return context.services.main().await };
     let regions: Api<MailRegion> = Api::namespaced(context.client.clone(), context.namespace());
-    match regions.get(&domain.spec.home_region).await.optional()? {
+    let home = regions.get(&domain.spec.home_region).await.optional()?;
+    if !holds(context, domain, home.as_ref()) {
+        let message = format!(
+            "the MailDomain {} does not have the domain in the service of its home region",
+            domain.name_any()
+        );
+        return Err(Error::outside(DOMAIN_NOT_READY, message));
+    }
+    match home {
         Some(region) => context.services.of_region(&context.client, &region).await,
         None => context.services.main().await,
     }
@@ -245,9 +261,7 @@ pub(super) async fn remove(
     applied: &Fields,
 ) -> Result<()> {
     let domains = Work::new(account, context).domains().await?;
-    let own = claim::domain(&account.spec.address);
-    let home: Vec<MailDomain> = domains.into_iter().filter(|domain| domain.spec.domain == own).collect();
-    let client = client(context, &home).await?;
+    let client = client(context, own(account, &domains)).await?;
     context.leadership.check()?;
     for (field, target) in applied {
         let Some(alias) = fields::aliases([field]).into_iter().next() else { continue };

@@ -45,6 +45,9 @@ pub struct MailDomainStatus {
     /// The revision of the domain in the service that the operator saw last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_revision: Option<String>,
+    /// The service in which the domain is this object's: `operator`, or `region/` and the home region if that has one of its own. Written before the domain is made there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_in: Option<String>,
     /// Aliases that the operator has made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,

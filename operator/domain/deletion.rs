@@ -19,11 +19,11 @@ const LOCKED: Duration = Duration::from_secs(5);
 /// What is at the service, for people.
 const MAIL: &str = "what the mail service has of it";
 
-/// Removes what is to be removed; then lets the object go. `true` when it is gone.
+/// Removes what is to be removed; then lets the object go. `true` when it is gone. Without a service, the domain there is not this object's.
 ///
 /// # Errors
 /// What cannot be reached now: the object stays, unless a person gives that up.
-pub async fn run(work: &mut Work, service: Result<Client>) -> Result<bool> {
+pub async fn run(work: &mut Work, service: Option<Result<Client>>) -> Result<bool> {
     if !finalizer::holds(work.domain.as_ref()) {
         return Ok(true);
     }
@@ -34,12 +34,12 @@ pub async fn run(work: &mut Work, service: Result<Client>) -> Result<bool> {
     if has_it {
         let abandoned = finalizer::is_abandoned(work.domain.as_ref());
         let service = match service {
-            Ok(service) => Some(service),
-            Err(error) if deletes_something(work) => {
+            Some(Ok(service)) => Some(service),
+            Some(Err(error)) if deletes_something(work) => {
                 finish(work, MAIL, Err(error), abandoned).await?;
                 None
             }
-            Err(_) => None,
+            Some(Err(_)) | None => None,
         };
         if let Some(service) = &service {
             let stopped = stop_signing(work, service).await.map(|()| true);
@@ -125,7 +125,7 @@ async fn remove_records(work: &mut Work, service: Option<&Client>) -> Result<boo
         owner: &owner,
         place: &place,
         desired: Vec::new(),
-        adoption: work.domain.spec.dns.adoption,
+        adoption: records::allowed_adoption(&work.domain),
     };
     let before = inventory(&work.status.inventory)?;
     let context = work.context.clone();

@@ -6,17 +6,18 @@
 use std::sync::Arc;
 
 use ekitei_api::{Client, DkimKey};
-use ekitei_operator_api::{MailDomain, MailRegion};
+use ekitei_operator_api::{ConditionStatus, MailDomain, MailRegion};
 use kube::api::Api;
 use kube::runtime::{Controller, watcher};
 
 use crate::context::Context;
 use crate::controller::{Outcome, Reconciler};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::{fail, finalizer};
 
 mod accept;
 mod certificate;
+pub mod claim;
 mod deletion;
 mod describe;
 mod dkim;
@@ -53,7 +54,9 @@ impl Reconciler for Domains {
         let regions = accept::regions(&work).await?;
         let service = home_service(&work, &regions).await;
         if finalizer::is_deleted(work.domain.as_ref()) {
-            let gone = deletion::run(&mut work, service).await?;
+            // A domain of the service that is not this object's stays as it is.
+            let is_ours = claim::holds(&work.context, &work.domain, describe::home(&work.domain, &regions));
+            let gone = deletion::run(&mut work, is_ours.then_some(service)).await?;
             return Ok(if gone {
                 Outcome::gone()
             } else {
@@ -63,6 +66,12 @@ impl Reconciler for Domains {
         let rivals = accept::rivals(&work).await?;
         if let Some(refusal) = accept::refusal(&work.domain, &rivals, &regions) {
             return refuse(&mut work, refusal).await;
+        }
+        match claimed(&mut work, &regions, &service).await {
+            Some(Ok(None)) => {}
+            Some(Ok(Some(refusal))) => return refuse(&mut work, refusal).await,
+            Some(Err(error)) => return unknown(&mut work, error).await,
+            None => return unknown(&mut work, service.err().unwrap_or(Error::NotLeader)).await,
         }
         finalizer::hold(&work.context, work.domain.as_ref()).await?;
         work.condition("Accepted", true, "Accepted", "the domain is this object's");
@@ -96,6 +105,28 @@ async fn refuse(work: &mut Work, refusal: accept::Refusal) -> Result<Outcome> {
     work.store().await?;
     work.warn(refusal.reason, &refusal.message).await;
     Ok(Outcome { ready: Some(false), after: None })
+}
+
+/// Whether the domain of the service may be the object's; `None` where that cannot be asked.
+async fn claimed(
+    work: &mut Work,
+    regions: &[MailRegion],
+    service: &Result<Client>,
+) -> Option<Result<Option<accept::Refusal>>> {
+    if claim::holds(&work.context, &work.domain, describe::home(&work.domain, regions)) {
+        return Some(Ok(None));
+    }
+    Some(claim::step(work, regions, service.as_ref().ok()?).await)
+}
+
+/// Says that nobody knows whether the domain is the object's, and leaves the world alone.
+async fn unknown(work: &mut Work, error: Error) -> Result<Outcome> {
+    if !matches!(error, Error::NotLeader) {
+        work.condition("Accepted", ConditionStatus::Unknown, error.reason(), error.to_string());
+        summary::step(work);
+        work.store().await?;
+    }
+    Err(error)
 }
 
 /// Everything that is done for an accepted domain.

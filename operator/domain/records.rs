@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use ekitei_api::Client;
-use ekitei_operator_api::{CaaMode, ConditionStatus, Conditions as _, MailRegion, RecordState};
+use ekitei_operator_api::{
+    AdoptionPolicy, CaaMode, ConditionStatus, Conditions as _, MailDomain, MailRegion, RecordState,
+};
 use ekitei_operator_dns::provider::ProviderError;
 use ekitei_operator_dns::{Key, Name, Owner, RecordType};
+
+use kube::ResourceExt as _;
 
 use super::describe::Facts;
 use super::work::Work;
 use crate::error::{Error, Result};
-use crate::provider::{self, Open};
+use crate::provider::{self, Open, access};
 use crate::publish::{Place, Publication, Published, inventory, inventory_status, statuses};
 
 /// How soon servers are asked again that do not show all records yet.
@@ -76,7 +80,7 @@ pub async fn step(
         owner: &dns.owner,
         place: &dns.place,
         desired,
-        adoption: domain.spec.dns.adoption,
+        adoption: adoption(work).await,
     };
     let before = inventory(&work.status.inventory)?;
     let context = work.context.clone();
@@ -86,6 +90,23 @@ pub async fn step(
     tell(work, &published).await;
     conditions(work, dns, &published);
     Ok(published)
+}
+
+/// What the object may do with records that are there already; people are told if that is less than it says.
+async fn adoption(work: &Work) -> AdoptionPolicy {
+    let dns = &work.domain.spec.dns;
+    let allowed = allowed_adoption(&work.domain);
+    if allowed != dns.adoption {
+        let note = "adoption: Force is for providers of the object's own namespace; records of others are left alone";
+        work.warn("ForceNotAllowed", note).await;
+    }
+    allowed
+}
+
+/// What the object may do with records that are there already.
+pub fn allowed_adoption(domain: &MailDomain) -> AdoptionPolicy {
+    let dns = &domain.spec.dns;
+    access::adoption(dns.adoption, &dns.provider, &domain.namespace().unwrap_or_default())
 }
 
 /// Whether the domain has CAA records that are not ours. While that cannot be looked up, what is published stays as it is.

@@ -105,7 +105,17 @@ pub async fn step(work: &mut Work, service: &Client, wanted: &Wanted) -> Result<
         None => {
             work.context.leadership.check()?;
             fail::point("service.create")?;
-            let made = service.create_domain(&wanted.new_domain(&name)).await?;
+            let made = match service.create_domain(&wanted.new_domain(&name)).await {
+                Ok(made) => made,
+                Err(error) => {
+                    // What was not made is claimed no more: whoever makes it has it.
+                    if matches!(&error, ClientError::Problem(problem) if problem.code != ProblemCode::Unavailable)
+                    {
+                        work.status.claimed_in = None;
+                    }
+                    return Err(error.into());
+                }
+            };
             work.tell("DomainCreated", &format!("the service takes mail for {name}")).await;
             made
         }

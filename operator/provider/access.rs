@@ -1,6 +1,6 @@
 //! Who may use a DNSProvider: objects of its own namespace, and of those that it allows. Pure.
 
-use ekitei_operator_api::{DnsProvider, ProviderReference};
+use ekitei_operator_api::{AdoptionPolicy, DnsProvider, ProviderReference};
 use kube::ResourceExt as _;
 
 /// Allows all namespaces.
@@ -15,6 +15,15 @@ pub fn place<'a>(reference: &'a ProviderReference, namespace: &'a str) -> (&'a s
 pub fn allows(provider: &DnsProvider, namespace: &str) -> bool {
     provider.namespace().as_deref() == Some(namespace)
         || provider.spec.allowed_namespaces.iter().any(|allowed| allowed == ALL || allowed == namespace)
+}
+
+/// What an object may do with records that are there already. Zones of a provider that is shared have records of other namespaces: to replace those is for who has the
+/// provider.
+pub fn adoption(policy: AdoptionPolicy, reference: &ProviderReference, namespace: &str) -> AdoptionPolicy {
+    match policy {
+        AdoptionPolicy::Force if place(reference, namespace).0 != namespace => AdoptionPolicy::IfUnowned,
+        policy => policy,
+    }
 }
 
 #[cfg(test)]
@@ -36,6 +45,17 @@ mod tests {
         assert!(allows(&provider(&["customers"]), "customers"));
         assert!(!allows(&provider(&["customers"]), "customers-2"));
         assert!(allows(&provider(&["*"]), "anywhere"));
+    }
+
+    #[test]
+    fn only_who_has_the_provider_replaces_records_of_others() {
+        use AdoptionPolicy::{Force, IfUnowned, Never};
+        let of = |namespace: Option<&str>, policy| {
+            let namespace = namespace.map(str::to_owned);
+            adoption(policy, &ProviderReference { name: "zone".to_owned(), namespace }, "customers")
+        };
+        assert_eq!((of(None, Force), of(Some("customers"), Force)), (Force, Force));
+        assert_eq!((of(Some("dns"), Force), of(Some("dns"), Never)), (IfUnowned, Never));
     }
 
     #[test]
