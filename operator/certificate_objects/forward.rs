@@ -15,7 +15,7 @@ use super::source::{Authority, Source};
 use super::tls_secret::Pair;
 use super::{Standing, Wanted, accounts, cert_manager, look, tls_secret};
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, Optional as _, Result};
 use crate::fail;
 
 /// In one round at most so many steps are made.
@@ -157,6 +157,14 @@ impl Round<'_> {
             let missing: Vec<&str> = missing.iter().map(|host| host.as_str()).collect();
             let message = format!("the certificate in the Secret is not for {}", missing.join(", "));
             self.note(Some(("CertificateNamesMissing", message)));
+            return None;
+        }
+        // The service chooses certificates by name: with names of others, the object's would be given for their hosts.
+        let is_trusted = self.wanted.namespace == self.context.namespace();
+        let foreign = pair.certificate.foreign(&self.wanted.hosts, &self.wanted.domain);
+        if !is_trusted && !foreign.is_empty() {
+            let message = format!("the certificate in the Secret is also for {}", foreign.join(", "));
+            self.note(Some(("CertificateNamesForeign", message)));
             return None;
         }
         let id = pair.key.id();
@@ -392,11 +400,22 @@ impl Round<'_> {
                     "the service has a new certificate"
                 );
                 self.again = true;
+                self.leave_former_name(kept).await;
             }
             Err(error) => {
                 let error = Error::from(error);
                 self.note(Some((error.reason(), error.to_string())));
             }
+        }
+    }
+
+    /// Takes the certificate away that the service has under the name of former versions, if it is of a key of this object.
+    async fn leave_former_name(&self, kept: &Kept) {
+        let (service, former) = (self.wanted.service, &self.wanted.stored_before);
+        let Ok(Some(found)) = service.certificate(former).await.optional() else { return };
+        let is_ours = found.spki_sha256.parse::<KeyId>().is_ok_and(|key| kept.keys.contains_key(&key));
+        if is_ours && let Err(error) = service.delete_certificate(former).await {
+            tracing::warn!(name = former, %error, "a certificate that has another name now was not removed");
         }
     }
 }

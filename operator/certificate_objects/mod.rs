@@ -64,8 +64,12 @@ pub struct Wanted<'a> {
     pub owner: OwnerReference,
     /// The name of the Secret that the operator keeps, and of cert-manager's `Certificate`.
     pub name: String,
-    /// What the service calls it.
+    /// What the service calls it. Objects of different kinds have different names there, so that none gets into another's place.
     pub stored_as: String,
+    /// What it called it formerly: there it goes, if it is the object's.
+    pub stored_before: String,
+    /// The domain that the names of a tenant's certificate must be in.
+    pub domain: String,
     /// The host names, at least one.
     pub hosts: Vec<HostName>,
     /// Where it is to come from.
@@ -101,7 +105,9 @@ impl<'a> Wanted<'a> {
         Self {
             namespace: object.namespace().unwrap_or_default(),
             owner: object.controller_owner_ref(&()).unwrap_or_default(),
-            stored_as: hosts.first().map_or_else(|| name.clone(), |host| host.base().to_owned()),
+            stored_as: name.clone(),
+            stored_before: name.clone(),
+            domain: hosts.first().map_or_else(String::new, |host| host.base().to_owned()),
             name,
             hosts,
             spec,
@@ -114,6 +120,15 @@ impl<'a> Wanted<'a> {
             rotate: object.annotations().get(ROTATE_KEY).cloned(),
             timing: Timing::default(),
         }
+    }
+
+    /// Stores it at the service as the certificate of this host or domain of the kind.
+    #[must_use]
+    pub fn stored_for(mut self, kind: &str, domain: &str) -> Self {
+        self.stored_as = stored_as(kind, domain);
+        domain.clone_into(&mut self.stored_before);
+        domain.clone_into(&mut self.domain);
+        self
     }
 
     /// Answers challenges by this provider.
@@ -133,6 +148,11 @@ impl<'a> Wanted<'a> {
         }
         self
     }
+}
+
+/// What the service calls the certificate of a host or domain of a kind.
+pub fn stored_as(kind: &str, domain: &str) -> String {
+    format!("{kind}.{domain}")
 }
 
 /// How a certificate stands.

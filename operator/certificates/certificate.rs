@@ -17,6 +17,7 @@ use crate::{HostName, Key, KeyId};
 pub struct Certificate {
     pem: String,
     names: Vec<HostName>,
+    odd_names: Vec<String>,
     not_before: Timestamp,
     not_after: Timestamp,
     key: KeyId,
@@ -55,9 +56,11 @@ impl Certificate {
             chain.first().ok_or_else(|| CertificateError::Pem("there is no certificate in it".into()))?;
         let unreadable = |error: String| CertificateError::Unreadable(error);
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| unreadable(error.to_string()))?;
+        let (names, odd_names) = names(&parsed).map_err(unreadable)?;
         Ok(Self {
             pem: pem.to_owned(),
-            names: names(&parsed).map_err(unreadable)?,
+            names,
+            odd_names,
             not_before: timestamp(&parsed.validity().not_before).map_err(unreadable)?,
             not_after: timestamp(&parsed.validity().not_after).map_err(unreadable)?,
             key: KeyId::of_public_key(parsed.public_key().raw),
@@ -116,6 +119,22 @@ impl Certificate {
         wanted.iter().filter(|wanted| !self.names.iter().any(|name| name.covers(wanted))).cloned().collect()
     }
 
+    /// The names that `wanted` does not account for: all but those that are wanted, and wildcards that cover one of them and do not reach above `domain`. What is no
+    /// host name to us (`*.org`) may be one to others, so it counts as well.
+    pub fn foreign(&self, wanted: &[HostName], domain: &str) -> Vec<String> {
+        let is_below = |base: &str| {
+            base == domain || base.strip_suffix(domain).is_some_and(|labels| labels.ends_with('.'))
+        };
+        let is_known = |name: &HostName| {
+            wanted.contains(name)
+                || (name.is_wildcard()
+                    && is_below(name.base())
+                    && wanted.iter().any(|wanted| name.covers(wanted)))
+        };
+        let foreign = self.names.iter().filter(|name| !is_known(name)).map(|name| name.as_str().to_owned());
+        foreign.chain(self.odd_names.iter().cloned()).collect()
+    }
+
     /// Whether the certificate is good for all of `wanted`.
     pub fn covers(&self, wanted: &[HostName]) -> bool {
         self.missing(wanted).is_empty()
@@ -132,14 +151,19 @@ impl Certificate {
     }
 }
 
-fn names(parsed: &X509Certificate<'_>) -> Result<Vec<HostName>, String> {
+/// The host names, and those that are none to us.
+fn names(parsed: &X509Certificate<'_>) -> Result<(Vec<HostName>, Vec<String>), String> {
     let alternatives = parsed.subject_alternative_name().map_err(|error| error.to_string())?;
-    let Some(alternatives) = alternatives else { return Ok(Vec::new()) };
-    let dns = alternatives.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::DNSName(name) => name.parse().ok(),
-        _ => None,
-    });
-    Ok(dns.collect())
+    let Some(alternatives) = alternatives else { return Ok((Vec::new(), Vec::new())) };
+    let (mut names, mut odd) = (Vec::new(), Vec::new());
+    for name in &alternatives.value.general_names {
+        let GeneralName::DNSName(name) = name else { continue };
+        match name.parse() {
+            Ok(name) => names.push(name),
+            Err(_) => odd.push((*name).to_owned()),
+        }
+    }
+    Ok((names, odd))
 }
 
 fn timestamp(time: &ASN1Time) -> Result<Timestamp, String> {

@@ -8,11 +8,13 @@ use kube::ResourceExt as _;
 use super::describe;
 use super::records::Dns;
 use super::work::Work;
-use crate::certificate_objects::{Standing, Wanted, advance};
+use crate::certificate_objects::{Standing, Wanted, advance, stored_as};
 use crate::error::{Error, Optional as _, Result};
 
 /// What the certificate's Secret is called after the object's name.
 const SECRET: &str = "certificate";
+/// What the names of domains' certificates begin with at the service.
+const KIND: &str = "domain";
 /// How a certificate says that nobody is asked for one.
 const NO_SOURCE: &str = "none";
 
@@ -37,9 +39,9 @@ pub async fn step(work: &mut Work, dns: Option<&Dns>, service: &Client) -> Resul
         .map_err(|error| Error::invalid("NameInvalid", error))?;
     let domain = work.domain.clone();
     let name = format!("{}-{SECRET}", domain.name_any());
-    let mut wanted = Wanted::new(domain.as_ref(), name, hosts, &domain.spec.certificate, service)
+    let wanted = Wanted::new(domain.as_ref(), name, hosts, &domain.spec.certificate, service)
+        .stored_for(KIND, &domain.spec.domain)
         .with_dns(dns.map(|dns| &dns.open));
-    wanted.stored_as = domain.spec.domain.clone();
     let standing = advance(&work.context, &wanted).await?;
     tell(work, &standing);
     if let Some(after) = standing.after {
@@ -89,5 +91,5 @@ fn tell(work: &mut Work, standing: &Standing) {
 /// # Errors
 /// The service's.
 pub async fn remove(work: &Work, service: &Client) -> Result<()> {
-    service.delete_certificate(&work.domain.spec.domain).await.optional().map(drop)
+    service.delete_certificate(&stored_as(KIND, &work.domain.spec.domain)).await.optional().map(drop)
 }

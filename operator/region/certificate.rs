@@ -6,11 +6,14 @@ use ekitei_operator_api::{ConditionStatus, DaneMode, Draft};
 use ekitei_operator_certificates::{HostName, KeyId};
 use kube::ResourceExt as _;
 
-use crate::certificate_objects::{Standing, Wanted, advance, shown};
+use crate::certificate_objects::{Standing, Wanted, advance, shown, stored_as};
 use crate::context::Context;
 use crate::error::{Error, Optional as _, Result};
 use crate::region::Work;
 use crate::region::publication::Zone;
+
+/// What the names of regions' certificates begin with at the service.
+const KIND: &str = "region";
 
 /// What the names of the Secrets of a region's certificate begin with.
 pub(super) fn secret_name(prefix: &str, region: &str) -> String {
@@ -57,6 +60,7 @@ impl Work<'_> {
         let service = self.context.services.of_region(&self.context.client, self.region).await?;
         let name = secret_name(&self.context.options.name_prefix, &self.region.name_any());
         let mut wanted = Wanted::new(self.region, name, hosts, &spec.certificate, &service)
+            .stored_for(KIND, &spec.host)
             .with_dns(zone.map(|zone| &zone.open));
         if let (Some(zone), Some(dns)) = (zone, &spec.dns) {
             let published = dns.dane.mode == DaneMode::Auto && zone.is_signed();
@@ -78,7 +82,7 @@ pub(super) async fn remove(context: &Context, region: &ekitei_operator_api::Mail
     }
     let service = context.services.of_region(&context.client, region).await?;
     context.leadership.check()?;
-    service.delete_certificate(&region.spec.host).await.optional().map(drop)
+    service.delete_certificate(&stored_as(KIND, &region.spec.host)).await.optional().map(drop)
 }
 
 fn condition(standing: &Standing) -> Draft {

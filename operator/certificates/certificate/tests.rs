@@ -139,3 +139,26 @@ fn debug_forms_tell_no_secret() {
     let key = Key::generate(KeyType::EcdsaP256).unwrap();
     assert_eq!(format!("{key:?}"), format!("Key(KeyId({}))", key.id().short()));
 }
+
+#[test]
+fn names_of_others_are_told() {
+    let key = Key::generate(KeyType::EcdsaP256).unwrap();
+    let wanted: Vec<HostName> =
+        ["mta-sts.example.org", "mail.example.org"].map(|name| name.parse().unwrap()).to_vec();
+    let foreign =
+        |names: &[&str]| Certificate::from_pem(&chain(names, &key)).unwrap().foreign(&wanted, "example.org");
+    assert_eq!(foreign(&["mta-sts.example.org", "MAIL.example.org"]), [""; 0]);
+    assert_eq!(foreign(&["mta-sts.example.org", "*.example.org"]), [""; 0]);
+    assert_eq!(foreign(&["mail.example.org", "mx.example.net"]), ["mx.example.net"]);
+    assert_eq!(foreign(&["mail.example.org", "mx.example.org"]), ["mx.example.org"], "it may be a region's");
+    assert_eq!(
+        foreign(&["*.example.org", "*.sub.example.org"]),
+        ["*.sub.example.org"],
+        "it covers nothing wanted"
+    );
+    assert_eq!(foreign(&["mail.example.org", "*.org"]), ["*.org"], "no host name to us, but maybe to others");
+    let below = |domain: &str| {
+        Certificate::from_pem(&chain(&["*.example.org"], &key)).unwrap().foreign(&wanted, domain)
+    };
+    assert_eq!(below("mail.example.org"), ["*.example.org"], "it is the domain above");
+}

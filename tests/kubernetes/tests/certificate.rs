@@ -52,7 +52,13 @@ fn published(scene: &Scene) -> BTreeSet<String> {
 
 /// The key of the certificate that the service has.
 async fn in_force(scene: &Scene) -> Option<String> {
-    scene.service.api().certificate(HOST).await.ok().map(|certificate| certificate.spki_sha256)
+    scene
+        .service
+        .api()
+        .certificate(&format!("region.{HOST}"))
+        .await
+        .ok()
+        .map(|certificate| certificate.spki_sha256)
 }
 
 fn stage(scene: &Scene) -> String {
@@ -109,7 +115,7 @@ async fn a_key_in_the_dns_is_followed_by_another_whatever_ends_the_operator() {
     });
     scene.apply("MailRegion", "tokyo", &region(&json!({"issuer": "Acme", "acme": acme})));
     scene.wait_for("mr/tokyo", "CertificateReady", "True", "CertificateReady");
-    let certificate = scene.service.api().certificate(HOST).await.unwrap();
+    let certificate = scene.service.api().certificate(&format!("region.{HOST}")).await.unwrap();
     assert_eq!(certificate.names, [HOST]);
     let first = certificate.spki_sha256;
     wait_until("the record of the key", SOON, || published(&scene) == BTreeSet::from([first.clone()]));

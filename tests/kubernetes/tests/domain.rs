@@ -269,7 +269,7 @@ async fn in_the_service(world: &World) {
         let found = world.knot.ask(&format!("{selector}._domainkey.{ZONE}"), "TXT").unwrap();
         assert!(found[0].contains("v=DKIM1"), "{found:?}");
     }
-    let certificate = api.certificate(ZONE).await.unwrap();
+    let certificate = api.certificate(&format!("domain.{ZONE}")).await.unwrap();
     for name in ["mta-sts", "autoconfig", "autodiscover", "mail"] {
         assert!(certificate.names.contains(&format!("{name}.{ZONE}")), "{:?}", certificate.names);
     }
@@ -288,7 +288,7 @@ async fn gone(world: &World) {
     }
     let api = world.service.api();
     assert!(api.domain(ZONE).await.is_ok(), "mail is retained unless the policy says otherwise");
-    assert!(api.certificate(ZONE).await.is_err());
+    assert!(api.certificate(&format!("domain.{ZONE}")).await.is_err());
     assert_eq!(
         world.keys(ZONE, DkimStage::Signing).await,
         Vec::<String>::new(),

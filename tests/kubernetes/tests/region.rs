@@ -8,6 +8,11 @@ use crate::scene::{POD, SOON, Scene, ZONE, condition};
 
 const HOST: &str = "mx.tokyo.example.test";
 
+/// What the service calls the certificate of the region.
+fn stored_as() -> String {
+    format!("region.{HOST}")
+}
+
 fn spec() -> Value {
     json!({"host": HOST, "dns": {"provider": {"name": "knot"}, "ttl": 30}})
 }
@@ -288,7 +293,7 @@ async fn a_region_has_its_certificate_in_the_service_and_its_key_in_the_dns() {
     region["certificate"] = json!({"issuer": "Secret", "secretRef": {"name": "given"}});
     scene.apply("MailRegion", "tokyo", &region);
     scene.wait_for("mr/tokyo", "CertificateReady", "True", "CertificateReady");
-    let stored = scene.service.api().certificate(HOST).await.unwrap();
+    let stored = scene.service.api().certificate(&stored_as()).await.unwrap();
     assert_eq!(stored.names, [HOST]);
     let record = format!("3 1 1 {}", stored.spki_sha256.to_uppercase());
     wait_until("the record of the key", SOON, || {
@@ -297,5 +302,8 @@ async fn a_region_has_its_certificate_in_the_service_and_its_key_in_the_dns() {
     scene.kubectl(&["delete", "mr/tokyo", "--wait=false"]);
     scene.wait_gone("mr/tokyo");
     assert!(scene.knot.ask(&format!("_25._tcp.{HOST}"), "TLSA").unwrap().is_empty());
-    assert!(scene.service.api().certificate(HOST).await.is_err(), "the service does not keep it either");
+    assert!(
+        scene.service.api().certificate(&stored_as()).await.is_err(),
+        "the service does not keep it either"
+    );
 }
