@@ -157,7 +157,10 @@ async fn amazon(context: &Context, object: &DnsProvider, settings: &Route53Spec)
     let namespace = object.namespace().unwrap_or_default();
     let secret = match &settings.credentials_ref {
         Some(reference) => Some(secret(context, &namespace, reference).await?),
-        None => None,
+        None => {
+            may_use_own_role(&namespace, context.namespace())?;
+            None
+        }
     };
     let version = secret.as_ref().and_then(|secret| secret.metadata.resource_version.clone());
     let made_of = format!("{:?}/{}", object.metadata.generation, version.unwrap_or_default());
@@ -179,6 +182,17 @@ async fn amazon(context: &Context, object: &DnsProvider, settings: &Route53Spec)
     let mut clients = context.route53.0.lock().unwrap_or_else(PoisonError::into_inner);
     clients.insert(uid, (made_of, Arc::clone(&client)));
     Ok(client)
+}
+
+/// Without credentials of its own a DNSProvider acts as the operator, with whatever zones that may write.
+fn may_use_own_role(namespace: &str, operators: &str) -> Result<()> {
+    if namespace == operators {
+        return Ok(());
+    }
+    let message = format!(
+        "route53.credentialsRef is needed: only DNSProviders of the namespace {operators} may act as the operator does"
+    );
+    Err(Error::invalid("CredentialsMissing", message))
 }
 
 fn access_keys(secret: &Secret) -> Result<route53::Keys> {
@@ -292,6 +306,13 @@ mod tests {
         ] {
             assert_eq!(with_port(text), expected);
         }
+    }
+
+    #[test]
+    fn the_role_of_the_operator_is_for_its_own_namespace() {
+        assert!(may_use_own_role("mail", "mail").is_ok());
+        let refused = may_use_own_role("customers", "mail").unwrap_err();
+        assert_eq!((refused.reason(), refused.needs_a_person()), ("CredentialsMissing", true));
     }
 
     #[test]
