@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ekitei_api::{Client, ClientError, NewLock, ProblemCode};
 use ekitei_operator_api::{AdoptionPolicy, InventoryEntry, RecordState as ApiState, RecordStatus};
+use ekitei_operator_dns::desired::Purpose;
 use ekitei_operator_dns::inventory::EntryText;
 use ekitei_operator_dns::plan::Change;
 use ekitei_operator_dns::round::Store;
-use ekitei_operator_dns::verify::{Authorities, Security, VerifyError, confirm};
+use ekitei_operator_dns::verify::{Authorities, Security, VerifyError, View, confirm};
 use ekitei_operator_dns::{
     Adoption, Desired, Inventory, Key, Name, Outcome, Owner, Plan, Provider, ProviderError, RecordState,
     Round, State, Value, Verifier, Zone,
@@ -130,10 +131,16 @@ impl Publication<'_> {
             let mut others = rest.clone();
             groups.as_slice().iter().for_each(|(_, _, later)| others.unite(later));
             let mut beside = Beside { others, context, store };
-            let outcome =
+            let mut outcome =
                 self.round(context, lock, &place, &desired, &mine, &mut published, &mut beside).await?;
             rest.unite(&outcome.inventory);
             let mut records = outcome.records;
+            let all_agreements = !desired.is_empty() && desired.iter().all(is_agreement);
+            if let (true, Some(error @ ProviderError::NoZone { .. })) = (all_agreements, &outcome.error) {
+                // The zone is known to DNS only, and not to the provider.
+                records = desired.iter().map(|one| nowhere(one.clone(), error)).collect();
+                outcome.error = None;
+            }
             if let Ok(authorities) = &place.authorities {
                 confirm(&mut records, &self.verifier.check(authorities, &desired).await);
             }
@@ -144,6 +151,7 @@ impl Publication<'_> {
             published.error = published.error.take().or(outcome.error);
         }
         published.inventory = rest;
+        tell_agreements(&mut published.records, &self.place.zone.name);
         Ok(published)
     }
 
@@ -186,7 +194,13 @@ impl Publication<'_> {
         if records[0].state == State::Manual
             && let Ok(authorities) = self.verifier.recent_authorities(&desired.set.name).await
         {
-            confirm(records, &self.verifier.check(&authorities, &[desired]).await);
+            let mut seen = self.verifier.check(&authorities, std::slice::from_ref(&desired)).await;
+            if is_agreement(&desired) {
+                seen.iter_mut()
+                    .flat_map(|seen| &mut seen.servers)
+                    .for_each(|(_, view)| agree(view, &desired));
+            }
+            confirm(records, &seen);
         }
     }
 
@@ -319,6 +333,38 @@ fn nowhere(desired: Desired, error: &ProviderError) -> RecordState {
     }
 }
 
+/// Whether a record says that somebody takes DMARC reports about the domain (RFC 9990 §4).
+fn is_agreement(desired: &Desired) -> bool {
+    desired.purpose == Purpose::DmarcReports
+}
+
+/// How somebody else words an agreement is theirs: any text of the kind is one.
+fn agree(view: &mut View, desired: &Desired) {
+    if let View::Other(set) = view
+        && !desired.family.select(&set.values, |_| false).is_empty()
+    {
+        *view = View::Shown { ttl: set.ttl.unwrap_or_default() };
+    }
+}
+
+/// Agreements that only others could publish keep nobody from being ready. What is missing is told with the DMARC record that needs it.
+fn tell_agreements(records: &mut Vec<RecordState>, zone: &Name) {
+    let is_missing = |record: &RecordState| {
+        let (desired, by_hand) = (&record.desired, record.state == State::Manual);
+        by_hand && is_agreement(desired) && !desired.set.name.is_within(zone)
+    };
+    let (missing, mut counted): (Vec<_>, Vec<_>) = std::mem::take(records).into_iter().partition(is_missing);
+    if let Some(dmarc) = counted.iter_mut().find(|record| record.desired.purpose == Purpose::Dmarc) {
+        for record in missing {
+            let separator = if dmarc.message.is_empty() { "" } else { "; " };
+            let lines = record.desired.set.lines().join("; ");
+            dmarc.message +=
+                &format!("{separator}reports go nowhere unless who takes them publishes: {lines}");
+        }
+    }
+    *records = counted;
+}
+
 fn adoption(policy: AdoptionPolicy) -> Adoption {
     match policy {
         AdoptionPolicy::IfUnowned => Adoption::IfUnowned,
@@ -386,6 +432,8 @@ pub fn inventory(entries: &[InventoryEntry]) -> Result<Inventory> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use ekitei_operator_dns::{Family, RecordSet};
+
     use super::*;
 
     #[test]
@@ -407,6 +455,35 @@ mod tests {
         entries.sort_by(|a, b| a.type_.cmp(&b.type_));
         read.sort_by(|a, b| a.type_.cmp(&b.type_));
         assert_eq!(read, entries);
+    }
+
+    #[test]
+    fn agreements_that_only_others_can_publish_are_told_and_not_waited_for() {
+        let record = |name: &str, purpose, state| {
+            let set = RecordSet::new(name.parse().unwrap(), 300, [Value::txt("v=DMARC1;")]).unwrap();
+            let family = Family::Tagged("v=DMARC1".to_owned());
+            RecordState { desired: Desired { set, family, purpose }, state, message: String::new() }
+        };
+        let agreement = |name: &str| record(name, Purpose::DmarcReports, State::Manual);
+        let mut records = vec![
+            agreement("example.org._report._dmarc.reports.test"),
+            agreement("example.org._report._dmarc.sub.example.org"),
+            record("_dmarc.example.org", Purpose::Dmarc, State::Verified),
+        ];
+        tell_agreements(&mut records, &"example.org".parse().unwrap());
+        let names: Vec<&str> = records.iter().map(|record| record.desired.set.name.as_str()).collect();
+        assert_eq!(names, ["example.org._report._dmarc.sub.example.org", "_dmarc.example.org"]);
+        let told = "example.org._report._dmarc.reports.test. 300 IN TXT \"v=DMARC1;\"";
+        assert!(records[1].message.ends_with(told), "{}", records[1].message);
+
+        let desired = &records[0].desired;
+        let text = |text| RecordSet::new(desired.set.name.clone(), 60, [Value::txt(text)]).unwrap();
+        let mut view = View::Other(text("v=DMARC1"));
+        agree(&mut view, desired);
+        assert_eq!(view, View::Shown { ttl: 60 });
+        let mut view = View::Other(text("v=spf1 -all"));
+        agree(&mut view, desired);
+        assert!(matches!(view, View::Other(_)));
     }
 
     #[test]
