@@ -55,6 +55,7 @@ use crate::reference::{ProviderReference, SecretKeyReference, SecretReference};
 #[x_kube(
     validation = Rule::new("self.regions.exists_one(region, region.name == self.homeRegion)").message("homeRegion must be one of the regions").field_path(".homeRegion"),
     validation = Rule::new("!has(self.aliases) || self.aliases.all(alias, !((alias.localPart + '@' + self.domain) in alias.targets))").message("an alias must not lead to itself").field_path(".aliases"),
+    validation = Rule::new("!has(self.clients) || !has(self.clients.host) || self.clients.host.endsWith('.' + self.domain)").message("clients.host must be a name below the domain").field_path(".clients.host"),
 )]
 pub struct MailDomainSpec {
     /// The name of the domain, in A-labels. It cannot be changed.
@@ -169,7 +170,7 @@ pub enum AdoptionPolicy {
     IfUnowned,
     /// Leave them all, and say so.
     Never,
-    /// Replace them.
+    /// Replace them. Those that others marked as theirs only if the provider is in the namespace of the object; else it is as `IfUnowned`.
     Force,
 }
 
@@ -522,7 +523,7 @@ pub struct ClientAccess {
     pub srv: bool,
     /// Whether there are `autoconfig.` and `autodiscover.` names.
     pub autoconfig: bool,
-    /// A host name of the domain's own, such as `mail.example.org`, that leads to the home region's client host. Without it, programs are told that one.
+    /// A host name below the domain, such as `mail.example.org`, that leads to the home region's client host. Without it, programs are told that one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 4, max = 253),
