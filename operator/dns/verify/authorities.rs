@@ -223,3 +223,58 @@ impl Verifier {
         Err(last)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::op::MessageType;
+    use hickory_proto::rr::Record;
+    use tokio::net::UdpSocket;
+
+    use super::*;
+    use crate::verify::Settings;
+
+    /// A server that answers every question with what `say` makes of it.
+    async fn server(say: fn(&mut Message)) -> Server {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                let mut message = Message::from_vec(&buffer[..length]).unwrap();
+                message.metadata.message_type = MessageType::Response;
+                message.metadata.authoritative = true;
+                say(&mut message);
+                socket.send_to(&message.to_vec().unwrap(), from).await.unwrap();
+            }
+        });
+        Server { name: address.to_string(), addresses: vec![address] }
+    }
+
+    fn with_apex(message: &mut Message) {
+        let name = message.queries[0].name().clone();
+        let soa = SOA::new(name.clone(), name.clone(), 1, 3600, 600, 86400, 600);
+        if message.queries[0].query_type() == WireType::SOA {
+            message.answers.push(Record::from_rdata(name, 900, RData::SOA(soa)));
+        }
+    }
+
+    fn refusing(message: &mut Message) {
+        message.metadata.response_code = ResponseCode::Refused;
+        message.metadata.authoritative = false;
+    }
+
+    #[tokio::test]
+    async fn only_who_answers_for_a_zone_says_something_of_it() {
+        let verifier = Verifier::new(Settings::default());
+        let zone: Name = "a.test".parse().unwrap();
+        let (refusing, owning) = (server(refusing).await, server(with_apex).await);
+        let only_refusing = [refusing.clone()];
+        let both = [refusing, owning];
+        assert_eq!(verifier.security(&zone, &only_refusing).await, None);
+        assert_eq!(verifier.security(&zone, &both).await, Some(Security::Unsigned));
+        // As a resolver has it that had it in its cache for nearly as long as it may.
+        let cached = Apex { zone, ttl: 3, minimum: 1200 };
+        assert_eq!(verifier.negative_ttl(&cached, &both).await, 600);
+        assert_eq!(verifier.negative_ttl(&cached, &only_refusing).await, 1200);
+    }
+}
