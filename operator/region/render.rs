@@ -21,6 +21,8 @@ use crate::region::template::{CONFIGURATION, CONTAINER, RegionTemplate, VOLUME};
 pub const CHECKSUM: &str = "ekitei.dev/configuration";
 /// The annotation of pods that changes with the Secret of their environment.
 pub const CREDENTIALS: &str = "ekitei.dev/credentials";
+/// The label of pods that the Service of the admin API leads to.
+const ADMIN: &str = "ekitei.dev/admin";
 /// The volume with the cluster file of FoundationDB.
 const CLUSTER_FILE: &str = "foundationdb";
 /// The longest name of a Service (RFC 1035 label).
@@ -208,7 +210,12 @@ fn pod(
 ) -> PodTemplateSpec {
     let mut pod = template.pod.clone();
     let about = pod.metadata.get_or_insert_default();
-    about.labels.get_or_insert_default().extend(selector(region));
+    let labels = about.labels.get_or_insert_default();
+    labels.extend(selector(region));
+    if spec.storage.is_some() || spec.service.is_some() {
+        // What is asked of the installation's admin API must not be answered from another store.
+        labels.remove(ADMIN);
+    }
     let annotations = about.annotations.get_or_insert_default();
     annotations.insert(CHECKSUM.to_owned(), checksum.to_owned());
     if let Some(version) = &site.credentials {
@@ -437,6 +444,23 @@ mod tests {
             "it is mounted where the other was"
         );
         assert_eq!(pod["metadata"]["annotations"][CREDENTIALS], "u/7");
+    }
+
+    #[test]
+    fn pods_with_another_store_answer_no_requests_for_the_installations_admin_api() {
+        let text = POD_YAML.replacen("labels:", "labels:\n    ekitei.dev/admin: mail", 1);
+        let template = template_of(&text, "store: {kind: foundationdb}", SERVICE_YAML).unwrap();
+        let label = |spec: &str| {
+            let pod = render(&region(spec), &template, &site()).unwrap().deployment.spec.unwrap().template;
+            pod.metadata.unwrap().labels.unwrap().get(ADMIN).cloned()
+        };
+        assert_eq!(label(PLAIN).as_deref(), Some("mail"));
+        assert_eq!(
+            label("{host: mx.tokyo.example.net, storage: {credentialsRef: {name: bucket-tokyo}}}"),
+            None
+        );
+        let own = "service: {url: 'http://mail.tokyo:8080', tokenRef: {name: token, key: token}}";
+        assert_eq!(label(&format!("{{host: mx.tokyo.example.net, {own}}}")), None);
     }
 
     #[test]
