@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ekitei_operator_api::{ConditionStatus, Conditions as _, Draft, MailDomain};
+use ekitei_operator_api::{ConditionStatus, Conditions as _, Draft, MailDomain, RegionDns};
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 
@@ -21,6 +21,25 @@ const REMOVED: &str = "RecordsRemoved";
 /// The condition that is true since the records were removed. It has no other use, so the time of its transition is the one that counts.
 const DRAINING: &str = "Draining";
 
+/// What of a region is left where it cannot be reached, if a person gives it up. What comes after it is removed all the same: pods and load balancers cost money.
+struct GivenUp {
+    abandoned: bool,
+    left: Vec<String>,
+}
+
+impl GivenUp {
+    /// Passes over a step that failed, if the region is abandoned. Whoever does not lead any more may give up nothing.
+    fn unless_done(&mut self, what: &str, result: Result<()>) -> Result<()> {
+        match result {
+            Err(error) if self.abandoned && !matches!(error, Error::NotLeader) => {
+                self.left.push(format!("{what}: {error}"));
+                Ok(())
+            }
+            result => result,
+        }
+    }
+}
+
 impl Work<'_> {
     /// Removes what belongs to a deleted region, step by step. What cannot be reached is given up only if a person says so.
     pub(super) async fn remove(&mut self) -> Result<Outcome> {
@@ -34,15 +53,12 @@ impl Work<'_> {
                 return self.in_use(&users).await;
             }
         }
-        match self.undo(abandoned).await {
+        let mut given_up = GivenUp { abandoned, left: Vec::new() };
+        match self.undo(&mut given_up).await {
             Ok(None) => {}
             Ok(Some(wait)) => {
                 self.finish().await?;
                 return Ok(Outcome::waiting(wait));
-            }
-            Err(error) if abandoned => {
-                let note = format!("given up what could not be removed: {error}");
-                self.context.events.warning(self.region, "Abandoned", &note).await;
             }
             Err(error) => {
                 self.deleting("DeletionFailed", format!("the region is not deleted yet: {error}"));
@@ -50,11 +66,16 @@ impl Work<'_> {
                 return Err(error);
             }
         }
+        if !given_up.left.is_empty() {
+            let note = format!("given up what could not be removed: {}", given_up.left.join("; "));
+            self.context.events.warning(self.region, "Abandoned", &note).await;
+        }
         let name = self.region.name_any();
         for state in ["desired", "there", "ready"] {
             self.context.metrics.mx_replicas.forget(&[&name, state]);
         }
         self.context.metrics.region_reachable.forget(&[&name]);
+        self.context.metrics.certificate_expiry.forget(&[&self.region.spec.host]);
         self.context.metrics.records(&self.region.uid().unwrap_or_default(), []);
         finalizer::release(self.context, self.region).await?;
         tracing::info!(kind = Regions::KIND, name, "removed");
@@ -89,41 +110,52 @@ impl Work<'_> {
     }
 
     /// One step after the other. Returns how long to wait before the next.
-    async fn undo(&mut self, abandoned: bool) -> Result<Option<Duration>> {
+    async fn undo(&mut self, given_up: &mut GivenUp) -> Result<Option<Duration>> {
         if let Some(dns) = self.region.spec.dns.clone() {
             if !self.status.inventory.is_empty() {
-                self.unpublish(&dns).await?;
-                self.condition(Draft {
-                    type_: "DNSPublished",
-                    status: ConditionStatus::False,
-                    reason: REMOVED,
-                    message: "the records were removed; the pods end when caches have forgotten them"
-                        .to_owned(),
-                });
-                self.condition(Draft {
-                    type_: DRAINING,
-                    status: ConditionStatus::True,
-                    reason: REMOVED,
-                    message: "no records lead to the region any more".to_owned(),
-                });
-                self.deleting("Draining", "waits until caches have forgotten its addresses".to_owned());
+                let removed = self.remove_records(&dns).await;
+                given_up.unless_done("records", removed)?;
             }
             let wait = self.still_cached(dns.ttl);
-            if !abandoned && !wait.is_zero() {
+            if !given_up.abandoned && !wait.is_zero() {
                 return Ok(Some(wait));
             }
         }
-        certificate::remove(self.context, self.region).await?;
-        let cluster = cluster::of(self.context, self.region).await?;
-        if self.region.spec.placement.existing_service.is_none() {
-            objects::remove(self.context, self.region, &cluster).await.map_err(|error| match error {
-                Error::Kubernetes(_) if cluster.is_other => {
-                    Error::outside("ClusterUnreachable", format!("in the cluster of the region: {error}"))
-                }
-                error => error,
-            })?;
-        }
+        given_up.unless_done("certificate", certificate::remove(self.context, self.region).await)?;
+        given_up.unless_done("pods", self.remove_objects().await)?;
         Ok(None)
+    }
+
+    async fn remove_records(&mut self, dns: &RegionDns) -> Result<()> {
+        self.unpublish(dns).await?;
+        self.condition(Draft {
+            type_: "DNSPublished",
+            status: ConditionStatus::False,
+            reason: REMOVED,
+            message: "the records were removed; the pods end when caches have forgotten them".to_owned(),
+        });
+        self.condition(Draft {
+            type_: DRAINING,
+            status: ConditionStatus::True,
+            reason: REMOVED,
+            message: "no records lead to the region any more".to_owned(),
+        });
+        self.deleting("Draining", "waits until caches have forgotten its addresses".to_owned());
+        Ok(())
+    }
+
+    /// Removes the pods and their Service, but for those that someone else keeps.
+    async fn remove_objects(&self) -> Result<()> {
+        if self.region.spec.placement.existing_service.is_some() {
+            return Ok(());
+        }
+        let cluster = cluster::of(self.context, self.region).await?;
+        objects::remove(self.context, self.region, &cluster).await.map_err(|error| match error {
+            Error::Kubernetes(_) if cluster.is_other => {
+                Error::outside("ClusterUnreachable", format!("in the cluster of the region: {error}"))
+            }
+            error => error,
+        })
     }
 
     /// How long caches may still have the addresses.
@@ -134,5 +166,32 @@ impl Work<'_> {
                 clock::after(&condition.last_transition_time, Duration::from_secs(u64::from(ttl)));
             self.context.clock.until(forgotten)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn away() -> Result<()> {
+        Err(Error::outside("ProviderUnavailable", "no answer"))
+    }
+
+    #[test]
+    fn only_what_is_abandoned_is_passed_over_and_all_of_it_is_named() {
+        let mut kept = GivenUp { abandoned: false, left: Vec::new() };
+        assert!(kept.unless_done("records", away()).is_err());
+        let mut given_up = GivenUp { abandoned: true, left: Vec::new() };
+        given_up.unless_done("records", away()).unwrap();
+        given_up.unless_done("certificate", Ok(())).unwrap();
+        given_up.unless_done("pods", away()).unwrap();
+        assert_eq!(given_up.left, ["records: no answer", "pods: no answer"]);
+    }
+
+    #[test]
+    fn who_does_not_lead_any_more_gives_up_nothing() {
+        let mut given_up = GivenUp { abandoned: true, left: Vec::new() };
+        assert!(matches!(given_up.unless_done("records", Err(Error::NotLeader)), Err(Error::NotLeader)));
     }
 }
