@@ -20,8 +20,11 @@ impl Work<'_> {
     /// All steps. What fails is remembered.
     pub(super) async fn steps(&mut self) {
         match self.cluster().await {
-            Ok(addresses) => self.names(&addresses).await,
-            Err(error) => self.failed(&["PodsReady", "AddressesReady"], error),
+            Ok(addresses) => self.names(Some(&addresses)).await,
+            Err(error) => {
+                self.failed(&["PodsReady", "AddressesReady"], error);
+                self.names(None).await;
+            }
         }
         self.reverse_names().await;
     }
@@ -115,8 +118,9 @@ impl Work<'_> {
         found.map_err(|reason| Error::outside("NameNotResolved", reason))
     }
 
-    /// The names of the region: their certificate, and their records in DNS.
-    async fn names(&mut self, addresses: &Addresses) {
+    /// The names of the region: their certificate, and their records in DNS. While the addresses cannot be asked for, records stay as they are; certificates do not
+    /// wait, for the pods may serve all the same.
+    async fn names(&mut self, addresses: Option<&Addresses>) {
         let Some(dns) = &self.region.spec.dns else {
             self.certificate(None).await;
             return self.published(
@@ -130,6 +134,7 @@ impl Work<'_> {
             Err(error) => return self.failed(&["DNSPublished", "DNSVerified"], error),
         };
         let keys = self.certificate(Some(&zone)).await;
+        let Some(addresses) = addresses else { return };
         let clients = self.region.spec.clients.is_some();
         if addresses.host.is_empty() || (clients && addresses.clients.is_empty()) {
             // Records that are there stay: a load balancer that is made anew often gets its old address.
