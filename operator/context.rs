@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use ekitei_telemetry::Registry;
-use kube::Client;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
 
 use crate::account::index::Index;
 use crate::apply::Applied;
@@ -79,5 +80,15 @@ impl Context {
     /// The operator's namespace.
     pub fn namespace(&self) -> &str {
         &self.options.namespace
+    }
+
+    /// The Secrets to watch, wherever they may be read.
+    pub fn secrets(&self) -> Vec<Api<Secret>> {
+        let watched = self.options.watched_secrets().into_iter();
+        let api = |namespace: Option<&str>| match namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        watched.map(api).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! What the operator is told when it starts.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -69,6 +70,9 @@ pub struct Options {
     /// Certificates in PEM of those who may sign the authority's own, for private authorities.
     #[arg(long, env = "EKITEI_OPERATOR_ACME_CA_FILE")]
     pub acme_ca_file: Option<PathBuf>,
+    /// The namespaces whose Secrets may be read, besides the operator's own; all of them if none is named.
+    #[arg(long, env = "EKITEI_OPERATOR_SECRET_NAMESPACES", value_delimiter = ',')]
+    pub secret_namespaces: Vec<String>,
     /// Which log lines are written: a level, and levels of parts as `ekitei_operator=debug`.
     #[arg(long, env = "EKITEI_OPERATOR_LOG", default_value = "info")]
     pub log: String,
@@ -78,6 +82,17 @@ pub struct Options {
 }
 
 impl Options {
+    /// The namespaces whose Secrets are watched, each once; `None` stands for all of them. A watch of all would be refused for ever where only some may be read, and
+    /// a watch that is refused holds up all others of its controller.
+    pub fn watched_secrets(&self) -> Vec<Option<&str>> {
+        if self.secret_namespaces.is_empty() {
+            return vec![None];
+        }
+        let named = self.secret_namespaces.iter().map(String::as_str);
+        let each: BTreeSet<&str> = named.chain([self.namespace.as_str()]).collect();
+        each.into_iter().map(Some).collect()
+    }
+
     /// This process among those of the operator.
     pub fn identity(&self) -> String {
         self.identity.clone().unwrap_or_else(|| {
@@ -114,6 +129,19 @@ mod tests {
         assert_eq!(options.resync, Duration::from_secs(600));
         assert_eq!(options.listen, "[::]:8080".parse().unwrap());
         assert_ne!(options.identity(), options.identity(), "two processes of one pod name are told apart");
+    }
+
+    #[test]
+    fn secrets_are_watched_where_they_may_be_read() {
+        let watched = |arguments: &[&str]| {
+            let all = ["operator", "--namespace=mail"].iter().chain(arguments);
+            let options = Command::try_parse_from(all).unwrap().options;
+            options.watched_secrets().into_iter().map(|one| one.map(str::to_owned)).collect::<Vec<_>>()
+        };
+        assert_eq!(watched(&[]), [None]);
+        let some = |name: &str| Some(name.to_owned());
+        assert_eq!(watched(&["--secret-namespaces=one,mail,one"]), [some("mail"), some("one")]);
+        assert_eq!(watched(&["--secret-namespaces=one,two"]), [some("mail"), some("one"), some("two")]);
     }
 
     #[test]

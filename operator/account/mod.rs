@@ -46,17 +46,19 @@ impl Reconciler for Accounts {
         let all = || watcher::Config::default();
         let controller = Controller::new(Api::all(context.client.clone()), all());
         context.accounts.set(controller.store());
-        let (of_secret, of_domain) = (controller.store(), controller.store());
+        let of_domain = controller.store();
+        let domains = Api::<MailDomain>::all(context.client.clone());
+        let mut controller = controller.watches(domains, all(), move |domain| {
+            of(&of_domain, |account| {
+                account.namespace() == domain.namespace()
+                    && claim::domains(account).contains(&domain.spec.domain)
+            })
+        });
+        for secrets in context.secrets() {
+            let of_secret = controller.store();
+            controller = controller.watches(secrets, all(), move |secret| with_password(&of_secret, &secret));
+        }
         controller
-            .watches(Api::<Secret>::all(context.client.clone()), all(), move |secret| {
-                with_password(&of_secret, &secret)
-            })
-            .watches(Api::<MailDomain>::all(context.client.clone()), all(), move |domain| {
-                of(&of_domain, |account| {
-                    account.namespace() == domain.namespace()
-                        && claim::domains(account).contains(&domain.spec.domain)
-                })
-            })
     }
 
     async fn reconcile(account: Arc<MailAccount>, context: Arc<Context>) -> Result<Outcome> {

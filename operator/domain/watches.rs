@@ -27,18 +27,20 @@ pub async fn watch(controller: Controller<MailDomain>, context: &Arc<Context>) -
         let namespace = reference.namespace.clone().or_else(|| domain.namespace());
         reference.name == provider.name_any() && namespace == provider.namespace()
     });
-    let with_secret = with(&store, |domain, secret: &Secret| {
-        domain.namespace() == secret.namespace()
-            && (names_secret(domain, &secret.name_any()) || owns(domain, secret))
-    });
     let with_name = with(&store, |domain, other: &MailDomain| {
         domain.spec.domain == other.spec.domain && domain.uid() != other.uid()
     });
-    let controller = controller
+    let mut controller = controller
         .watches(regions, all(), with_region)
         .watches(Api::<DnsProvider>::all(client.clone()), all(), with_provider)
-        .watches(Api::<Secret>::all(client.clone()), all(), with_secret)
         .watches(Api::<MailDomain>::all(client.clone()), all(), with_name);
+    for secrets in context.secrets() {
+        let with_secret = with(&store, |domain, secret: &Secret| {
+            domain.namespace() == secret.namespace()
+                && (names_secret(domain, &secret.name_any()) || owns(domain, secret))
+        });
+        controller = controller.watches(secrets, all(), with_secret);
+    }
     // Where that cannot be found out now, or it is installed later, the certificates are looked at when the resync comes.
     if !cert_manager::is_installed(client).await.unwrap_or(false) {
         return controller;

@@ -12,7 +12,7 @@ use ekitei_operator_dns::{Key, Name, RecordType};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 
 use crate::apply::apply_status;
@@ -41,18 +41,14 @@ impl Reconciler for Providers {
     const KIND: &'static str = "DNSProvider";
 
     async fn controller(context: &Arc<Context>) -> Controller<DnsProvider> {
-        let controller: Controller<DnsProvider> =
+        let mut controller: Controller<DnsProvider> =
             Controller::new(Api::all(context.client.clone()), watcher::Config::default());
-        let store = controller.store();
-        let secrets: Api<Secret> = Api::all(context.client.clone());
-        controller.watches(secrets, watcher::Config::default(), move |secret| {
-            let providers = store.state();
-            let of_it = providers.iter().filter(|provider| {
-                provider.namespace() == secret.namespace()
-                    && secrets_of(&provider.spec).contains(secret.name_any().as_str())
-            });
-            of_it.map(|provider| ObjectRef::from_obj(provider.as_ref())).collect::<Vec<_>>()
-        })
+        for secrets in context.secrets() {
+            let store = controller.store();
+            controller = controller
+                .watches(secrets, watcher::Config::default(), move |secret| with_secret(&store, &secret));
+        }
+        controller
     }
 
     async fn reconcile(provider: Arc<DnsProvider>, context: Arc<Context>) -> Result<Outcome> {
@@ -78,6 +74,16 @@ impl Reconciler for Providers {
         let zones = result?;
         Ok(Outcome { ready: Some(!zones.is_empty()), after: Some(TRIED) })
     }
+}
+
+/// The providers whose credentials are in a Secret.
+fn with_secret(store: &Store<DnsProvider>, secret: &Secret) -> Vec<ObjectRef<DnsProvider>> {
+    let providers = store.state();
+    let of_it = providers.iter().filter(|provider| {
+        provider.namespace() == secret.namespace()
+            && secrets_of(&provider.spec).contains(secret.name_any().as_str())
+    });
+    of_it.map(|provider| ObjectRef::from_obj(provider.as_ref())).collect()
 }
 
 fn ready(status: ConditionStatus, reason: &'static str, message: String) -> Draft {

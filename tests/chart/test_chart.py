@@ -266,6 +266,9 @@ class Objects(unittest.TestCase):
             if each["kind"] == "Role" and any("secrets" in rule["resources"] for rule in each["rules"])
         }
         self.assertEqual(namespaces, {"mail", "one", "two"})
+        # It is to watch no others: one watch that is refused holds up all of its controller.
+        operator = chart.find(listed, "Deployment", "ekitei-operator")["spec"]["template"]["spec"]["containers"][0]
+        self.assertIn("--secret-namespaces=one,two", operator["args"])
 
     def test_the_region_template_has_what_the_operator_needs(self):
         template = chart.find(self.all["regions"], "ConfigMap", "ekitei-region")["data"]
