@@ -117,6 +117,21 @@ async fn wildcards_of_others_are_no_records_and_stay() {
 }
 
 #[tokio::test]
+async fn an_alias_where_a_marker_belongs_is_no_marker() {
+    let Some(knot) = Knot::primary("_ekitei-owner.x.a.test. 300 IN CNAME elsewhere.test.") else { return };
+    let desired = [
+        want("x.a.test", RecordType::A, "", &["192.0.2.1"]),
+        want("y.a.test", RecordType::A, "", &["192.0.2.1"]),
+    ];
+    let outcome = round(&knot.writer(), &desired, &Inventory::default()).await;
+    let states: Vec<_> = outcome.records.iter().map(|record| record.state.as_str()).collect();
+    assert_eq!(states, ["Failed", "Published"]);
+    assert!(outcome.records[0].message.contains("alias of elsewhere.test"), "{:?}", outcome.records[0]);
+    let alias = set("_ekitei-owner.x.a.test", RecordType::Cname, &["elsewhere.test."]);
+    assert_eq!(knot.writer().get(&zone(), &alias.key()).await.unwrap(), Some(alias));
+}
+
+#[tokio::test]
 async fn a_secondary_server_that_lags_is_named() {
     let Some(primary) = Knot::primary("") else { return };
     let Some(secondary) = Knot::secondary(&primary) else { return };
