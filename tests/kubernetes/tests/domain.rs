@@ -471,6 +471,36 @@ async fn a_domain_belongs_to_the_oldest_object_until_that_is_gone() {
 }
 
 #[tokio::test]
+async fn a_domain_of_the_service_is_a_tenants_only_if_an_administrator_says_so() {
+    let Some(mut world) = World::new().await else { return };
+    let tenant = world.cluster.namespace("tenant").await;
+    let made = NewDomain { name: ZONE.to_owned(), ..NewDomain::default() };
+    world.service.api().create_domain(&made).await.unwrap();
+    world.operate(&[]);
+    let mut wanted = without_certificate();
+    wanted["deletionPolicy"] = json!({"dns": "Delete", "mail": "Delete"});
+    let wanted = domain(&tenant, ZONE, &wanted).to_string();
+    world.cluster.apply(&wanted).unwrap();
+    let refused = wait_for(&world.cluster, &tenant, ZONE, "Accepted", "False");
+    assert_eq!(condition(&refused, "Accepted").unwrap()["reason"], "DomainInUse");
+    world.cluster.kubectl(&["-n", &tenant, "delete", "md", ZONE, "--timeout=60s"]).unwrap();
+    world.service.api().domain(ZONE).await.expect("it is not the tenant's to delete");
+
+    world.cluster.apply(&wanted).unwrap();
+    wait_for(&world.cluster, &tenant, ZONE, "Accepted", "False");
+    world.cluster.kubectl(&["label", "namespace", &tenant, "ekitei.dev/adopt=true"]).unwrap();
+    wait_for(&world.cluster, &tenant, ZONE, "Accepted", "True");
+    world.cluster.kubectl(&["label", "namespace", &tenant, "ekitei.dev/adopt-"]).unwrap();
+    std::thread::sleep(Duration::from_secs(5));
+    let kept = wait_for(&world.cluster, &tenant, ZONE, "Accepted", "True");
+    assert_eq!(kept["status"]["claimedIn"], "operator", "what it was given it keeps");
+
+    // What nobody has is anybody's.
+    world.cluster.apply(&domain(&tenant, "example.net", &without_certificate()).to_string()).unwrap();
+    wait_for(&world.cluster, &tenant, "example.net", "Accepted", "True");
+}
+
+#[tokio::test]
 async fn keys_are_replaced_in_time_and_records_stay_as_long_as_mail_is_under_way() {
     let Some(mut world) = World::new().await else { return };
     // A day passes in six seconds.
