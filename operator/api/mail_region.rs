@@ -52,11 +52,12 @@ use crate::reference::{ClusterFileReference, ProviderReference, SecretKeyReferen
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MailRegionSpec {
-    /// The name of its MX host, which its addresses should resolve to.
+    /// The name of its MX host, which its addresses should resolve to. It stays: MX records name it, and its addresses would go with another name.
     #[schemars(
         length(min = 4, max = 253),
         pattern(r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     )]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the host cannot be changed; make another MailRegion"))]
     pub host: String,
     /// How many pods.
     #[serde(default = "two")]
@@ -110,6 +111,7 @@ fn free_form(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 /// Where pods run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.kubeconfig) == has(oldSelf.kubeconfig)").message("the cluster cannot be changed, for the old one's pods would stay; make another MailRegion"))]
 pub struct Placement {
     /// Labels of the nodes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -121,8 +123,9 @@ pub struct Placement {
     /// A Service that someone else keeps, with the pods behind it, such as that of the chart. Then no pods are made, and `replicas` says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing_service: Option<ServiceReference>,
-    /// Another cluster. The region template must have all it refers to (Secrets, ConfigMaps) there.
+    /// Another cluster. The region template must have all it refers to (Secrets, ConfigMaps) there. It stays, but what is in the Secret may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the cluster cannot be changed, for the old one's pods would stay; make another MailRegion"))]
     pub kubeconfig: Option<KubeconfigReference>,
 }
 

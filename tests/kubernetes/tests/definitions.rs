@@ -104,7 +104,20 @@ async fn what_cannot_work_is_refused_with_the_reason() {
     for object in [domain(), region(), provider(), account()] {
         try_to_apply(&cluster, &namespace, &object).unwrap();
     }
+    let far = json!({"kubeconfig": {"secretRef": {"name": "far", "key": "kubeconfig"}}});
+    let far = with(with(region(), "/metadata/name", json!("far")), "/spec/placement", far);
+    try_to_apply(&cluster, &namespace, &far).unwrap();
+    // What is not about the cluster may change.
+    let nodes = with(far.clone(), "/spec/placement/nodeSelector", json!({"zone": "a"}));
+    try_to_apply(&cluster, &namespace, &nodes).unwrap();
     let bad = [
+        (far.clone(), "/spec/placement", json!({}), "the cluster cannot be changed"),
+        (
+            far.clone(),
+            "/spec/placement/kubeconfig/namespace",
+            json!("elsewhere"),
+            "the cluster cannot be changed",
+        ),
         (domain(), "/spec/domain", json!("Example.test"), "spec.domain"),
         (domain(), "/spec/domain", json!("no_underscore.test"), "spec.domain"),
         (domain(), "/spec/domain", json!("-a.test"), "spec.domain"),
@@ -143,10 +156,25 @@ async fn what_cannot_work_is_refused_with_the_reason() {
             "must not lead to itself",
         ),
         (domain(), "/spec/aliases", json!([{"localPart": "a", "targets": []}]), "targets"),
+        (domain(), "/spec/clients", json!({"host": "mail.example.net"}), "must be a name below the domain"),
+        (
+            domain(),
+            "/spec/clients",
+            json!({"host": "mail.other-example.test"}),
+            "must be a name below the domain",
+        ),
+        (domain(), "/spec/clients", json!({"host": "mailexample.test"}), "must be a name below the domain"),
         (domain(), "/spec/catchAll", json!("everyone"), "spec.catchAll"),
         (domain(), "/spec/deletionPolicy", json!({"mail": "Burn"}), "spec.deletionPolicy.mail"),
         (domain(), "/spec/colour", json!("red"), "field not declared in schema"),
         (region(), "/spec/host", json!("mx"), "spec.host"),
+        (region(), "/spec/host", json!("mx2.tokyo.example.test"), "make another MailRegion"),
+        (
+            region(),
+            "/spec/placement",
+            json!({"kubeconfig": {"secretRef": {"name": "far", "key": "kubeconfig"}}}),
+            "the cluster cannot be changed",
+        ),
         (region(), "/spec/replicas", json!(-1), "spec.replicas"),
         (region(), "/spec/addresses", json!(["mx.example.test"]), "must be an IP address"),
         (region(), "/spec/egressAddresses", json!(["192.0.2.0/33"]), "IP address or a network"),
