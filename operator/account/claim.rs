@@ -115,6 +115,13 @@ pub fn accepts(domain: &MailDomain) -> bool {
     accepted && domain.metadata.deletion_timestamp.is_none()
 }
 
+/// The MailDomain of the address's own domain, where the mailboxes are: the one that is accepted, if there are several.
+pub fn home<'a>(account: &MailAccount, domains: &'a [MailDomain]) -> Option<&'a MailDomain> {
+    let own = domain(&account.spec.address);
+    let of_it = || domains.iter().filter(|one| one.spec.domain == own);
+    of_it().find(|one| accepts(one)).or_else(|| of_it().next())
+}
+
 /// All addresses of a MailAccount, as it has them.
 fn addresses(account: &MailAccount) -> impl Iterator<Item = &str> {
     std::iter::once(&account.spec.address).chain(&account.spec.aliases).map(String::as_str)
@@ -185,6 +192,19 @@ mod tests {
         let alice = account("alice", 1, "alice@example.org", &["alice@example.com"]);
         let refusal = verdict(&alice, &[domain_of("customers", "True")], &[]).unwrap_err();
         assert!(refusal.contains("the domain example.com"), "{refusal}");
+    }
+
+    #[test]
+    fn mailboxes_are_where_the_domain_of_the_address_is_not_that_of_an_alias() {
+        let alice = account("alice", 1, "alice@example.org", &["alice@example.com"]);
+        let mut of_alias = domain_of("customers", "True");
+        of_alias.spec.domain = "example.com".to_owned();
+        let mut waiting = domain_of("customers", "False");
+        waiting.metadata.name = Some("waiting".to_owned());
+        let domains = [of_alias, waiting, domain_of("customers", "True")];
+        assert_eq!(home(&alice, &domains).unwrap().name_any(), "example");
+        assert_eq!(home(&alice, &domains[..2]).unwrap().name_any(), "waiting");
+        assert!(home(&alice, &domains[..1]).is_none());
     }
 
     #[test]

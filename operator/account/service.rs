@@ -34,7 +34,7 @@ impl Work<'_> {
     /// Makes the account in the service what the object says.
     pub(super) async fn write(&mut self, domains: &[MailDomain]) -> Result<()> {
         // Aliases may be in other domains; the mailboxes are where the account's own one is at home.
-        let client = client(self.context, own(self.account, domains)).await?;
+        let client = client(self.context, claim::home(self.account, domains), domains).await?;
         let account = match client.account(&self.account.spec.address).await.optional()? {
             Some(account) => account,
             None => self.create(&client).await?,
@@ -228,19 +228,14 @@ fn seconds(context: &Context) -> u64 {
     u64::try_from(context.clock.now().as_second()).unwrap_or_default()
 }
 
-/// The MailDomain of the address's own domain: the one that is accepted, if there are several.
-fn own<'a>(account: &MailAccount, domains: &'a [MailDomain]) -> Option<&'a MailDomain> {
-    let domain = claim::domain(&account.spec.address);
-    let of_it = || domains.iter().filter(|one| one.spec.domain == domain);
-    of_it().find(|one| claim::accepts(one)).or_else(|| of_it().next())
-}
-
-/// The service where the mailboxes of a domain live: that of its home region.
-async fn client(context: &Context, domain: Option<&MailDomain>) -> Result<Client> {
+/// The service where the mailboxes of a domain live: that of its home region. Domains that aliases are in must be the objects' own there, too: the service may have a
+/// domain of that name that is somebody else's.
+async fn client(context: &Context, domain: Option<&MailDomain>, others: &[MailDomain]) -> Result<Client> {
     let Some(domain) = domain else { return context.services.main().await };
     let regions: Api<MailRegion> = Api::namespaced(context.client.clone(), context.namespace());
     let home = regions.get(&domain.spec.home_region).await.optional()?;
-    if !holds(context, domain, home.as_ref()) {
+    let others = others.iter().filter(|other| claim::accepts(other));
+    if let Some(domain) = others.chain([domain]).find(|one| !holds(context, one, home.as_ref())) {
         let message = format!(
             "the MailDomain {} does not have the domain in the service of its home region",
             domain.name_any()
@@ -261,7 +256,7 @@ pub(super) async fn remove(
     applied: &Fields,
 ) -> Result<()> {
     let domains = Work::new(account, context).domains().await?;
-    let client = client(context, own(account, &domains)).await?;
+    let client = client(context, claim::home(account, &domains), &[]).await?;
     context.leadership.check()?;
     for (field, target) in applied {
         let Some(alias) = fields::aliases([field]).into_iter().next() else { continue };
