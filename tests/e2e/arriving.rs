@@ -16,8 +16,9 @@ fn sending_to(server: &Server, settings: &[(&str, &str)]) -> Postfix {
     let mut all = vec![
         ("transport_maps", transport.as_str()),
         ("queue_run_delay", "1s"),
-        ("minimal_backoff_time", "1s"),
-        ("maximal_backoff_time", "1s"),
+        // With a second, it may come again while the attempt before still has its file, and then waits for five minutes.
+        ("minimal_backoff_time", "2s"),
+        ("maximal_backoff_time", "2s"),
         ("smtp_destination_concurrency_failed_cohort_limit", "1000"),
     ];
     all.extend(settings);
