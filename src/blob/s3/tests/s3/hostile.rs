@@ -152,7 +152,7 @@ async fn a_store_that_is_away_is_found_back() {
     let begun = Instant::now();
     while !scene.store.is_away() {
         scene.store.put("abcd", vec![noise(5000)]).await.unwrap_err();
-        assert!(begun.elapsed() < Duration::from_secs(30), "it is never away");
+        assert!(begun.elapsed() < Duration::from_secs(120), "it is never away");
     }
     let begun = Instant::now();
     scene.store.put("abcd", vec![noise(5000)]).await.unwrap_err();
