@@ -71,10 +71,11 @@ impl ChangeRow {
         Fut: Future<Output = Result<(), E>>,
         E: From<Error>,
     {
+        database.pass().await?;
         let transaction = database.begin();
         let version = self.last_change(&transaction).await?;
         let watch = transaction.watch(&self.key);
-        transaction.commit().await?;
+        database.commit(transaction).await?;
         notice(version).await?;
         match tokio::time::timeout(INTERVAL, watch.changed()).await {
             Ok(changed) => Ok(changed?),

@@ -44,6 +44,11 @@ pub trait Link: Send + Sync {
     /// Asked before each step of a transaction goes to the store, and before its answer comes back: waits while the process stands still, and fails
     /// while it is cut off.
     fn pass(&self) -> LinkFuture<'_>;
+
+    /// Asked when a watch fired, before who waits for it is woken: the news may come late, or be that nobody knows.
+    fn wake(&self) -> LinkFuture<'_> {
+        self.pass()
+    }
 }
 
 /// The future of a [`Link`].

@@ -234,7 +234,7 @@ impl Database {
         if let Some(observer) = &observer {
             observer.begun();
         }
-        match &self.engine {
+        let transaction = match &self.engine {
             Engine::Embedded(database) => {
                 let transaction = EmbeddedTransaction::new(database.clone());
                 Transaction::embedded(transaction, may_have_committed, observer)
@@ -243,7 +243,8 @@ impl Database {
             Engine::FoundationDb(database) => {
                 Transaction::foundationdb(database.begin(), may_have_committed, observer)
             }
-        }
+        };
+        transaction.behind(self.link.clone())
     }
 
     /// Runs `operation` in a transaction and commits it; repeats both while the error is retryable (conflict,

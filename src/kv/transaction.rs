@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::embedded::{EmbeddedTransaction, WatchHandle};
+use crate::faults::Link;
 #[cfg(feature = "foundationdb")]
 use crate::fdb::{FdbTransaction, FdbWatch};
 use crate::observer::Observer;
@@ -20,6 +21,8 @@ pub struct Transaction {
     engine: Engine,
     may_have_committed: bool,
     observer: Option<Observer>,
+    /// What lies between it and the store, in simulations.
+    link: Option<Arc<dyn Link>>,
 }
 
 /// Which engine runs it. An enum, since embedded reads are ready at once and need no boxed future.
@@ -36,7 +39,7 @@ impl Transaction {
         may_have_committed: bool,
         observer: Option<Observer>,
     ) -> Self {
-        Self { engine: Engine::Embedded(Arc::new(transaction)), may_have_committed, observer }
+        Self { engine: Engine::Embedded(Arc::new(transaction)), may_have_committed, observer, link: None }
     }
 
     #[cfg(feature = "foundationdb")]
@@ -45,7 +48,12 @@ impl Transaction {
         may_have_committed: bool,
         observer: Option<Observer>,
     ) -> Self {
-        Self { engine: Engine::FoundationDb(Arc::new(transaction)), may_have_committed, observer }
+        Self { engine: Engine::FoundationDb(Arc::new(transaction)), may_have_committed, observer, link: None }
+    }
+
+    /// The same transaction for a process behind a link: its watches wake over that.
+    pub(crate) fn behind(self, link: Option<Arc<dyn Link>>) -> Self {
+        Self { link, ..self }
     }
 
     /// The value of a key, with a read conflict on it (unless this transaction's own writes decide it).
@@ -173,13 +181,12 @@ impl Transaction {
     /// A future that completes once the key's value differs from what this transaction saw (including its own
     /// write), or spuriously. It counts from the commit on.
     pub fn watch(&self, key: &[u8]) -> Watch {
-        match &self.engine {
-            Engine::Embedded(transaction) => Watch { engine: WatchEngine::Embedded(transaction.watch(key)) },
+        let engine = match &self.engine {
+            Engine::Embedded(transaction) => WatchEngine::Embedded(transaction.watch(key)),
             #[cfg(feature = "foundationdb")]
-            Engine::FoundationDb(transaction) => {
-                Watch { engine: WatchEngine::FoundationDb(transaction.watch(key)) }
-            }
-        }
+            Engine::FoundationDb(transaction) => WatchEngine::FoundationDb(transaction.watch(key)),
+        };
+        Watch { engine, link: self.link.clone() }
     }
 
     /// The version whose state this transaction reads.
@@ -248,6 +255,8 @@ impl Transaction {
 /// A pending watch; completes when the key changed. Dropping it cancels it.
 pub struct Watch {
     engine: WatchEngine,
+    /// What the news has to pass, in simulations.
+    link: Option<Arc<dyn Link>>,
 }
 
 enum WatchEngine {
@@ -266,10 +275,14 @@ impl Watch {
         match self.engine {
             WatchEngine::Embedded(mut watch) => {
                 let ended = |_| Error::Unavailable("the watch was cancelled".into());
-                (&mut watch.woken).await.map_err(ended)
+                (&mut watch.woken).await.map_err(ended)?;
             }
             #[cfg(feature = "foundationdb")]
-            WatchEngine::FoundationDb(watch) => watch.changed().await,
+            WatchEngine::FoundationDb(watch) => watch.changed().await?,
+        }
+        match self.link {
+            Some(link) => link.wake().await,
+            None => Ok(()),
         }
     }
 }
