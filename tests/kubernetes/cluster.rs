@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -13,67 +15,88 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt as _};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_RSA_SHA256};
 use serde_json::json;
-use tempfile::TempDir;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::process::{Process, free_port, installed, tool, wait_until};
+use crate::scratch::Scratch;
 
 const TOKEN: &str = "administrator-of-the-tests";
 const START: Duration = Duration::from_secs(120);
 
 /// A running API server.
 pub struct Cluster {
-    dir: TempDir,
     url: String,
     // In the order in which they are stopped.
     controllers: Option<Process>,
     _api_server: Process,
     _etcd: Process,
+    dir: Scratch,
 }
 
-/// The API server for one test at a time, without objects of tests before.
+/// An API server for one test, without objects of tests before. The next test has it when it is dropped.
 pub struct Lease {
-    guard: MutexGuard<'static, Option<Cluster>>,
+    cluster: Option<Cluster>,
+    _place: Option<SemaphorePermit<'static>>,
 }
 
-static SHARED: Mutex<Option<Cluster>> = Mutex::const_new(None);
+/// How many tests may have an API server at a time. Operators watch all namespaces, so tests cannot share one; but they mostly wait.
+static PLACES: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(thread::available_parallelism().map_or(1, usize::from).min(4)));
+/// API servers that no test has now.
+static IDLE: Mutex<Vec<Cluster>> = Mutex::new(Vec::new());
 
 impl std::ops::Deref for Lease {
     type Target = Cluster;
 
     fn deref(&self) -> &Cluster {
-        self.guard.as_ref().unwrap()
+        self.cluster.as_ref().unwrap()
+    }
+}
+
+impl Lease {
+    async fn new(place: Option<SemaphorePermit<'static>>) -> Self {
+        let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let cluster = match idle {
+            Some(cluster) => cluster,
+            None => {
+                let new = Cluster::start();
+                new.install_definitions().await;
+                new
+            }
+        };
+        cluster.remove_objects().await;
+        Self { cluster: Some(cluster), _place: place }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(cluster) = self.cluster.take() {
+            cluster.dir.keep_logs_of_failure();
+            IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(cluster);
+        }
     }
 }
 
 impl Cluster {
-    /// The API server that all tests of this process share, one after the other, with our definitions installed; `None`, and the test reported as
-    /// skipped, where there are no programs for it.
+    /// One of the API servers that the tests of this process share, one after the other, with our definitions installed; `None`, and the test
+    /// reported as skipped, where there are no programs for it.
     pub async fn lease() -> Option<Lease> {
         if !installed(&["etcd", "kube-apiserver", "kubectl"]) {
             return None;
         }
-        let mut guard = SHARED.lock().await;
-        if guard.is_none() {
-            let cluster = Self::start();
-            cluster.install_definitions().await;
-            *guard = Some(cluster);
-        }
-        let lease = Lease { guard };
-        lease.remove_objects().await;
-        Some(lease)
+        let place = PLACES.acquire().await.unwrap();
+        Some(Lease::new(Some(place)).await)
     }
 
-    /// Another API server, of this test alone, with our definitions installed.
-    pub async fn another() -> Self {
-        let cluster = Self::start();
-        cluster.install_definitions().await;
-        cluster
+    /// Another API server for a test that has one.
+    pub async fn another() -> Lease {
+        Lease::new(None).await
     }
 
     fn start() -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let dir = tempfile::Builder::new().prefix("ekitei-kubernetes-").tempdir().unwrap();
+        let dir = Scratch::new("cluster");
         let at = |name: &str| dir.path().join(name).display().to_string();
         write_certificates(dir.path());
         let (client, peer, secure) = (free_port(), free_port(), free_port());
@@ -107,7 +130,7 @@ impl Cluster {
                 ]);
             });
         let url = format!("https://127.0.0.1:{secure}");
-        let mut cluster = Self { dir, url, controllers: None, _api_server: api_server, _etcd: etcd };
+        let mut cluster = Self { url, controllers: None, _api_server: api_server, _etcd: etcd, dir };
         fs::write(cluster.kubeconfig(), cluster.kubeconfig_for(TOKEN)).unwrap();
         wait_until("the API server", START, || cluster.kubectl(&["get", "--raw", "/readyz"]).is_ok());
         cluster.controllers = tool("kube-controller-manager").map(|program| {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use tempfile::TempDir;
 
 use crate::process::{Process, free_port, tool, wait_until};
+use crate::scratch::Scratch;
 
 /// A key for updates.
 #[derive(Clone, Debug)]
@@ -31,8 +31,8 @@ impl Tsig {
 /// A running Knot DNS, which serves some zones, some of them signed (DNSSEC), and takes updates with a key.
 pub struct Knot {
     port: u16,
-    dir: TempDir,
     process: Option<Process>,
+    dir: Scratch,
     /// The key that may update the zones.
     pub tsig: Tsig,
 }
@@ -40,12 +40,12 @@ pub struct Knot {
 impl Knot {
     /// Serves these zones (name, whether it is signed), which hold nothing but SOA and NS at first.
     pub fn start(zones: &[(&str, bool)]) -> Self {
-        let dir = tempfile::Builder::new().prefix("ekitei-knot-").tempdir().unwrap();
+        let dir = Scratch::new("knot");
         let (port, tsig, path) = (free_port(), Tsig::new("operator."), dir.path().display().to_string());
         fs::create_dir(dir.path().join("db")).unwrap();
         let mut configuration = format!(
             "server:\n    rundir: \"{path}\"\n    listen: 127.0.0.1@{port}\n\
-             log:\n  - target: \"{path}/log\"\n    any: info\n\
+             log:\n  - target: \"{path}/knot.log\"\n    any: info\n\
              database:\n    storage: \"{path}/db\"\n    kasp-db-max-size: 20M\n    journal-db-max-size: 20M\n    timer-db-max-size: 2M\n\
              key:\n  - id: {}\n    algorithm: hmac-sha256\n    secret: {}\n\
              acl:\n  - id: update\n    key: {}\n    action: [update, transfer]\n\
@@ -65,21 +65,22 @@ impl Knot {
             fs::write(dir.path().join(format!("{zone}.zone")), records).unwrap();
         }
         fs::write(dir.path().join("knot.conf"), configuration).unwrap();
-        let mut knot = Self { port, dir, process: None, tsig };
+        let mut knot = Self { port, process: None, dir, tsig };
         knot.run();
         knot
     }
 
     /// Starts it again with what it had, after [`Self::stop`].
     pub fn run(&mut self) {
-        let _ = fs::remove_file(self.dir.path().join("log"));
+        let _ = fs::remove_file(self.dir.path().join("knot.log"));
         let configuration = self.dir.path().join("knot.conf");
         let process = Process::start("knotd", self.dir.path(), &tool("knotd").unwrap(), |command| {
             command.arg("-c").arg(configuration);
         });
         self.process = Some(process);
         wait_until("Knot to start", Duration::from_secs(30), || {
-            fs::read_to_string(self.dir.path().join("log")).is_ok_and(|log| log.contains("server started"))
+            fs::read_to_string(self.dir.path().join("knot.log"))
+                .is_ok_and(|log| log.contains("server started"))
         });
         let zones = fs::read_dir(self.dir.path()).unwrap().filter_map(|entry| {
             entry.unwrap().file_name().to_str().and_then(|name| name.strip_suffix(".zone").map(str::to_owned))

@@ -8,6 +8,7 @@ mod knot;
 mod operator;
 mod pebble;
 mod process;
+mod scratch;
 mod service;
 
 pub use cluster::{Cluster, Lease};

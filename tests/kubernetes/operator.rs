@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use tempfile::TempDir;
-
 use crate::cluster::Cluster;
 use crate::process::{Process, built, free_port, wait_until};
+use crate::scratch::Scratch;
 use crate::service::Service;
 
 /// A running operator.
 pub struct Operator {
-    dir: TempDir,
     process: Option<Process>,
+    dir: Scratch,
     port: u16,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -30,7 +29,7 @@ impl Operator {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Self {
-        let dir = tempfile::Builder::new().prefix("ekitei-operator-").tempdir().unwrap();
+        let dir = Scratch::new("operator");
         let port = free_port();
         let mut all = vec![
             "run".to_owned(),
@@ -43,7 +42,7 @@ impl Operator {
         let environment =
             environment.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
         let kubeconfig = cluster.kubeconfig();
-        let mut operator = Self { dir, process: None, port, arguments: all, environment, kubeconfig };
+        let mut operator = Self { process: None, dir, port, arguments: all, environment, kubeconfig };
         operator.run();
         operator
     }
@@ -82,6 +81,25 @@ impl Operator {
     /// What it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("ekitei-operator.log")).unwrap_or_default()
+    }
+
+    /// The value of a metric, which is named with its labels.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let url = format!("{}/metrics", self.url());
+        let output = Command::new("curl").args(["-s", &url]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// Waits until the one object that there is of a kind was looked at again, at least twice from begin to end.
+    #[track_caller]
+    pub fn wait_for_looks(&self, kind: &str) {
+        let name = format!("ekitei_operator_reconcile_seconds_count{{kind=\"{kind}\"}}");
+        let before = self.metric(&name).unwrap_or_default();
+        wait_until(&format!("another look at the {kind}"), Duration::from_secs(60), || {
+            // One of them may have begun before.
+            self.metric(&name).unwrap_or_default() >= before + 3.0
+        });
     }
 
     /// Where it serves its metrics and health.

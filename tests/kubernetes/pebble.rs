@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::process::{Process, free_port, tool, wait_until};
+use crate::scratch::Scratch;
 
 /// A running Pebble.
 pub struct Pebble {
-    dir: TempDir,
     port: u16,
     process: Process,
+    dir: Scratch,
 }
 
 impl Pebble {
     /// Starts it; it looks names up at `dns`.
     pub fn start(dns: SocketAddr) -> Self {
-        let dir = tempfile::Builder::new().prefix("ekitei-pebble-").tempdir().unwrap();
+        let dir = Scratch::new("pebble");
         let at = |name: &str| dir.path().join(name).display().to_string();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -51,7 +51,7 @@ impl Pebble {
                 .env("PEBBLE_WFE_NONCEREJECT", "0");
         });
         wait_until("Pebble", Duration::from_secs(30), || process.log().contains("Listening on"));
-        Self { dir, port, process }
+        Self { port, process, dir }
     }
 
     /// Its directory.

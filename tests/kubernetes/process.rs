@@ -2,9 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,8 @@ impl Process {
         command.args(["-c", WATCH, "watch"]).arg(program);
         prepare(&mut command);
         command.stdin(Stdio::piped()).stdout(output.try_clone().unwrap()).stderr(output);
+        // What ends the tests from a terminal ends them only, and they end it.
+        command.process_group(0);
         let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
         Self { name: name.to_owned(), log, child }
     }
@@ -100,19 +104,27 @@ pub fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) 
     }
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, and that nobody is given who asks for any: between the two, connections of tests beside this one could take it.
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    const FIRST: u16 = 12_000;
+    const COUNT: u16 = 20_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() * 101 % u32::from(COUNT)).unwrap();
+    let mut ports = std::iter::repeat_with(|| {
+        FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT
+    });
+    let is_free = |port: &u16| {
+        TcpListener::bind(("127.0.0.1", *port)).is_ok() && UdpSocket::bind(("127.0.0.1", *port)).is_ok()
+    };
+    ports.by_ref().take(usize::from(COUNT)).find(is_free).unwrap()
 }
 
 /// A program of `make kubernetes-tools`, or one on the path.
 pub fn tool(name: &str) -> Option<PathBuf> {
-    let cache = std::env::var_os("EKITEI_CACHE").map(PathBuf::from).or_else(|| {
-        let home = std::env::var_os("HOME").map(PathBuf::from)?;
-        let base = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
-        Some(base.join("ekitei"))
-    });
-    let given = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let caches = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    let cache = set("EKITEI_CACHE").or_else(|| Some(caches()?.join("ekitei")));
+    let given = set("KUBEBUILDER_ASSETS");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = given
         .into_iter()

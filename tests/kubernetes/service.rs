@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use ekitei_api::Client;
 use rcgen::{CertificateParams, KeyPair};
-use tempfile::TempDir;
 
 use crate::process::{Process, built, free_port, wait_until};
+use crate::scratch::Scratch;
 
 const TOKEN: &str = "token-of-the-tests";
 
 /// A running service.
 pub struct Service {
-    dir: TempDir,
     process: Option<Process>,
+    dir: Scratch,
     /// Its admin API.
     pub http: u16,
     /// SMTP from other hosts.
@@ -34,7 +34,7 @@ pub struct Service {
 impl Service {
     /// Starts it; it looks names up at `dns`.
     pub fn start(dns: SocketAddr) -> Self {
-        let dir = tempfile::Builder::new().prefix("ekitei-service-").tempdir().unwrap();
+        let dir = Scratch::new("ekitei");
         let ports: [u16; 6] = std::array::from_fn(|_| free_port());
         let [http, smtp, submission, imap, imaps, https] = ports;
         let key = KeyPair::generate().unwrap();
@@ -61,7 +61,7 @@ impl Service {
              dns: {{ servers: ['{dns}'] }}\nrelay: {{ ignoreAddresses: [] }}\n"
         );
         fs::write(dir.path().join("ekitei.yaml"), yaml).unwrap();
-        let mut service = Self { dir, process: None, http, smtp, submission, imap, imaps, https };
+        let mut service = Self { process: None, dir, http, smtp, submission, imap, imaps, https };
         service.run();
         service
     }

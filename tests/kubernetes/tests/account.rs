@@ -49,11 +49,6 @@ async fn found(scene: &Scene, name: &str) -> Account {
     scene.service.api().account(&format!("{name}@{ZONE}")).await.unwrap()
 }
 
-/// Gives the operator the time to look at everything again.
-async fn let_it_look_again() {
-    tokio::time::sleep(Duration::from_secs(10)).await;
-}
-
 #[tokio::test]
 async fn an_account_is_what_its_object_says_and_changes_elsewhere_are_shown() {
     let Some(scene) = scene().await else { return };
@@ -96,7 +91,7 @@ async fn passwords(scene: &Scene) {
     let own = AccountPatch { password: Some(Some("my own password".to_owned())), ..AccountPatch::default() };
     scene.service.api().update_account(&format!("alice@{ZONE}"), &own, None).await.unwrap();
     scene.kubectl(&["label", "secret/alice", "team=post"]);
-    let_it_look_again().await;
+    scene.operator.wait_for_looks("MailAccount");
     assert!(logs_in(scene, "my own password"));
     // A hash of `hashed password` by `openssl passwd -6`.
     let hash = Command::new("openssl").args(["passwd", "-6", "hashed password"]).output().unwrap();
@@ -113,7 +108,7 @@ async fn drift(scene: &Scene) {
     assert!(message.contains("quota") && message.contains("5Gi") && message.contains("1Gi"), "{message}");
     let drift = scene.object("ma/alice")["status"]["drift"].clone();
     assert_eq!(drift, json!([{"field": "quota", "wanted": "5Gi", "found": "1Gi"}]));
-    let_it_look_again().await;
+    scene.operator.wait_for_looks("MailAccount");
     assert_eq!(found(scene, "alice").await.quota, Some(1 << 30), "it is not fought over");
     scene.apply("MailAccount", "alice", &with_password(json!({"quota": "7Gi", "deletionPolicy": "Delete"})));
     wait_until("what the object says anew", SOON, || {

@@ -37,7 +37,7 @@ impl Scene {
         cluster.apply(&template.to_string()).unwrap();
         let resolver = format!("--resolvers={}", knot.address());
         let arguments =
-            ["--region-template=regions", "--name-prefix=mail-mx", "--resync=4s", resolver.as_str()];
+            ["--region-template=regions", "--name-prefix=mail-mx", "--resync=2s", resolver.as_str()];
         let operator = Operator::start(&cluster, &namespace, &service, &arguments, &[]);
         Some(Self { operator, service, knot, cluster, namespace })
     }
