@@ -23,6 +23,8 @@ use crate::{Backup, rows};
 const ACCOUNTS: usize = 1000;
 /// How often the directory is read again if it changed meanwhile, before rows of different versions have to do.
 const ATTEMPTS: usize = 5;
+/// Seconds that the clocks of processes may differ by.
+const SKEW: u64 = 3600;
 /// How often a list of pieces is tried when a body goes away meanwhile.
 pub(crate) const GONE: usize = 20;
 
@@ -54,14 +56,17 @@ impl Backup {
         lock: Arc<Lock>,
         progress: &Progress,
     ) -> Result<SnapshotInfo> {
-        let began = self.now();
+        let now = self.now().as_secs();
         let source = rows::id(&self.database).await?;
         let index = repository.index(progress).await?;
         for problem in &index.problems {
             tracing::warn!(problem, "the backup repository is damaged");
         }
         let writer = Writer::new(repository, lock, index, progress);
-        let before = self.accounts_before(repository, &writer, &source).await?;
+        let (before, began_before) = self.accounts_before(repository, &writer, &source).await?;
+        // What is made later sorts later, in the same second and by a clock that is a little behind as well: `latest` and pruning go by that.
+        let began =
+            now.max(began_before.filter(|before| before.abs_diff(now) < SKEW).map_or(0, |before| before + 1));
         let mut run =
             Run { backup: self, writer, totals: Totals::default(), versions: (u64::MAX, 0), before };
         progress.step("reading the directory");
@@ -79,8 +84,8 @@ impl Backup {
         let (lowest, highest) = run.versions;
         let snapshot = Snapshot {
             source,
-            began: began.as_secs(),
-            ended: self.now().as_secs(),
+            began,
+            ended: self.now().as_secs().max(began),
             host: self.options.host.clone(),
             release: self.options.release.clone(),
             versions: (lowest.min(highest), highest),
@@ -112,13 +117,13 @@ impl Backup {
         Ok(Rows(files))
     }
 
-    /// The accounts of the latest snapshot of this store.
+    /// The accounts of the latest snapshot of this store, and when that was begun.
     async fn accounts_before(
         &self,
         repository: &Repository,
         writer: &Writer,
         source: &[u8; 16],
-    ) -> Result<HashMap<u64, AccountEntry>> {
+    ) -> Result<(HashMap<u64, AccountEntry>, Option<u64>)> {
         let mut found = HashMap::new();
         let mut ids = repository.snapshot_ids().await?;
         while let Some(id) = ids.pop() {
@@ -148,9 +153,9 @@ impl Backup {
                     Err(error) => return Err(error),
                 }
             }
-            break;
+            return Ok((found, Some(snapshot.began)));
         }
-        Ok(found)
+        Ok((found, None))
     }
 }
 

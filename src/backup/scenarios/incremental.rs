@@ -3,6 +3,7 @@
 use ekitei_blob::Operation;
 
 use super::support::{World, name};
+use crate::{Progress, Purpose};
 
 #[tokio::test]
 async fn no_body_is_read_twice_and_an_unchanged_account_costs_one_read() {
@@ -75,4 +76,18 @@ async fn a_restored_store_goes_on_with_the_bodies_of_the_repository() {
     let next = restored.create(&objects).await.unwrap();
     assert_eq!((next.totals.new_bodies, next.totals.messages), (1, 2));
     assert_ne!(next.source, world.create(&objects).await.unwrap().source, "another store");
+}
+
+#[tokio::test]
+async fn snapshots_of_one_second_are_in_the_order_that_they_were_made_in() {
+    let world = World::of(&["alice"]).await;
+    let objects = world.repository_objects();
+    let repository = world.open(&objects).await;
+    let mut made = Vec::new();
+    for _ in 0..6 {
+        let lock = repository.lock(Purpose::Use, world.backup.holder().await.unwrap()).await.unwrap();
+        made.push(world.backup.create(&repository, lock.clone(), &Progress::default()).await.unwrap());
+        lock.release().await;
+    }
+    assert_eq!(repository.snapshots().await.unwrap(), made);
 }
