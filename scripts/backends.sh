@@ -8,7 +8,8 @@ weed() { type -P weed || { [ -x "$EKITEI_CACHE/seaweedfs/bin/weed" ] && echo "$E
 # What FoundationDB lacks here, in words; nothing if it has everything.
 fdb_missing() {
     command -v fdbserver >/dev/null && command -v fdbcli >/dev/null || { echo "needs fdbserver and fdbcli (https://apple.github.io/foundationdb)"; return; }
-    ldconfig -p 2>/dev/null | grep -q libfdb_c || echo "needs libfdb_c, FoundationDB's client library"
+    # Not through a pipe: with pipefail, ldconfig fails when grep has seen enough.
+    [[ $(ldconfig -p 2>/dev/null) == *libfdb_c* ]] || echo "needs libfdb_c, FoundationDB's client library"
 }
 
 # What a cluster lacks here.
@@ -52,9 +53,9 @@ start_fdb() {
     until_true 60 FoundationDB sh -c "fdbcli -C '$cluster' --timeout 5 --exec 'status minimal' | grep -q 'is available'"
 }
 
-# `start_s3 DIR PORT`: an S3 server with one identity (key `ekitei`, secret `ekitei-secret`) and the bucket `ekitei`.
+# `start_s3 DIR PORT`: an S3 server with one identity (key `ekitei`, secret `ekitei-secret`) and the buckets `ekitei` and `ekitei-backup`.
 start_s3() {
-    local dir=$1 port=$2 master volume filer
+    local dir=$1 port=$2 master volume filer bucket
     mkdir -p "$dir/data"
     cat >"$dir/identities.json" <<'JSON'
 {"identities": [{"name": "ekitei", "actions": ["Admin", "Read", "Write", "List", "Tagging"],
@@ -68,8 +69,10 @@ JSON
         -s3 -s3.port "$port" -s3.port.grpc "$s3_grpc" -s3.port.iceberg 0 -s3.port.lance 0 -s3.config "$dir/identities.json" >"$dir/log" 2>&1 </dev/null &
     echo $! >"$dir/pid"
     disown
-    until_true 60 "the S3 server" sh -c "curl -s -o /dev/null --max-time 2 --user ekitei:ekitei-secret --aws-sigv4 aws:amz:us-east-1:s3 \
-        -X PUT -w '%{http_code}' http://127.0.0.1:$port/ekitei | grep -q -e 200 -e 409"
+    for bucket in ekitei ekitei-backup; do
+        until_true 60 "the S3 server" sh -c "curl -s -o /dev/null --max-time 2 --user ekitei:ekitei-secret --aws-sigv4 aws:amz:us-east-1:s3 \
+            -X PUT -w '%{http_code}' http://127.0.0.1:$port/$bucket | grep -q -e 200 -e 409"
+    done
 }
 
 # Ends the server of a directory and waits for it.
