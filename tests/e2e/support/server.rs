@@ -57,6 +57,11 @@ impl Cluster {
     }
 }
 
+/// The S3 server of the cluster that the tests run on, if they do; it has the bucket `ekitei-backup` beside that of the bodies.
+pub fn s3() -> Option<String> {
+    Cluster::from_environment()?.s3
+}
+
 /// Whether the services of the tests have the embedded store, with files of its own.
 pub fn is_embedded() -> bool {
     std::env::var_os("EKITEI_TEST_CLUSTER_FILE").is_none()
@@ -259,6 +264,21 @@ impl Server {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Takes both stores away from a service that does not run: it has empty ones at its next start.
+    pub fn lose_stores(&self) {
+        let yaml = fs::read_to_string(self.config_path()).unwrap();
+        if let Some((_, place)) = yaml.split_once(", prefix: '") {
+            let (place, _) = place.split_once("/'").unwrap();
+            let elsewhere = yaml.replace(&format!("{place}/"), &format!("{place}-anew/"));
+            fs::write(self.config_path(), elsewhere).unwrap();
+        }
+        for lost in ["store", "blobs"].map(|lost| self.home().join(lost)) {
+            if lost.exists() {
+                fs::remove_dir_all(lost).unwrap();
+            }
+        }
     }
 
     /// Sends SIGTERM.
