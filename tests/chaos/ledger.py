@@ -54,6 +54,11 @@ class Ledger:
             self.outgoing[token] = outcome
             self.counts[outcome] += 1
 
+    def count(self, outcome):
+        """Something was asked that the ledger does not keep."""
+        with self.lock:
+            self.counts[outcome] += 1
+
     def acknowledged_leaving(self):
         """The tokens of mail that must arrive at the other server."""
         with self.lock:

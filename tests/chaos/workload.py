@@ -10,7 +10,13 @@ import time
 DOMAIN = "chaos.test"
 PASSWORD = "a-password-of-the-chaos-run"
 TIMEOUT = 40
+# Of who reads everything at the end; nobody is lost by then, but the machine may be busy.
+AUDIT_TIMEOUT = 300
 MAILBOXES = ("INBOX", "Archive")
+# An account with copies of what it forwards.
+FORWARDER = f"forwarder@{DOMAIN}"
+# Messages that are read at a time.
+READ = 50
 
 
 class Client(threading.Thread):
@@ -47,32 +53,38 @@ class Client(threading.Thread):
 
 
 def smtp_outcome(connection, sender, recipients, message):
-    """Sends a message; what its sender may believe."""
+    """Sends a message; what its sender may believe, and the recipients that it cannot be for."""
     try:
-        connection.sendmail(sender, recipients, message)
-        return "acknowledged"
+        return "acknowledged", set(connection.sendmail(sender, recipients, message))
     except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused):
-        return "refused"
+        return "refused", set()
     except OSError:  # and all that smtplib raises beside
-        return "unknown"
+        return "unknown", set()
 
 
 class Sender(Client):
-    """Mail from other hosts to one or more accounts."""
+    """Mail from other hosts to one or more accounts. What FORWARDER gets, the first of them gets too, and somebody elsewhere."""
 
     def __init__(self, cluster, ledger, seed, accounts):
         super().__init__(cluster, ledger, seed)
         self.accounts = accounts
 
     def session(self):
+        with_forwarding = lambda accounts: accounts | ({self.accounts[0]} if FORWARDER in accounts else set())
         with smtplib.SMTP("127.0.0.1", self.cluster.port("smtp"), timeout=TIMEOUT) as connection:
             while not self.stopped.is_set():
                 token = self.token()
-                recipients = self.random.sample(self.accounts, self.random.randint(1, min(3, len(self.accounts))))
-                outcome = smtp_outcome(connection, "driver@elsewhere.test", recipients, self.message(token))
+                recipients = self.random.sample([*self.accounts, FORWARDER], self.random.randint(1, min(3, len(self.accounts))))
+                forwarded = FORWARDER in recipients
+                if forwarded:
+                    self.ledger.leaving(token)
+                outcome, refused = smtp_outcome(connection, "driver@elsewhere.test", recipients, self.message(token))
                 self.worked |= outcome == "acknowledged"
-                for account in recipients:
-                    self.ledger.arrives(account, token, outcome)
+                reached = with_forwarding(set(recipients) - refused)
+                for account in with_forwarding(set(recipients)):
+                    self.ledger.arrives(account, token, outcome if account in reached else "refused")
+                if forwarded:
+                    self.ledger.leaves(token, outcome if FORWARDER in reached else "refused")
                 if outcome == "unknown":
                     return
                 time.sleep(self.random.uniform(0, 0.05))
@@ -91,8 +103,8 @@ class Submitter(Client):
             while not self.stopped.is_set():
                 token = self.token()
                 self.ledger.leaving(token)
-                outcome = smtp_outcome(connection, self.account, ["somebody@elsewhere.test"],
-                                       self.message(token, self.account))
+                outcome, _ = smtp_outcome(connection, self.account, ["somebody@elsewhere.test"],
+                                          self.message(token, self.account))
                 self.worked |= outcome == "acknowledged"
                 self.ledger.leaves(token, outcome)
                 if outcome == "unknown":
@@ -163,9 +175,9 @@ class Reader(Client):
             raise ConnectionError("the answer was lost")
 
 
-def connect(cluster, account):
-    """A session that is logged in."""
-    imap = imaplib.IMAP4("127.0.0.1", cluster.port("imap"), timeout=TIMEOUT)
+def connect(cluster, account, process=None, timeout=TIMEOUT):
+    """A session that is logged in, at this process or any."""
+    imap = imaplib.IMAP4("127.0.0.1", cluster.port("imap", process), timeout=timeout)
     imap.login(account, PASSWORD)
     return imap
 
@@ -200,15 +212,20 @@ def listing(imap):
     return found
 
 
-def contents(cluster, account):
+def contents(cluster, account, process=None):
     """{token: [(mailbox, flags), ...]} of an account; reads each message whole."""
-    imap = connect(cluster, account)
+    imap = connect(cluster, account, process, AUDIT_TIMEOUT)
     found = {}
     for mailbox in MAILBOXES:
         check(imap.select(mailbox, readonly=True))
-        for uid, token, flags in listing(imap):
-            body = check(imap.uid("FETCH", uid, "BODY.PEEK[]"))[0][1]
-            assert f"Subject: {token}\r\n".encode() in body, f"the body of {token} is another's"
-            found.setdefault(token, []).append((mailbox, flags))
+        listed = listing(imap)
+        for at in range(0, len(listed), READ):
+            part = {uid: (token, flags) for uid, token, flags in listed[at:at + READ]}
+            bodies = [item for item in check(imap.uid("FETCH", ",".join(part), "(UID BODY.PEEK[])")) if isinstance(item, tuple)]
+            assert len(bodies) == len(part), f"{len(part)} messages of {account} have {len(bodies)} bodies"
+            for head, body in bodies:
+                token, flags = part[re.search(rb"UID (\d+)", head)[1].decode()]
+                assert f"Subject: {token}\r\n".encode() in body, f"the body of {token} is another's"
+                found.setdefault(token, []).append((mailbox, flags))
     imap.logout()
     return found
