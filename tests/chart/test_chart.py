@@ -272,7 +272,7 @@ class Objects(unittest.TestCase):
 
     def test_the_region_template_has_what_the_operator_needs(self):
         template = chart.find(self.all["regions"], "ConfigMap", "ekitei-region")["data"]
-        self.assertEqual(set(template), {"pod.yaml", "ekitei.yaml", "service.yaml"})
+        self.assertEqual(set(template), {"pod.yaml", "ekitei.yaml", "service.yaml", "networkpolicy.yaml"})
         pod = yaml.safe_load(template["pod.yaml"])
         (container,) = pod["spec"]["containers"]
         self.assertEqual(container["name"], "ekitei")
