@@ -20,6 +20,21 @@ const FORMAT: u8 = 1;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DocumentRef(pub(crate) Vec<ChunkId>);
 
+impl DocumentRef {
+    /// A name of all of it: documents that begin alike have the same first pieces. `None` for none.
+    pub(crate) fn name(&self) -> Option<ChunkId> {
+        match &self.0[..] {
+            [] => None,
+            [piece] => Some(*piece),
+            pieces => {
+                let mut hasher = blake3::Hasher::new();
+                pieces.iter().for_each(|piece| _ = hasher.update(&piece.0));
+                hasher.finalize().as_bytes().first_chunk().copied().map(ChunkId)
+            }
+        }
+    }
+}
+
 /// A point in time of the whole service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
@@ -90,6 +105,22 @@ pub(crate) struct AccountEntry {
     pub(crate) mailboxes: u64,
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
+}
+
+impl AccountEntry {
+    /// One without mail.
+    pub(crate) fn empty(id: ekitei_directory::AccountId, address: &str) -> Self {
+        Self {
+            id: id.get(),
+            address: address.to_owned(),
+            latest: None,
+            version: 0,
+            document: DocumentRef::default(),
+            mailboxes: 0,
+            messages: 0,
+            bytes: 0,
+        }
+    }
 }
 
 /// The mail of an account.

@@ -51,6 +51,40 @@ pub enum Error {
     /// A later release wrote it.
     #[error("{0} was written by a later release: use that")]
     TooNew(&'static str),
+    /// A backup was made, without what cannot be read: the rest of it is good.
+    #[error(
+        "the backup {snapshot} was made, but {count} could not be read: {first}; the log names all of them; `ekitei blob scrub` \
+         looks for what is damaged, and the next backup tries again",
+        count = in_words(*.messages, *.accounts),
+        first = .first.join("; ")
+    )]
+    Incomplete {
+        /// The backup.
+        snapshot: String,
+        /// Messages that it does not have.
+        messages: u64,
+        /// Accounts that it has as the backup before had them, or not at all.
+        accounts: u64,
+        /// Some of them, and why.
+        first: Vec<String>,
+    },
+    /// Everything was restored but what is damaged in the backup.
+    #[error(
+        "everything was restored but {count}, which the backup {snapshot} does not have in whole: {first}; the log names all of them; \
+         another backup may have them: restore their accounts from that",
+        count = in_words(*.messages, *.accounts),
+        first = .first.join("; ")
+    )]
+    RestoredInPart {
+        /// The backup.
+        snapshot: String,
+        /// Messages that were not restored, as far as they can be counted.
+        messages: u64,
+        /// Accounts that were not.
+        accounts: u64,
+        /// Some of them, and why.
+        first: Vec<String>,
+    },
     /// The object store of the repository failed.
     #[error("the store of backups failed: {0}")]
     Objects(#[from] ObjectError),
@@ -74,6 +108,16 @@ pub enum Error {
     Signing(String),
 }
 
+/// What is missing, in words.
+fn in_words(messages: u64, accounts: u64) -> String {
+    let count = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    match (messages, accounts) {
+        (messages, 0) => count(messages, "message"),
+        (0, accounts) => count(accounts, "account"),
+        (messages, accounts) => format!("{} and {}", count(messages, "message"), count(accounts, "account")),
+    }
+}
+
 impl Error {
     /// Without a key there are no backups.
     pub fn no_key() -> Self {
@@ -95,7 +139,10 @@ impl Error {
             Self::Locked { .. } | Self::LockLost | Self::Store(_) => true,
             Self::Objects(error) => error.kind().is_temporary(),
             Self::Directory(error) => error.is_temporary(),
-            _ => false,
+            Self::Body(ekitei_blob::Error::Objects(error) | ekitei_blob::Error::NoRoom(error)) => {
+                error.kind().is_temporary()
+            }
+            error => error.as_kv_error().is_some(),
         }
     }
 }
@@ -109,5 +156,41 @@ impl AsKvError for Error {
             Self::Queue(error) => error.as_kv_error(),
             _ => None,
         }
+    }
+}
+
+/// What is missing in a backup, or after a restore: how much, and the first of it in words.
+#[derive(Debug, Default)]
+pub(crate) struct Missing {
+    pub(crate) messages: u64,
+    pub(crate) accounts: u64,
+    pub(crate) first: Vec<String>,
+}
+
+impl Missing {
+    /// Texts that are kept: an error is for people.
+    const FIRST: usize = 5;
+
+    /// Notes messages.
+    pub(crate) fn messages(&mut self, count: u64, what: String) {
+        self.messages += count;
+        self.note(what);
+    }
+
+    /// Notes an account.
+    pub(crate) fn account(&mut self, what: String) {
+        self.accounts += 1;
+        self.note(what);
+    }
+
+    fn note(&mut self, what: String) {
+        tracing::error!(what, "missing in a backup");
+        if self.first.len() < Self::FIRST {
+            self.first.push(what);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        (self.messages, self.accounts) == (0, 0)
     }
 }

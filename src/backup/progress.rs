@@ -1,7 +1,9 @@
 //! How far a run is, and when it has to stop.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use ekitei_kv::lease::Lease;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,8 @@ struct Inner {
     read: AtomicU64,
     written: AtomicU64,
     stopped: AtomicBool,
+    /// What the run may go on with.
+    lease: OnceLock<Lease>,
 }
 
 /// How far a run is at one moment.
@@ -79,9 +83,18 @@ impl Progress {
         self.inner.stopped.store(true, Ordering::Release);
     }
 
+    /// Of a run that goes on only while this lease holds: asked at each step, so that one who was paused does not take another.
+    pub fn under(lease: &Lease) -> Self {
+        let progress = Self::default();
+        // Nobody else has it yet.
+        let _ = progress.inner.lease.set(lease.clone());
+        progress
+    }
+
     /// Ends the run if it has to.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.inner.stopped.load(Ordering::Acquire) { Err(Error::LockLost) } else { Ok(()) }
+        let may_go_on = self.inner.lease.get().is_none_or(Lease::holds);
+        if may_go_on && !self.inner.stopped.load(Ordering::Acquire) { Ok(()) } else { Err(Error::LockLost) }
     }
 
     /// How far it is.

@@ -1,15 +1,18 @@
 //! Removing snapshots that are not kept, and what only they needed.
 //!
 //! Alone in the repository, by its lock. The order makes it safe to die anywhere: snapshots first; then packs with what is needed of the
-//! packs that are mostly not; then one index of all that stays; then the old indexes; then the old packs.
+//! packs that are mostly not; then new indexes of all that stays; then the old indexes; then the old packs. Before each deletion it is looked whether the lock is still
+//! this run's: it may have been paused.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::ChunkId;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::repository::index::IndexedPack;
+use crate::repository::index::{Index, IndexedPack};
 use crate::repository::pack::{PackId, PackedChunk};
 use crate::repository::writer::Writer;
 use crate::repository::{Fetch, Lock, Repository};
@@ -20,6 +23,10 @@ use crate::walk::Walk;
 const NEEDED_PERCENT: u64 = 60;
 /// Objects deleted in one call.
 const DELETED: usize = 500;
+/// Packs of one index object: some megabytes.
+const INDEXED: usize = 1000;
+/// Index objects beyond those that are needed, before they are written anew: each backup adds one.
+const INDEXES: usize = 16;
 
 /// What pruning did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +65,8 @@ impl Repository {
             snapshots.into_iter().map(|snapshot| snapshot.id).partition(|id| keep.contains(id));
         let mut pruned = Pruned { removed, kept, ..Pruned::default() };
         if !dry_run {
+            progress.check()?;
+            lock.confirm().await?;
             self.delete_snapshots(&pruned.removed).await?;
             self.remove_unneeded(lock, progress, &mut pruned).await?;
         }
@@ -66,56 +75,66 @@ impl Repository {
 
     async fn remove_unneeded(&self, lock: Arc<Lock>, progress: &Progress, pruned: &mut Pruned) -> Result<()> {
         let index = self.index(progress).await?;
+        let needed = self.needed(&lock, &index, progress).await?;
+        let is_sparse = |(live, size): (u64, u64)| live * 100 < size * NEEDED_PERCENT;
+        let packs = index.packs().iter().zip(index.live_octets(&needed));
+        let (go, stay): (Vec<_>, Vec<_>) = packs
+            .map(|(&(id, size), live)| (id, size, live))
+            .partition(|&(_, size, live)| is_sparse((live, size)));
+        let many = index.objects.len() > stay.len().div_ceil(INDEXED) + INDEXES;
+        if go.is_empty() && !many && index.unindexed.is_empty() && !index.has_losses() {
+            return Ok(());
+        }
+        progress.step("writing what is needed of old packs");
+        let mut writer = Writer::new(self, Arc::clone(&lock), Index::default(), progress);
+        for &(id, size, live) in &go {
+            if live == 0 {
+                continue;
+            }
+            for chunk in self.indexed(id, size, progress).await?.chunks {
+                if needed.contains(&chunk.id) && index.find(chunk.id).is_some_and(|place| place.pack == id) {
+                    let octets = self.chunk(&index, chunk.id, Fetch::Pack, progress).await?;
+                    writer.add_body(chunk.id, &octets).await?;
+                }
+            }
+            pruned.rewritten_packs += 1;
+        }
+        let mut indexed = writer.flush_unindexed().await?;
+        for &(id, size, _) in &stay {
+            lock.check()?;
+            progress.check()?;
+            indexed.push(self.indexed(id, size, progress).await?);
+            if indexed.len() >= INDEXED {
+                self.put_index(&std::mem::take(&mut indexed)).await?;
+            }
+        }
+        self.put_index(&indexed).await?;
+        pruned.deleted_packs = go.len() as u64;
+        pruned.freed = go.iter().map(|(_, size, _)| size).sum::<u64>().saturating_sub(writer.written);
+        let go: Vec<String> = go.iter().map(|(id, ..)| id.object_name()).collect();
+        for names in index.objects.chunks(DELETED).chain(go.chunks(DELETED)) {
+            progress.check()?;
+            lock.confirm().await?;
+            self.delete(names).await?;
+        }
+        Ok(())
+    }
+
+    /// Every chunk that a snapshot needs.
+    async fn needed(&self, lock: &Lock, index: &Index, progress: &Progress) -> Result<HashSet<ChunkId>> {
         progress.step("looking for what is needed");
-        let mut walk = Walk::new(self, &index, progress);
+        let mut walk = Walk::new(self, index, progress);
         for id in self.snapshot_ids().await? {
             lock.check()?;
             let snapshot = self.snapshot(&id).await?;
             walk.snapshot(&id, &snapshot).await?;
         }
-        if let Some(problem) = walk.problems.first() {
-            return Err(Error::Damaged(format!(
+        match walk.problems.first() {
+            None => Ok(walk.needed),
+            Some(problem) => Err(Error::Damaged(format!(
                 "{problem} (`ekitei backup verify` lists all; nothing was removed but snapshots)"
-            )));
+            ))),
         }
-        let needed = walk.needed;
-        let old_indexes = index.objects.clone();
-        let sizes: Vec<(PackId, u64)> = index.packs().to_vec();
-        let mut by_pack = index.by_pack();
-        let mut writer =
-            Writer::new(self, Arc::clone(&lock), crate::repository::index::Index::default(), progress);
-        let (mut stay, mut go) = (Vec::new(), Vec::new());
-        progress.step("writing what is needed of old packs");
-        for (pack, size) in sizes {
-            lock.check()?;
-            progress.check()?;
-            let chunks = by_pack.remove(&pack).unwrap_or_default();
-            let live: Vec<_> = chunks.iter().filter(|location| needed.contains(&location.chunk.id)).collect();
-            let live_size: u64 = live.iter().map(|location| u64::from(location.chunk.stored)).sum();
-            if live_size * 100 >= size * NEEDED_PERCENT {
-                stay.push(self.indexed(pack, size, progress).await?);
-                continue;
-            }
-            go.push(pack.object_name());
-            pruned.freed += size;
-            pruned.rewritten_packs += u64::from(!live.is_empty());
-            for location in live {
-                let octets = self.chunk(&index, location.chunk.id, Fetch::Pack, progress).await?;
-                writer.add_body(location.chunk.id, &octets).await?;
-            }
-        }
-        if go.is_empty() && old_indexes.len() <= 1 && index.unindexed.is_empty() {
-            return Ok(());
-        }
-        stay.extend(writer.flush_unindexed().await?);
-        self.put_index(&stay).await?;
-        pruned.freed = pruned.freed.saturating_sub(writer.written);
-        pruned.deleted_packs = go.len() as u64;
-        for names in old_indexes.chunks(DELETED).chain(go.chunks(DELETED)) {
-            lock.check()?;
-            self.delete(names).await?;
-        }
-        Ok(())
     }
 
     /// A pack that stays, with its own list: the index may lack chunks that are in two packs.

@@ -1,13 +1,13 @@
 //! Which snapshots are kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::{SnapshotInfo, civil};
 
-/// How many snapshots are kept, of each kind; one may count for several kinds. What nothing keeps is removed.
+/// How many snapshots are kept of each store, of each kind; one may count for several kinds. What nothing keeps is removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention {
     /// The latest ones.
@@ -33,9 +33,16 @@ impl Retention {
         *self == Self::default()
     }
 
-    /// The ids of the snapshots that it keeps.
+    /// The ids of the snapshots that it keeps. Those of different stores in one repository do not count for each other.
     pub fn keep(&self, snapshots: &[SnapshotInfo]) -> BTreeSet<String> {
-        let mut latest: Vec<&SnapshotInfo> = snapshots.iter().collect();
+        let mut stores: BTreeMap<[u8; 16], Vec<&SnapshotInfo>> = BTreeMap::new();
+        for snapshot in snapshots {
+            stores.entry(snapshot.source).or_default().push(snapshot);
+        }
+        stores.into_values().flat_map(|snapshots| self.keep_of_one(snapshots)).collect()
+    }
+
+    fn keep_of_one(&self, mut latest: Vec<&SnapshotInfo>) -> BTreeSet<String> {
         latest.sort_by(|a, b| (b.began, &b.id).cmp(&(a.began, &a.id)));
         let mut kept: BTreeSet<String> =
             latest.iter().take(self.last as usize).map(|snapshot| snapshot.id.clone()).collect();

@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 use crate::repository::Repository;
 
 const KIND: &str = "ekitei backup snapshot";
+/// The name of the last one.
+pub(crate) const LATEST: &str = "latest";
 
 /// A snapshot, as listings show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,15 +56,20 @@ fn object_name(id: &str) -> String {
 }
 
 impl Repository {
-    /// The snapshots in the order of their time.
+    /// The snapshots in the order of their time, but for those that are damaged: the log and a verification name them.
     ///
     /// # Errors
-    /// [`Error::Damaged`] names one that cannot be read.
+    /// When the store fails; [`Error::TooNew`].
     pub async fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
         let mut found = Vec::new();
         for id in self.snapshot_ids().await? {
-            let snapshot = self.snapshot(&id).await?;
-            found.push(SnapshotInfo::new(id, &snapshot));
+            match self.snapshot(&id).await {
+                Ok(snapshot) => found.push(SnapshotInfo::new(id, &snapshot)),
+                // Removed just now.
+                Err(Error::NotFound { .. }) => {}
+                Err(Error::Damaged(problem)) => tracing::warn!(problem, "a snapshot is damaged"),
+                Err(error) => return Err(error),
+            }
         }
         Ok(found)
     }
@@ -83,10 +90,17 @@ impl Repository {
         }
     }
 
-    /// The snapshot that `which` names: its id, the beginning of it if no other begins so, or `latest`.
-    pub(crate) async fn find_snapshot(&self, which: &str) -> Result<(String, Snapshot)> {
+    /// The snapshot that `which` names: its id, the beginning of it if no other begins so, or `latest`. The latest one is that of `source`, if there is any of
+    /// that store, else of any.
+    pub(crate) async fn find_snapshot(&self, which: &str, source: &[u8; 16]) -> Result<(String, Snapshot)> {
         let mut ids = self.snapshot_ids().await?;
-        let id = if which == "latest" {
+        let id = if which == LATEST {
+            for id in ids.iter().rev() {
+                let snapshot = self.snapshot(id).await?;
+                if snapshot.source == *source {
+                    return Ok((id.clone(), snapshot));
+                }
+            }
             ids.pop().ok_or_else(|| Error::not_found("snapshot", which))?
         } else {
             ids.retain(|id| id.starts_with(which));

@@ -50,6 +50,8 @@ impl Repository {
     /// # Errors
     /// When the store fails. What is missing or damaged is no error, but in the report.
     pub async fn verify(&self, lock: &Lock, depth: Depth, progress: &Progress) -> Result<Report> {
+        // Before the index: what another store adds meanwhile is not looked at.
+        let ids = self.snapshot_ids().await?;
         let index = self.index(progress).await?;
         let mut report = Report {
             packs: index.packs().len() as u64,
@@ -60,7 +62,7 @@ impl Repository {
         };
         progress.step("looking at the snapshots");
         let mut walk = Walk::new(self, &index, progress);
-        for id in self.snapshot_ids().await? {
+        for id in ids {
             lock.check()?;
             let snapshot = match self.snapshot(&id).await {
                 Ok(snapshot) => snapshot,

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use ekitei_directory::transfer::DirectoryCopy;
 use serde::de::DeserializeOwned;
 
 use crate::crypto::ChunkId;
@@ -25,7 +26,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) bodies: u64,
     /// What is missing or damaged, and where it is needed.
     pub(crate) problems: Vec<String>,
-    /// Documents that were looked at with all that is below them.
+    /// Documents that were looked at with all that is below them, by [`DocumentRef::name`].
     seen: HashSet<ChunkId>,
 }
 
@@ -39,9 +40,7 @@ impl<'a> Walk<'a> {
     pub(crate) async fn snapshot(&mut self, id: &str, snapshot: &Snapshot) -> Result<Totals> {
         let mut found = Totals::default();
         let place = &format!("snapshot {id}");
-        for list in &snapshot.directory {
-            self.document::<Rows>(list, "the directory", place).await?;
-        }
+        self.directory(snapshot, place).await?;
         self.document::<Rows>(&snapshot.signing, "signing keys", place).await?;
         self.document::<Rows>(&snapshot.suppressions, "suppressed addresses", place).await?;
         self.document::<Rows>(&snapshot.files, "files", place).await?;
@@ -69,9 +68,23 @@ impl<'a> Walk<'a> {
         Ok(found)
     }
 
+    /// The directory: read as a restore does, so that nothing is found only then.
+    async fn directory(&mut self, snapshot: &Snapshot, place: &str) -> Result<()> {
+        let mut copy = DirectoryCopy::default();
+        for list in &snapshot.directory {
+            let rows: Option<Rows> = self.document(list, "the directory", place).await?;
+            if let Some(rows) = rows
+                && let Err(error) = copy.add(rows.into_rows())
+            {
+                self.problem(format!("{place}: the directory: {error}"));
+            }
+        }
+        Ok(())
+    }
+
     async fn account(&mut self, snapshot: &str, account: &AccountEntry) -> Result<()> {
-        let Some(&chunk) = account.document.0.first() else { return Ok(()) };
-        if !self.seen.insert(chunk) {
+        let Some(name) = account.document.name() else { return Ok(()) };
+        if !self.seen.insert(name) {
             return Ok(());
         }
         let place = format!("{snapshot}, {}", account.address);
@@ -101,8 +114,8 @@ impl<'a> Walk<'a> {
             let entries: Option<Vec<MessageEntry>> =
                 self.document(&bucket.entries, "messages", place).await?;
             let Some(entries) = entries else { return Ok(()) };
-            let records = match bucket.records.0.first() {
-                Some(&chunk) if self.seen.insert(chunk) => {
+            let records = match bucket.records.name() {
+                Some(name) if self.seen.insert(name) => {
                     let records: Option<Vec<RecordEntry>> =
                         self.document(&bucket.records, "records", place).await?;
                     let Some(records) = records else { continue };

@@ -1,4 +1,7 @@
 //! The mail of one account into a snapshot.
+//!
+//! All entries of an account are in memory, but the records of one bucket only: they are written as soon as they are read. If the bucket turns out to have changed meanwhile, its records are
+//! written again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +10,7 @@ use ekitei_mailstore::transfer::{AccountState, ChangeStamp, MailboxState, Stored
 use ekitei_mailstore::{AccountId, Entry, MailboxId, MessageId};
 use futures_util::StreamExt as _;
 
-use super::{GONE, Run};
+use super::{GONE, Run, Stored, UNREAD, checked, without};
 use crate::document::{
     AccountDocument, AccountEntry, BUCKET, BucketRef, DocumentRef, MailboxDocument, MessageEntry, PIECE,
     RecordEntry, pieces,
@@ -17,25 +20,25 @@ use crate::repository::Fetch;
 
 /// Small bodies read at a time.
 const READS: usize = 8;
-/// Records read at a time.
-const RECORDS: usize = 256;
 
-/// What is known of messages whose record and body are in the repository, or in memory.
+/// What is known of messages.
 #[derive(Default)]
 struct Known {
-    /// Octets of the body.
+    /// Octets of bodies that are in the repository.
     sizes: BTreeMap<[u8; 16], u64>,
-    /// Records that were read from the store in this run.
+    /// Records of one bucket that were read from the store.
     records: BTreeMap<[u8; 16], Vec<u8>>,
+    /// Why there is no body of a message.
+    unreadable: BTreeMap<[u8; 16], String>,
 }
 
-/// A bucket of the snapshot before.
+/// A bucket whose records are in the repository: of the snapshot before, or of this run.
 struct OldBucket {
     messages: BTreeSet<[u8; 16]>,
     records: DocumentRef,
 }
 
-/// The buckets of the snapshot before, by mailbox and number.
+/// Buckets by mailbox and number.
 type OldBuckets = BTreeMap<u32, BTreeMap<u32, OldBucket>>;
 
 impl Run<'_> {
@@ -45,28 +48,17 @@ impl Run<'_> {
         id: AccountId,
         address: &str,
         latest: Option<ChangeStamp>,
+        before: Option<&AccountEntry>,
     ) -> Result<AccountEntry> {
-        let before = self.before.remove(&id.get());
-        let Some(latest) = latest else {
-            return Ok(AccountEntry {
-                id: id.get(),
-                address: address.to_owned(),
-                latest: None,
-                version: 0,
-                document: DocumentRef::default(),
-                mailboxes: 0,
-                messages: 0,
-                bytes: 0,
-            });
-        };
-        if let Some(before) = &before
+        let Some(latest) = latest else { return Ok(AccountEntry::empty(id, address)) };
+        if let Some(before) = before.filter(|_| !self.has_losses)
             && before.latest == Some(latest)
             && before.document.0.iter().all(|&chunk| self.writer.has(chunk))
         {
             return Ok(AccountEntry { address: address.to_owned(), ..before.clone() });
         }
         self.totals.changed_accounts += 1;
-        let old = self.old_document(before.as_ref()).await?;
+        let old = self.old_document(before).await?;
         self.changed_account(id, address, old).await
     }
 
@@ -100,8 +92,9 @@ impl Run<'_> {
     ) -> Result<AccountEntry> {
         let mailstore = &self.backup.mailstore;
         let page = self.backup.options.page;
+        let known = old.mailboxes.iter().filter(|_| !self.has_losses);
         let stamps: BTreeMap<MailboxId, ChangeStamp> =
-            old.mailboxes.iter().map(|mailbox| (MailboxId(mailbox.id), mailbox.latest)).collect();
+            known.map(|mailbox| (MailboxId(mailbox.id), mailbox.latest)).collect();
         let mut old: BTreeMap<u32, MailboxDocument> =
             old.mailboxes.into_iter().map(|mailbox| (mailbox.id, mailbox)).collect();
         let mut state = mailstore.account_state(id, &stamps, page).await?;
@@ -114,7 +107,7 @@ impl Run<'_> {
                     old_buckets.insert(number, buckets);
                 }
             }
-            let gone = self.fetch_new(id, &state, &old_buckets, &mut known).await?;
+            let gone = self.fetch_new(&state, &mut old_buckets, &mut known).await?;
             if !gone {
                 return self.write_account(address, state, &mut old, &old_buckets, &known).await;
             }
@@ -162,46 +155,74 @@ impl Run<'_> {
         Ok(buckets)
     }
 
-    /// Reads the records and bodies that the snapshot before does not have; whether something was gone.
+    /// Reads the records and bodies that the repository does not have; whether something was gone.
     async fn fetch_new(
         &mut self,
-        account: AccountId,
         state: &AccountState,
-        old: &OldBuckets,
+        old: &mut OldBuckets,
         known: &mut Known,
     ) -> Result<bool> {
-        let mut new: BTreeMap<MessageId, u64> = BTreeMap::new();
-        for (MailboxId(mailbox), found) in &state.mailboxes {
-            for entry in found.entries.iter().flat_map(BTreeMap::values) {
-                let message = entry.message.as_bytes();
-                let bucket = old.get(mailbox).and_then(|old| old.get(&(entry.uid.get() / BUCKET)));
-                let has_record = known.records.contains_key(message)
-                    || bucket.is_some_and(|bucket| bucket.messages.contains(message));
-                if !has_record || !known.sizes.contains_key(message) {
-                    new.insert(entry.message, entry.size);
-                }
-            }
-        }
-        let new: Vec<(MessageId, u64)> = new.into_iter().collect();
         let mut gone = false;
-        for messages in new.chunks(RECORDS) {
-            self.writer.progress().check()?;
-            let ids: Vec<MessageId> = messages.iter().map(|(message, _)| *message).collect();
-            let records = self.backup.mailstore.stored_records(account, &ids).await?;
-            let mut found = Vec::with_capacity(messages.len());
-            for (&(message, size), record) in messages.iter().zip(records) {
-                match record {
-                    Some(StoredRecord { octets, own_header }) => {
-                        let size = size.saturating_sub(own_header);
-                        known.records.insert(*message.as_bytes(), octets.to_vec());
-                        found.push((message, size));
-                    }
-                    None => gone = true,
-                }
+        for (MailboxId(mailbox), found) in &state.mailboxes {
+            let mut buckets: BTreeMap<u32, Vec<&Entry>> = BTreeMap::new();
+            for entry in found.entries.iter().flat_map(BTreeMap::values) {
+                buckets.entry(entry.uid.get() / BUCKET).or_default().push(entry);
             }
-            gone |= self.fetch_bodies(&found, known).await?;
-            self.writer.progress().messages(messages.len() as u64);
+            let old = old.entry(*mailbox).or_default();
+            for (number, entries) in buckets {
+                self.writer.progress().check()?;
+                gone |= self.fetch_bucket(state.account, &entries, (number, &mut *old), known).await?;
+            }
         }
+        Ok(gone)
+    }
+
+    /// The same of one bucket; writes its records.
+    async fn fetch_bucket(
+        &mut self,
+        account: AccountId,
+        entries: &[&Entry],
+        (number, old): (u32, &mut BTreeMap<u32, OldBucket>),
+        known: &mut Known,
+    ) -> Result<bool> {
+        let is_known = |entry: &&&Entry| {
+            let message = entry.message.as_bytes();
+            let has_record = old.get(&number).is_some_and(|bucket| bucket.messages.contains(message));
+            known.unreadable.contains_key(message) || (has_record && known.sizes.contains_key(message))
+        };
+        let new: BTreeMap<MessageId, u64> = entries
+            .iter()
+            .filter(|entry| !is_known(entry))
+            .map(|entry| (entry.message, entry.size))
+            .collect();
+        if new.is_empty() {
+            return Ok(false);
+        }
+        let ids: Vec<MessageId> = new.keys().copied().collect();
+        let records = self.backup.mailstore.stored_records(account, &ids).await?;
+        let mut found = Vec::with_capacity(new.len());
+        for ((message, size), record) in new.iter().zip(records) {
+            if let Some(StoredRecord { octets, own_header }) = record {
+                known.records.insert(*message.as_bytes(), octets.to_vec());
+                found.push((*message, size.saturating_sub(own_header)));
+            }
+        }
+        let mut gone = found.len() < new.len();
+        gone |= self.fetch_bodies(&found, known).await?;
+        let messages = |entry: &&Entry| *entry.message.as_bytes();
+        let is_there = |message: &[u8; 16]| known.sizes.contains_key(message);
+        let there: BTreeSet<[u8; 16]> = entries.iter().map(messages).filter(is_there).collect();
+        let before = old.get(&number);
+        let has_record = |message: &[u8; 16]| {
+            known.records.contains_key(message) || before.is_some_and(|old| old.messages.contains(message))
+        };
+        let there: BTreeSet<[u8; 16]> = there.into_iter().filter(has_record).collect();
+        if !there.is_empty() && before.is_none_or(|before| before.messages != there) {
+            let records = self.records(&there, before, known).await?;
+            old.insert(number, OldBucket { messages: there, records });
+        }
+        known.records.clear();
+        self.writer.progress().messages(new.len() as u64);
         Ok(gone)
     }
 
@@ -213,36 +234,35 @@ impl Run<'_> {
         let missing: Vec<_> =
             small.iter().copied().filter(|(body, _)| !self.writer.has(chunk(self, body))).collect();
         let blobs = &self.backup.blobs;
-        let reads = missing
-            .into_iter()
-            .map(|(body, size)| async move { (body, size, blobs.read(body, 0..size).await) });
+        let reads = missing.into_iter().map(|(body, size)| async move {
+            (body, checked(body, &(0..size), blobs.read(body, 0..size).await))
+        });
         let mut reads = futures_util::stream::iter(reads).buffered(READS);
-        let mut lost = BTreeSet::new();
-        while let Some((body, size, read)) = reads.next().await {
-            let octets = match read {
-                Err(ekitei_blob::Error::NotFound(_)) => {
-                    lost.insert(body);
-                    continue;
+        let mut lost: BTreeMap<BodyId, Stored> = BTreeMap::new();
+        while let Some((body, read)) = reads.next().await {
+            match read {
+                Ok(octets) => {
+                    self.totals.new_bodies += 1;
+                    let id = chunk(self, &body);
+                    self.add_piece(id, &octets).await?;
                 }
-                read => read?,
-            };
-            if octets.len() as u64 != size {
-                return Err(
-                    ekitei_blob::Error::Damaged { body, what: "it is shorter than its message" }.into()
-                );
+                Err(error) => _ = lost.insert(body, without(error)?),
             }
-            self.totals.new_bodies += 1;
-            let id = chunk(self, &body);
-            self.add_piece(id, &octets).await?;
         }
         for &(body, size) in &large {
-            if !self.body(body, size).await? {
-                lost.insert(body);
+            match self.body(body, size).await? {
+                Stored::Yes => {}
+                why => _ = lost.insert(body, why),
             }
         }
-        gone |= !lost.is_empty();
-        let stored = bodies.iter().filter(|(body, _)| !lost.contains(body));
+        let stored = bodies.iter().filter(|(body, _)| !lost.contains_key(body));
         known.sizes.extend(stored.map(|&(body, size)| (*body.as_bytes(), size)));
+        for (body, why) in lost {
+            match why {
+                Stored::Unreadable(why) => _ = known.unreadable.insert(*body.as_bytes(), why),
+                Stored::Yes | Stored::Gone => gone = true,
+            }
+        }
         Ok(gone)
     }
 
@@ -262,7 +282,9 @@ impl Run<'_> {
             mailboxes: Vec::with_capacity(state.mailboxes.len()),
         };
         let none = BTreeMap::new();
-        for (MailboxId(id), mailbox) in state.mailboxes {
+        let mut is_whole = true;
+        for (MailboxId(id), mut mailbox) in state.mailboxes {
+            is_whole &= !self.leave_out(address, &mut mailbox, known);
             let taken_over = old.remove(&id).filter(|_| mailbox.entries.is_none());
             let buckets = old_buckets.get(&id).unwrap_or(&none);
             let mailbox = self.mailbox(id, mailbox, taken_over, buckets, known).await?;
@@ -272,13 +294,29 @@ impl Run<'_> {
         Ok(AccountEntry {
             id: state.account.get(),
             address: address.to_owned(),
-            latest: Some(state.latest),
+            latest: Some(if is_whole { state.latest } else { UNREAD }),
             version: state.version,
             mailboxes: document.mailboxes.len() as u64,
             messages: document.mailboxes.iter().map(|mailbox| mailbox.messages).sum(),
             bytes: document.mailboxes.iter().map(|mailbox| mailbox.bytes).sum(),
             document: self.writer.add_document(&document).await?,
         })
+    }
+
+    /// Leaves out messages that have no body; whether there are any. The next run reads the mailbox again.
+    fn leave_out(&mut self, address: &str, mailbox: &mut MailboxState, known: &Known) -> bool {
+        let Some(entries) = &mut mailbox.entries else { return false };
+        let before = entries.len();
+        entries.retain(|uid, entry| {
+            let Some(why) = known.unreadable.get(entry.message.as_bytes()) else { return true };
+            self.missing.messages(1, format!("{address}, {}, UID {}: {why}", mailbox.name, uid.get()));
+            false
+        });
+        let is_short = entries.len() < before;
+        if is_short {
+            mailbox.latest = UNREAD;
+        }
+        is_short
     }
 
     async fn mailbox(
@@ -341,7 +379,7 @@ impl Run<'_> {
         let wanted: BTreeSet<[u8; 16]> = messages.iter().map(|entry| entry.message).collect();
         let records = match old {
             Some(old) if old.messages == wanted => old.records.clone(),
-            old => self.records(wanted, old, known).await?,
+            old => self.records(&wanted, old, known).await?,
         };
         Ok(BucketRef { number, entries: self.writer.add_document(&messages).await?, records })
     }
@@ -349,13 +387,14 @@ impl Run<'_> {
     /// The records of messages: those that were read, and those of the snapshot before.
     async fn records(
         &mut self,
-        wanted: BTreeSet<[u8; 16]>,
+        wanted: &BTreeSet<[u8; 16]>,
         old: Option<&OldBucket>,
         known: &Known,
     ) -> Result<DocumentRef> {
-        let (writer, repository) = (&self.writer, self.writer.repository());
         let mut before: BTreeMap<[u8; 16], Vec<u8>> = BTreeMap::new();
         if let Some(old) = old.filter(|_| wanted.iter().any(|message| !known.records.contains_key(message))) {
+            self.writer.settle(&old.records).await?;
+            let (writer, repository) = (&self.writer, self.writer.repository());
             let records =
                 repository.document(&writer.index, &old.records, "records", Fetch::Alone, writer.progress());
             let records: Vec<RecordEntry> = records.await?;
@@ -363,9 +402,9 @@ impl Run<'_> {
         }
         let mut records = Vec::with_capacity(wanted.len());
         for message in wanted {
-            let octets = known.records.get(&message).or_else(|| before.get(&message)).cloned();
+            let octets = known.records.get(message).or_else(|| before.get(message)).cloned();
             let octets = octets.ok_or_else(|| Error::Invalid("a record was not read".to_owned()))?;
-            records.push(RecordEntry { message, octets });
+            records.push(RecordEntry { message: *message, octets });
         }
         self.writer.add_document(&records).await
     }

@@ -1,7 +1,7 @@
 //! Runs of backups in a cluster: ordered through any process, done by the one that holds the lease, and seen by all.
 //!
-//! An order is a row; the holder of the lease is woken by a watch, does one after the other, and writes how far it is. What a process
-//! that died left undone counts as failed: the next run uses what it wrote.
+//! An order is a row; the holder of the lease is woken by a watch, does one after the other, and writes how far it is: as long as the lease is its own, so that one who was
+//! paused does not write over what its successor wrote. What a process that died left undone counts as failed: the next run uses what it wrote.
 
 mod metrics;
 mod model;
@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::repository::Purpose;
 use crate::{Backup, OperatorKey, OperatorKeys, Progress, Repository, Retention, SnapshotInfo, rows};
 use metrics::Metrics;
-use model::LastRun;
+use model::{LastRun, Outcome};
 
 /// The group of the lease; its only name.
 const LEASE: &str = "backup";
@@ -33,6 +33,8 @@ const REMEMBERED: usize = 100;
 const BEAT: Duration = Duration::from_secs(2);
 /// How often somebody looks whether a backup is due, whatever the watch says.
 const LOOK: Duration = Duration::from_secs(30);
+/// How long it waits when something failed besides a job.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Does the jobs, and takes orders: cheap to clone.
 #[derive(Clone)]
@@ -121,7 +123,7 @@ impl Runner {
     /// Orders a job; returns it at once.
     ///
     /// # Errors
-    /// [`Error::Key`] without a key; [`Error::Invalid`] for what can only be done while nobody uses the store.
+    /// [`Error::Key`] without a key; [`Error::Invalid`] for what can only be done while nobody uses the store, or when too many jobs wait.
     pub async fn order(&self, order: Order) -> Result<Job> {
         order.check()?;
         if self.objects.is_none() {
@@ -145,7 +147,7 @@ impl Runner {
                 let job = Job::new(last.map_or(0, |last| last.id) + 1, order.clone(), now);
                 tx.set(&rows::job(job.id), &encode(&job));
                 if let Some(old) = job.id.checked_sub(REMEMBERED as u64) {
-                    tx.clear_range(rows::jobs().start..rows::job(old + 1));
+                    forget(&tx, old).await?;
                 }
                 tx.set_versionstamped_value(&rows::latest_job(), &[0; 10], 0);
                 Ok::<_, Error>(job)
@@ -187,11 +189,15 @@ impl Runner {
         Ok((jobs.collect::<Result<_>>()?, watch))
     }
 
-    async fn write(&self, job: &Job) -> Result<()> {
-        let job = job.bounded();
-        let octets = &encode(&job);
+    async fn write(&self, lease: &Lease, job: &Job) -> Result<()> {
+        self.set(lease, &rows::job(job.id), &encode(&job.bounded())).await
+    }
+
+    /// Writes a row, if the lease is this process's.
+    async fn set(&self, lease: &Lease, row: &[u8], octets: &[u8]) -> Result<()> {
         let write = |tx: Transaction| async move {
-            tx.set(&rows::job(job.id), octets);
+            lease.check(&tx).await?;
+            tx.set(row, octets);
             Ok::<_, ekitei_kv::Error>(())
         };
         Ok(self.backup.database.transact(write).await?)
@@ -206,11 +212,13 @@ impl Runner {
                 Some(lease) => self.work(lease).await,
                 None => self.observe().await,
             };
-            if let Err(error) = worked {
-                tracing::warn!(%error, "backups cannot be looked after; the next round tries again");
-            }
-            if lease.is_none() {
-                _ = tokio::time::timeout(LOOK, set.changed()).await;
+            match worked {
+                Err(error) => {
+                    tracing::warn!(%error, "backups cannot be looked after; the next round tries again");
+                    _ = tokio::time::timeout(PAUSE, set.changed()).await;
+                }
+                Ok(()) if lease.is_none() => _ = tokio::time::timeout(LOOK, set.changed()).await,
+                Ok(()) => {}
             }
         }
     }
@@ -238,11 +246,12 @@ impl Runner {
         for mut job in jobs {
             match job.state {
                 State::Running => {
-                    job.fail(
-                        self.backup.now(),
-                        "the process that ran it ended; what it wrote is used by the next run",
-                    );
-                    self.write(&job).await?;
+                    job.fail(self.backup.now(), job.order.after_death());
+                    // Else what the process dies of begins again at once.
+                    if matches!(job.order, Order::Create { .. }) {
+                        self.note_run(lease, &job, Outcome::Failed).await?;
+                    }
+                    self.write(lease, &job).await?;
                 }
                 State::Waiting => {
                     self.do_job(lease, job).await?;
@@ -272,8 +281,8 @@ impl Runner {
 
     async fn do_job(&self, lease: &Lease, mut job: Job) -> Result<()> {
         job.start(self.backup.now(), &self.backup.options.host);
-        self.write(&job).await?;
-        let progress = Progress::default();
+        self.write(lease, &job).await?;
+        let progress = Progress::under(lease);
         let begun = tokio::time::Instant::now();
         let outcome = {
             let mut work = std::pin::pin!(self.perform(&job.order, &progress));
@@ -286,7 +295,7 @@ impl Runner {
                     progress.stop();
                 }
                 job.figures = progress.figures();
-                if let Err(error) = self.write(&job).await {
+                if let Err(error) = self.write(lease, &job).await {
                     tracing::warn!(%error, "how far a backup is cannot be written");
                 }
             }
@@ -294,9 +303,13 @@ impl Runner {
         job.figures = progress.figures();
         self.metrics.ended(&job.order, &outcome, &job.figures, begun.elapsed());
         let scheduled = matches!(job.order, Order::Create { scheduled: true });
-        let succeeded = outcome.is_ok();
+        let outcome_of_run = match &outcome {
+            Ok(_) => Outcome::Complete,
+            Err(Error::Incomplete { .. }) => Outcome::Incomplete,
+            Err(_) => Outcome::Failed,
+        };
         if matches!(job.order, Order::Create { .. }) {
-            self.note_run(&job, succeeded).await?;
+            self.note_run(lease, &job, outcome_of_run).await?;
         }
         match outcome {
             Ok(done) => {
@@ -308,24 +321,19 @@ impl Runner {
                 job.fail(self.backup.now(), &error.to_string());
             }
         }
-        self.write(&job).await?;
+        self.write(lease, &job).await?;
         let retention = retention(&self.live.load().backup.retention);
-        if scheduled && succeeded && !retention.is_empty() {
+        if scheduled && outcome_of_run != Outcome::Failed && !retention.is_empty() {
             self.order(Order::Prune { retention, dry_run: false }).await?;
         }
         Ok(())
     }
 
-    async fn note_run(&self, job: &Job, succeeded: bool) -> Result<()> {
+    async fn note_run(&self, lease: &Lease, job: &Job, outcome: Outcome) -> Result<()> {
         let mut last = self.last_run().await?;
-        last.note(job.started.unwrap_or_default(), self.backup.now().as_secs(), succeeded);
+        last.note(job.started.unwrap_or_default(), self.backup.now().as_secs(), outcome);
         self.metrics.observe(&last, self.backup.now());
-        let octets = &encode(&last);
-        let write = |tx: Transaction| async move {
-            tx.set(&rows::last_run(), octets);
-            Ok::<_, ekitei_kv::Error>(())
-        };
-        Ok(self.backup.database.transact(write).await?)
+        self.set(lease, &rows::last_run(), &encode(&last)).await
     }
 
     /// Does one job here and now, under a lock of the repository. The caller sees to it that it is the only one of this store.
@@ -357,4 +365,17 @@ impl Runner {
         lock.release().await;
         outcome
     }
+}
+
+/// Removes jobs up to this one, which have ended.
+async fn forget(tx: &Transaction, last: u64) -> Result<()> {
+    let old = rows::jobs().start..rows::job(last + 1);
+    for row in tx.get_range(old.clone(), RangeOptions::default()).await? {
+        let job: Job = decode(&row.value, "a job")?;
+        if matches!(job.state, State::Waiting | State::Running) {
+            return Err(Error::Invalid(format!("{REMEMBERED} jobs wait already: see `ekitei backup jobs`")));
+        }
+    }
+    tx.clear_range(old);
+    Ok(())
 }

@@ -11,6 +11,8 @@ use crate::{Depth, Figures, Pruned, Report, Retention, SnapshotInfo};
 /// Lines of a list that a row keeps, and octets of each: a row has a limit.
 const LINES: usize = 100;
 const LINE: usize = 300;
+/// Octets of what it failed with.
+const ERROR: usize = 4000;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,16 @@ impl Order {
             Self::Verify { .. } => "verify",
             Self::Restore(_) => "restore",
             Self::Prune { .. } => "prune",
+        }
+    }
+
+    /// What somebody should know when the process that did it ended.
+    pub(super) fn after_death(&self) -> &'static str {
+        match self {
+            Self::Restore(_) => {
+                "the process that ran it ended; order the same restore again, which goes on: until it is done, mail for accounts that are being restored is put off"
+            }
+            _ => "the process that ran it ended; what it wrote is used by the next run",
         }
     }
 
@@ -169,7 +181,7 @@ impl Job {
             Some(Done::Created(_)) | None => {}
         }
         if let Some(error) = &mut job.error {
-            cut(error);
+            cut(error, ERROR);
         }
         job
     }
@@ -178,18 +190,29 @@ impl Job {
 fn bound(lines: &mut Vec<String>) {
     let more = lines.len().saturating_sub(LINES);
     lines.truncate(LINES);
-    lines.iter_mut().for_each(cut);
+    lines.iter_mut().for_each(|line| cut(line, LINE));
     if more > 0 {
         lines.push(format!("and {more} more"));
     }
 }
 
-fn cut(line: &mut String) {
-    if line.len() > LINE {
-        let end = (0..=LINE).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0);
+fn cut(line: &mut String, most: usize) {
+    if line.len() > most {
+        let end = (0..=most).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0);
         line.truncate(end);
         line.push_str("...");
     }
+}
+
+/// What came of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It has everything.
+    Complete,
+    /// It was made, without what cannot be read: no reason to make another at once, but one to look.
+    Incomplete,
+    /// There is none.
+    Failed,
 }
 
 /// The latest snapshots that were made, or not.
@@ -197,17 +220,16 @@ fn cut(line: &mut String) {
 pub(super) struct LastRun {
     /// When the last one that succeeded was begun, and took so long: seconds.
     pub(super) success: Option<(u64, u64)>,
-    /// When the last one ended, that failed.
+    /// When the last one ended, if that failed or is not complete.
     pub(super) failure: Option<u64>,
 }
 
 impl LastRun {
-    pub(super) fn note(&mut self, began: u64, ended: u64, succeeded: bool) {
-        if succeeded {
-            *self = Self { success: Some((began, ended.saturating_sub(began))), failure: None };
-        } else {
-            self.failure = Some(ended);
+    pub(super) fn note(&mut self, began: u64, ended: u64, outcome: Outcome) {
+        if outcome != Outcome::Failed {
+            self.success = Some((began, ended.saturating_sub(began)));
         }
+        self.failure = (outcome != Outcome::Complete).then_some(ended);
     }
 }
 

@@ -5,11 +5,14 @@ use super::model::LastRun;
 /// After a failure it is tried again this much later, in seconds, or after the interval if that is shorter.
 const RETRY: u64 = 15 * 60;
 const DAY: u64 = 86_400;
+/// Seconds that the clock of another process may be ahead.
+const AHEAD: u64 = 3600;
 
 /// Whether a backup is due at `now`, in seconds since the epoch.
 pub(super) fn is_due(config: &ekitei_config::Backup, last: &LastRun, now: u64) -> bool {
     let interval = config.interval.get().as_secs();
-    let since = last.success.map(|(began, _)| began);
+    // One that lies ahead was made by a clock that was wrong.
+    let since = last.success.map(|(began, _)| began).filter(|began| *began <= now.saturating_add(AHEAD));
     let due = match config.daily_minutes() {
         Some(minutes) => {
             let at = now / DAY * DAY + u64::from(minutes) * 60;
@@ -58,6 +61,12 @@ mod tests {
         assert!(is_due(&nightly, &success(at(8, 2, 30)), at(10, 2, 29)), "yesterday's was missed");
         assert!(!is_due(&nightly, &success(at(10, 2, 31)), at(10, 23, 0)));
         assert!(is_due(&nightly, &LastRun::default(), at(10, 0, 0)));
+    }
+
+    #[test]
+    fn a_backup_that_a_clock_ahead_of_time_made_does_not_put_off_the_next() {
+        assert!(is_due(&config(3600, None), &success(1 << 31), 10 * DAY));
+        assert!(is_due(&config(0, Some("02:30")), &success(1 << 31), 10 * DAY));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Index objects only save reading the list of every pack: a pack that none of them has is asked itself, so an index that is lost or damaged, or was
 //! not written before a crash, loses nothing.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,8 @@ pub(crate) struct Index {
     pub(crate) objects: Vec<String>,
     /// Packs that no index object has.
     pub(crate) unindexed: Vec<PackId>,
+    /// Packs that do not tell what is in them.
+    pub(crate) unreadable: usize,
 }
 
 impl Index {
@@ -88,6 +90,11 @@ impl Index {
         }
     }
 
+    /// Whether something that was written is gone: what snapshots need is not all there.
+    pub(crate) fn has_losses(&self) -> bool {
+        self.unreadable > 0 || !self.lost_packs.is_empty()
+    }
+
     /// Packs with their sizes.
     pub(crate) fn packs(&self) -> &[(PackId, u64)] {
         &self.packs
@@ -103,16 +110,14 @@ impl Index {
         self.chunks.len()
     }
 
-    /// All chunks by pack, in the order of their places; of a chunk that is in two packs, one place.
-    pub(crate) fn by_pack(&self) -> BTreeMap<PackId, Vec<Location>> {
-        let mut all: BTreeMap<PackId, Vec<Location>> =
-            self.packs.iter().map(|(pack, _)| (*pack, Vec::new())).collect();
-        for &id in self.chunks.keys() {
-            if let Some(location) = self.find(id) {
-                all.entry(location.pack).or_default().push(location);
+    /// Of each pack, in the order of [`Index::packs`], the octets of chunks that are needed; of a chunk that is in two packs, in one of them.
+    pub(crate) fn live_octets(&self, needed: &HashSet<ChunkId>) -> Vec<u64> {
+        let mut live = vec![0; self.packs.len()];
+        for (_, place) in self.chunks.iter().filter(|(id, _)| needed.contains(*id)) {
+            if let Some(live) = live.get_mut(place.pack as usize) {
+                *live += u64::from(place.stored);
             }
         }
-        all.values_mut().for_each(|chunks| chunks.sort_by_key(|location| location.number));
-        all
+        live
     }
 }

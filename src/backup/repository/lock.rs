@@ -2,8 +2,11 @@
 //!
 //! Who wants the repository writes a lock object and then looks at all that are there; if another excludes it, it takes its own away again and
 //! gives up. So of two that come at the same time at most one goes on. A lock counts for [`LIFETIME`] after it was written, by the clock of the
-//! reader, and is written anew well before. A lock of the same store is of an earlier run that died: its lease, or the store's own lock, lets one run be
-//! at a time.
+//! reader, and is written anew well before (so clocks of clusters that share a repository may differ by [`RENEWAL`]). A lock of the same store is of an
+//! earlier run that died, or was paused so long that it lost its lease: the store's lease lets one run be at a time.
+//!
+//! Whoever takes over deletes the lock first. So one who was paused finds out: [`Lock::confirm`] looks whether its lock is still there, before anything is deleted, and before
+//! and after a snapshot is written. What was confirmed after it was written, others see who take over from then on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::Repository;
 use crate::document::{decode, encode};
@@ -53,10 +57,13 @@ struct LockDocument {
 pub struct Lock {
     repository: Repository,
     document: (Purpose, Holder),
-    /// The name of its object now.
+    /// The name of its object now; held while another takes its place.
     name: Mutex<String>,
     /// Seconds since the epoch.
     written: AtomicU64,
+    /// The same in seconds after `made`, whatever becomes of the time of day.
+    written_after: AtomicU64,
+    made: Instant,
 }
 
 impl Repository {
@@ -70,6 +77,8 @@ impl Repository {
             document: (purpose, holder),
             name: Mutex::default(),
             written: AtomicU64::new(0),
+            written_after: AtomicU64::new(0),
+            made: Instant::now(),
         };
         lock.write().await?;
         if let Err(error) = lock.exclude_others().await {
@@ -81,18 +90,42 @@ impl Repository {
 }
 
 impl Lock {
+    /// Writes it anew.
+    ///
+    /// # Errors
+    /// [`Error::LockLost`] when somebody took it away; the store's.
     async fn write(&self) -> Result<()> {
-        let now = self.repository.now().as_secs();
+        let mut current = self.name.lock().await;
+        let (now, after) = (self.repository.now().as_secs(), self.made.elapsed().as_secs());
         let name = format!("locks/{:032x}", rand::random::<u128>());
         let (purpose, holder) = self.document.clone();
         let octets = encode(&LockDocument { purpose, holder, written: now });
         self.repository.put_sealed("ekitei backup lock", &name, octets).await?;
-        let before = std::mem::replace(&mut *self.name.lock().await, name);
+        // Whoever took over may have looked before the new one was there: then the old one is gone.
+        if !current.is_empty() && !self.repository.has(&current).await? {
+            self.repository.delete(&[name]).await?;
+            return Err(Error::LockLost);
+        }
+        let before = std::mem::replace(&mut *current, name);
         self.written.store(now, Ordering::Release);
+        self.written_after.store(after, Ordering::Release);
         if !before.is_empty() {
             self.repository.delete(&[before]).await?;
         }
         Ok(())
+    }
+
+    /// Looks whether the lock is still there, and the repository still the one that was opened: before and after what others have to be kept out of.
+    ///
+    /// # Errors
+    /// [`Error::LockLost`]; the store's.
+    pub(crate) async fn confirm(&self) -> Result<()> {
+        let name = self.name.lock().await;
+        self.check()?;
+        if !self.repository.has(&name).await? {
+            return Err(Error::LockLost);
+        }
+        self.repository.is_still_the_same().await
     }
 
     async fn exclude_others(&self) -> Result<()> {
@@ -138,20 +171,23 @@ impl Lock {
             tokio::time::sleep(RENEWAL).await;
             if let Err(error) = self.write().await {
                 tracing::warn!(%error, "the lock of the backup repository could not be renewed");
-                if self.check().is_err() {
+                if matches!(error, Error::LockLost) || self.check().is_err() {
                     return Error::LockLost;
                 }
             }
         }
     }
 
-    /// Whether it still counts for others, with room for what is done next.
+    /// Whether it still counts for others, with room for what is done next: by the time of day, which others go by, and by how long it is ago.
     ///
     /// # Errors
     /// [`Error::LockLost`].
     pub(crate) fn check(&self) -> Result<()> {
-        let until = Duration::from_secs(self.written.load(Ordering::Acquire)) + LIFETIME - RENEWAL;
-        if self.repository.now() < until { Ok(()) } else { Err(Error::LockLost) }
+        let ends =
+            |written: &AtomicU64| Duration::from_secs(written.load(Ordering::Acquire)) + LIFETIME - RENEWAL;
+        let holds =
+            self.repository.now() < ends(&self.written) && self.made.elapsed() < ends(&self.written_after);
+        if holds { Ok(()) } else { Err(Error::LockLost) }
     }
 
     /// Takes it away. If that fails, it ends by itself.

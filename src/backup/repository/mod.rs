@@ -8,7 +8,7 @@
 //! | `snapshots/<time>-<random>` | a `Snapshot`; written last, when all that it needs is there |
 //! | `locks/<random>` | see [`lock`] |
 //!
-//! Objects are written once. What a crash leaves behind are packs that no snapshot needs; the next run uses what is in them, and pruning removes
+//! Objects are written once (`repository` again when the operator's key is replaced: its own key stays). What a crash leaves behind are packs that no snapshot needs; the next run uses what is in them, and pruning removes
 //! the rest.
 
 pub(crate) mod index;
@@ -16,7 +16,7 @@ mod lock;
 pub(crate) mod pack;
 pub(crate) mod writer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub struct Repository {
 
 struct Inner {
     objects: Arc<dyn ObjectStore>,
+    /// Which repository it is.
+    id: [u8; 16],
     keys: Keys,
     clock: SharedClock,
     packs: Mutex<VecDeque<(PackId, Bytes)>>,
@@ -73,10 +75,10 @@ pub(crate) enum Fetch {
 }
 
 impl Repository {
-    /// Opens the repository in a store, or makes it if it is not there and `create`.
+    /// Opens the repository in a store, or makes it if nothing of it is there and `create`.
     ///
     /// # Errors
-    /// [`Error::NoRepository`], [`Error::WrongKey`], [`Error::Key`].
+    /// [`Error::NoRepository`], [`Error::WrongKey`], [`Error::Key`]; [`Error::Damaged`] when its key is missing, but not what is under it.
     pub async fn open(
         objects: Arc<dyn ObjectStore>,
         operator: &OperatorKeys,
@@ -88,20 +90,35 @@ impl Repository {
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error.into()),
         };
-        let (keys, id, write) = match found {
-            Some(octets) => {
-                let document: RepositoryDocument = decode(&octets, "the repository")?;
-                let (keys, current) = Keys::unwrap(&document.key, operator)?;
-                (keys, document.id, !current)
+        let octets = match found {
+            Some(octets) => octets,
+            None => {
+                check_empty(&*objects).await?;
+                if !create {
+                    return Err(Error::NoRepository);
+                }
+                let document =
+                    RepositoryDocument { id: rand::random(), key: Keys::generate().wrap(operator)? };
+                objects.put(REPOSITORY, vec![encode(&document).into()]).await?;
+                // Another one may have made it at the same time: what is there now counts.
+                objects.get(REPOSITORY, 0..u64::MAX).await?
             }
-            None if create => (Keys::generate(), rand::random(), true),
-            None => return Err(Error::NoRepository),
         };
-        if write {
-            let document = RepositoryDocument { id, key: keys.wrap(operator)? };
+        let document: RepositoryDocument = decode(&octets, "the repository")?;
+        let (keys, is_current) = Keys::unwrap(&document.key, operator)?;
+        if !is_current {
+            let document = RepositoryDocument { id: document.id, key: keys.wrap(operator)? };
             objects.put(REPOSITORY, vec![encode(&document).into()]).await?;
         }
-        Ok(Self { inner: Arc::new(Inner { objects, keys, clock, packs: Mutex::default() }) })
+        let id = document.id;
+        Ok(Self { inner: Arc::new(Inner { objects, id, keys, clock, packs: Mutex::default() }) })
+    }
+
+    /// Makes sure that nobody made another repository in its place since it was opened, as two do that make it at the same time.
+    pub(crate) async fn is_still_the_same(&self) -> Result<()> {
+        let octets = self.get(REPOSITORY, 0..u64::MAX).await?;
+        let document: RepositoryDocument = decode(&octets, "the repository")?;
+        if document.id == self.inner.id { Ok(()) } else { Err(Error::LockLost) }
     }
 
     pub(crate) fn keys(&self) -> &Keys {
@@ -127,6 +144,15 @@ impl Repository {
         let sealed = self.inner.objects.get(name, 0..u64::MAX).await?;
         let opened = self.inner.keys.open_object(kind, name, &sealed);
         opened.ok_or_else(|| Error::Damaged(format!("{name} is not as it was written")))
+    }
+
+    /// Whether there is an object.
+    pub(crate) async fn has(&self, name: &str) -> Result<bool> {
+        match self.inner.objects.head(name).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) async fn get(&self, name: &str, range: std::ops::Range<u64>) -> Result<Bytes> {
@@ -156,11 +182,13 @@ impl Repository {
     pub(crate) async fn index(&self, progress: &Progress) -> Result<Index> {
         progress.step("reading the index of the repository");
         let mut index = Index::default();
+        // Before the packs: what another run adds meanwhile is then a pack without an index, and not the other way round.
+        let indexes = self.list("index/", usize::MAX).await?;
         let listed = self.list("packs/", usize::MAX).await?;
-        let mut packs: std::collections::BTreeMap<PackId, u64> =
+        let mut packs: BTreeMap<PackId, u64> =
             listed.iter().filter_map(|info| Some((PackId::of_object(&info.name)?, info.size))).collect();
-        let mut added = std::collections::HashSet::new();
-        for info in self.list("index/", usize::MAX).await? {
+        let mut added = HashSet::new();
+        for info in indexes {
             progress.read(info.size);
             let indexed: Vec<IndexedPack> = match self.get_sealed(INDEX_KIND, &info.name).await {
                 Ok(octets) => decode(&octets, "an index")?,
@@ -195,7 +223,10 @@ impl Repository {
             index.unindexed.push(pack);
             match self.list_of_pack(pack, size, progress).await? {
                 Some(chunks) => index.add(&IndexedPack { id: pack, size, chunks }),
-                None => index.problems.push(format!("{} is damaged: it has no list", pack.object_name())),
+                None => {
+                    index.problems.push(format!("{} is damaged: it has no list", pack.object_name()));
+                    index.unreadable += 1;
+                }
             }
         }
         Ok(index)
@@ -239,12 +270,12 @@ impl Repository {
         let stored = match (kept, fetch) {
             (Some(pack), _) => slice(&pack, begin, end),
             (None, Fetch::Alone) => {
-                let stored = self.get(&name, begin..end).await?;
+                let stored = self.of_pack(&name, begin..end).await?;
                 progress.read(stored.len() as u64);
                 stored
             }
             (None, Fetch::Pack) => {
-                let pack = self.get(&name, 0..u64::MAX).await?;
+                let pack = self.of_pack(&name, 0..u64::MAX).await?;
                 progress.read(pack.len() as u64);
                 self.keep(location.pack, pack.clone());
                 slice(&pack, begin, end)
@@ -252,6 +283,16 @@ impl Repository {
         };
         pack::read_chunk(self.keys(), location.pack, location.number, &location.chunk, &stored)
             .ok_or_else(|| Error::Damaged(format!("{name}: a chunk of it is not as it was written")))
+    }
+
+    /// Octets of a pack; one that is gone is damage.
+    async fn of_pack(&self, name: &str, range: std::ops::Range<u64>) -> Result<Bytes> {
+        match self.get(name, range).await {
+            Err(Error::Objects(error)) if error.is_not_found() => {
+                Err(Error::Damaged(format!("{name} is missing")))
+            }
+            found => found,
+        }
     }
 
     fn kept(&self, pack: PackId) -> Option<Bytes> {
@@ -289,6 +330,20 @@ impl Repository {
         let name = format!("index/{:032x}", rand::random::<u128>());
         self.put_sealed(INDEX_KIND, &name, encode(&packs)).await
     }
+}
+
+/// Without its key a repository is worth nothing, so no other is made in its place: the store may only have answered wrongly, or too late.
+async fn check_empty(objects: &dyn ObjectStore) -> Result<()> {
+    for prefix in ["snapshots/", "packs/"] {
+        if let Some(found) = objects.list(prefix, "", 1).await?.first() {
+            return Err(Error::Damaged(format!(
+                "the object `{REPOSITORY}`, which has its key, is missing, but there is {}: put it back from a copy or an older version of the \
+                 bucket; for a new repository give backup.prefix or backup.path another value",
+                found.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn slice(octets: &Bytes, begin: u64, end: u64) -> Bytes {

@@ -143,6 +143,15 @@ impl Writer {
         Ok(std::mem::take(&mut self.unindexed))
     }
 
+    /// Sees to it that a document that was added can be read.
+    pub(crate) async fn settle(&mut self, document: &DocumentRef) -> Result<()> {
+        if document.0.iter().any(|piece| self.pending.contains(piece)) {
+            let documents = std::mem::replace(&mut self.documents, PackBuilder::new(self.repository.keys()));
+            self.write(documents).await?;
+        }
+        Ok(())
+    }
+
     async fn write_packs(&mut self) -> Result<()> {
         let empty = || PackBuilder::new(self.repository.keys());
         let (bodies, documents) = (empty(), empty());

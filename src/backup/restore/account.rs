@@ -12,8 +12,10 @@ use ekitei_mailstore::{AccountId, Flags, MailboxId, MailboxName, MessageId, ModS
 
 use super::bodies::{Naming, Notes, is_gone};
 use super::{Merge, Run};
-use crate::document::{AccountDocument, AccountEntry, BucketRef, MailboxDocument, MessageEntry, RecordEntry};
-use crate::error::{Error, Result};
+use crate::document::{
+    AccountDocument, AccountEntry, BUCKET, BucketRef, MailboxDocument, MessageEntry, RecordEntry,
+};
+use crate::error::{Error, Missing, Result};
 use crate::repository::Fetch;
 
 /// Messages of one transaction.
@@ -22,6 +24,12 @@ const BATCH: usize = 200;
 const BATCH_ROWS: usize = 3 << 20;
 /// How often a batch is tried when a body goes away meanwhile.
 const ATTEMPTS: usize = 5;
+/// UIDs, and numbers of mailboxes, that are passed over behind those of the backup: clients may know those that were given after it, and must
+/// not take what gets them now for what had them then (RFC 9051 §2.3.1.1). More than any mailbox gets between two backups.
+const UIDS: u32 = 1 << 20;
+const MAILBOXES: u32 = 1 << 10;
+/// The highest UIDNEXT that is passed over to: half of all UIDs are for mail.
+const LAST_UID_NEXT: u32 = u32::MAX / 2;
 
 /// Where messages go.
 #[derive(Clone, Copy)]
@@ -30,6 +38,32 @@ enum Into {
     Exact(AccountId, MailboxId),
     /// To a mailbox that is in use.
     Merge(AccountId, MailboxId),
+}
+
+/// How mailboxes of an account are numbered.
+#[derive(Clone, Copy)]
+struct Numbers {
+    keeps_validity: bool,
+    /// What another UIDVALIDITY is to be above.
+    new_validity: u32,
+}
+
+/// A message of the backup.
+struct Found {
+    entry: MessageEntry,
+    record: Vec<u8>,
+    /// Where it is, for people.
+    place: String,
+}
+
+/// Messages of one transaction.
+#[derive(Default)]
+struct Batch {
+    messages: Vec<RestoredMessage>,
+    /// How many of the messages at hand these are, with those that are lost.
+    taken: usize,
+    /// Those whose bodies the backup does not have.
+    lost: Vec<String>,
 }
 
 /// What messages of an account have in common.
@@ -62,10 +96,10 @@ impl Run<'_> {
         account: AccountId,
         naming: Naming,
     ) -> Result<()> {
-        let document = self.account_document(entry).await?;
+        let Some(document) = self.account_document(entry).await? else { return Ok(()) };
         let restored = RestoredAccount {
             account,
-            next_mailbox: document.next_mailbox,
+            next_mailbox: document.next_mailbox.saturating_add(MAILBOXES),
             last_uid_validity: document.last_uid_validity,
         };
         if self.dry_run || !self.backup.mailstore.begin_restore(restored).await? {
@@ -76,31 +110,31 @@ impl Run<'_> {
         for mailbox in &document.mailboxes {
             for bucket in &mailbox.buckets {
                 self.check()?;
-                let messages = self.messages(bucket).await?;
+                let messages = self.messages(&format!("{}, {}", entry.address, mailbox.name), bucket).await?;
                 self.add(Into::Exact(account, MailboxId(mailbox.id)), messages, &origin).await?;
             }
         }
-        let new_validity = self.needs_new_validity(&document).await?;
-        let mailboxes = document.mailboxes.iter().map(|mailbox| restored_mailbox(mailbox, new_validity));
+        let numbers = self.numbers(&document).await?;
+        let mailboxes = document.mailboxes.iter().map(|mailbox| restored_mailbox(mailbox, numbers));
         let mailboxes = mailboxes.collect::<Result<Vec<_>>>()?;
         self.backup.mailstore.finish_restore(account, &mailboxes, &document.subscriptions).await?;
         self.progress.accounts(1);
         Ok(())
     }
 
-    /// A UIDVALIDITY to begin with if the mailboxes cannot have theirs, since MODSEQ would go back: clients then read them anew.
-    async fn needs_new_validity(&mut self, document: &AccountDocument) -> Result<Option<u32>> {
+    /// Whether the mailboxes can have the UIDVALIDITY they had. If MODSEQ would go back they cannot: clients then read them anew.
+    async fn numbers(&mut self, document: &AccountDocument) -> Result<Numbers> {
         let version =
             self.backup.database.read(|tx: Transaction| async move { tx.read_version().await }).await?;
         let now = ModSeq::new(self.backup.options.incarnation, version).get();
-        if document.highest_modseq < now {
-            return Ok(None);
+        let keeps_validity = document.highest_modseq < now;
+        if !keeps_validity {
+            let warning = "mailboxes of an account from another store got another UIDVALIDITY".to_owned();
+            self.done.warnings.push(warning);
         }
-        self.done
-            .warnings
-            .push("mailboxes of an account from another store got another UIDVALIDITY".to_owned());
         let seconds = u32::try_from(self.backup.now().as_secs()).unwrap_or(u32::MAX);
-        Ok(Some(seconds.max(document.last_uid_validity.saturating_add(1))))
+        let new_validity = seconds.max(document.last_uid_validity.saturating_add(1));
+        Ok(Numbers { keeps_validity, new_validity })
     }
 
     /// What is missing of an account, or of a mailbox and those below it, into mailboxes that are in use.
@@ -112,7 +146,7 @@ impl Run<'_> {
         merge: &Merge,
     ) -> Result<()> {
         let (only, prefix) = (merge.mailbox.as_ref(), merge.prefix.as_ref());
-        let document = self.account_document(entry).await?;
+        let Some(document) = self.account_document(entry).await? else { return Ok(()) };
         self.progress.step(format!("restoring {}", entry.address));
         let mailstore = &self.backup.mailstore;
         let state = mailstore.account_state(account, &BTreeMap::new(), self.backup.options.page).await?;
@@ -129,7 +163,7 @@ impl Run<'_> {
                 Some(prefix) => MailboxName::new(&format!("{prefix}/{name}"))
                     .map_err(|error| Error::Invalid(format!("{prefix}/{name}: {error}")))?,
             };
-            self.merge_mailbox(mailbox, account, &state, &target, &origin).await?;
+            self.merge_mailbox(mailbox, account, &state, (entry, &target), &origin).await?;
         }
         if !found && let Some(only) = only {
             return Err(Error::not_found("mailbox", only));
@@ -143,9 +177,10 @@ impl Run<'_> {
         mailbox: &MailboxDocument,
         account: AccountId,
         state: &AccountState,
-        target: &MailboxName,
+        (account_entry, target): (&AccountEntry, &MailboxName),
         origin: &Origin,
     ) -> Result<()> {
+        let place = format!("{}, {}", account_entry.address, mailbox.name);
         let existing = state.mailboxes.values().find(|found| found.name == target.as_str());
         let mut present: HashMap<MessageId, usize> = HashMap::new();
         for entry in existing.and_then(|found| found.entries.as_ref()).into_iter().flat_map(BTreeMap::values)
@@ -159,7 +194,8 @@ impl Run<'_> {
         for bucket in &mailbox.buckets {
             self.check()?;
             let mut missing = Vec::new();
-            for (entry, record) in self.messages(bucket).await? {
+            for found in self.messages(&place, bucket).await? {
+                let entry = &found.entry;
                 let message = BodyId::from_bytes(entry.message);
                 let candidates = self.candidates(message, origin).await?;
                 let there = candidates.iter().find(|id| present.get(id).is_some_and(|count| *count > 0));
@@ -168,12 +204,12 @@ impl Run<'_> {
                         *count -= 1;
                         self.done.present += 1;
                     }
-                    None => missing.push((entry, record)),
+                    None => missing.push(found),
                 }
             }
             if self.dry_run {
                 self.done.messages += missing.len() as u64;
-                self.done.bytes += missing.iter().map(|(entry, _)| entry.size).sum::<u64>();
+                self.done.bytes += missing.iter().map(|found| found.entry.size).sum::<u64>();
             } else {
                 self.add(Into::Merge(account, id), missing, origin).await?;
             }
@@ -181,36 +217,46 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn account_document(&self, entry: &AccountEntry) -> Result<AccountDocument> {
-        self.repository
+    /// What the backup has of an account; `None`, and noted, if that is damaged.
+    async fn account_document(&mut self, entry: &AccountEntry) -> Result<Option<AccountDocument>> {
+        let found = self
+            .repository
             .document(&self.index, &entry.document, "an account", Fetch::Pack, &self.progress)
-            .await
+            .await;
+        self.unless_damaged(found, |missing, why| missing.account(format!("{}: {why}", entry.address)))
     }
 
-    /// The messages of a bucket with their records.
-    async fn messages(&self, bucket: &BucketRef) -> Result<Vec<(MessageEntry, Vec<u8>)>> {
+    /// The messages of a bucket with their records; those that are damaged are noted.
+    async fn messages(&mut self, place: &str, bucket: &BucketRef) -> Result<Vec<Found>> {
         let read = (&self.index, &self.progress);
-        let entries: Vec<MessageEntry> =
-            self.repository.document(read.0, &bucket.entries, "messages", Fetch::Pack, read.1).await?;
-        let records: Vec<RecordEntry> =
-            self.repository.document(read.0, &bucket.records, "records", Fetch::Pack, read.1).await?;
+        let entries =
+            self.repository.document(read.0, &bucket.entries, "messages", Fetch::Pack, read.1).await;
+        let first = bucket.number.saturating_mul(BUCKET);
+        let range = format!("{place}, UIDs {first} to {}", first.saturating_add(BUCKET - 1));
+        let what = |missing: &mut Missing, why| missing.messages(1, format!("{range}: {why}"));
+        let entries: Vec<MessageEntry> = self.unless_damaged(entries, what)?.unwrap_or_default();
+        let read = (&self.index, &self.progress);
+        let records = self.repository.document(read.0, &bucket.records, "records", Fetch::Pack, read.1).await;
+        let all = entries.len() as u64;
+        let what = |missing: &mut Missing, why| missing.messages(all, format!("{range}: {why}"));
+        let Some(records): Option<Vec<RecordEntry>> = self.unless_damaged(records, what)? else {
+            return Ok(Vec::new());
+        };
         let records: HashMap<[u8; 16], Vec<u8>> =
             records.into_iter().map(|record| (record.message, record.octets)).collect();
-        let with_record = |entry: MessageEntry| {
-            let record = records.get(&entry.message).cloned();
-            let record = record.ok_or_else(|| Error::Damaged("a message has no record".to_owned()))?;
-            Ok((entry, record))
-        };
-        entries.into_iter().map(with_record).collect()
+        let mut found = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let place = format!("{place}, UID {}", entry.uid);
+            match records.get(&entry.message).cloned() {
+                Some(record) => found.push(Found { entry, record, place }),
+                None => self.missing.messages(1, format!("{place}: it has no record")),
+            }
+        }
+        Ok(found)
     }
 
     /// Adds messages, a transaction at a time.
-    async fn add(
-        &mut self,
-        into: Into,
-        messages: Vec<(MessageEntry, Vec<u8>)>,
-        origin: &Origin,
-    ) -> Result<()> {
+    async fn add(&mut self, into: Into, messages: Vec<Found>, origin: &Origin) -> Result<()> {
         let mut rest = &messages[..];
         while !rest.is_empty() {
             rest = self.add_batch(into, rest, origin).await?;
@@ -222,12 +268,12 @@ impl Run<'_> {
     async fn add_batch<'m>(
         &mut self,
         into: Into,
-        messages: &'m [(MessageEntry, Vec<u8>)],
+        messages: &'m [Found],
         origin: &Origin,
-    ) -> Result<&'m [(MessageEntry, Vec<u8>)]> {
+    ) -> Result<&'m [Found]> {
         for attempt in 1.. {
             let mut notes = Notes::new(&origin.naming);
-            let batch = self.batch(messages, origin, &mut notes).await?;
+            let Batch { messages: batch, taken, lost } = self.batch(messages, origin, &mut notes).await?;
             let mailstore = &self.backup.mailstore;
             let added = match into {
                 Into::Exact(account, mailbox) => {
@@ -244,7 +290,8 @@ impl Run<'_> {
                     self.done.present += batch.len() as u64 - added;
                     self.done.bytes += batch.iter().map(|message| message.size).sum::<u64>();
                     self.progress.messages(batch.len() as u64);
-                    return Ok(&messages[batch.len()..]);
+                    lost.into_iter().for_each(|what| self.missing.messages(1, what));
+                    return Ok(&messages[taken..]);
                 }
                 Err(error) if attempt < ATTEMPTS && is_gone(&error) => {}
                 Err(error) => return Err(error),
@@ -253,23 +300,27 @@ impl Run<'_> {
         Ok(&[])
     }
 
-    async fn batch(
-        &self,
-        messages: &[(MessageEntry, Vec<u8>)],
-        origin: &Origin,
-        notes: &mut Notes,
-    ) -> Result<Vec<RestoredMessage>> {
-        let mut batch: Vec<RestoredMessage> = Vec::new();
+    /// The first messages, as many as a transaction takes, with their bodies.
+    async fn batch(&self, messages: &[Found], origin: &Origin, notes: &mut Notes) -> Result<Batch> {
+        let mut batch = Batch::default();
         let (mut size, mut known) = (0, HashMap::new());
-        for (entry, record) in messages.iter().take(BATCH) {
+        for Found { entry, record, place } in messages.iter().take(BATCH) {
             if size >= BATCH_ROWS {
                 break;
             }
+            batch.taken += 1;
             let original = BodyId::from_bytes(entry.message);
             // A copy in the same batch refers to what the first one stores.
-            let (message, body) = match known.get(&original) {
-                Some(&id) => (id, RestoredBody::Present),
-                None => self.body(original, entry.body_size, origin, notes).await?,
+            let body = match known.get(&original) {
+                Some(&id) => Ok((id, RestoredBody::Present)),
+                None => self.body(original, entry.body_size, origin, notes).await,
+            };
+            let (message, body) = match body {
+                Err(Error::Damaged(why)) => {
+                    batch.lost.push(format!("{place}: {why}"));
+                    continue;
+                }
+                body => body?,
             };
             known.insert(original, message);
             let restored = RestoredMessage {
@@ -283,18 +334,56 @@ impl Run<'_> {
                 body,
             };
             size += restored.row_size();
-            batch.push(restored);
+            batch.messages.push(restored);
         }
         Ok(batch)
     }
 }
 
-fn restored_mailbox(mailbox: &MailboxDocument, new_validity: Option<u32>) -> Result<RestoredMailbox> {
+fn restored_mailbox(mailbox: &MailboxDocument, numbers: Numbers) -> Result<RestoredMailbox> {
+    let new_validity = numbers.new_validity.saturating_add(mailbox.id);
+    let (uid_validity, uid_next) =
+        match mailbox.uid_next.checked_add(UIDS).filter(|next| *next <= LAST_UID_NEXT) {
+            Some(next) if numbers.keeps_validity => (mailbox.uid_validity, next),
+            // Clients forget all UIDs that they know.
+            _ => (new_validity, mailbox.uid_next),
+        };
     Ok(RestoredMailbox {
         id: MailboxId(mailbox.id),
         name: mailbox.name.clone(),
-        uid_validity: new_validity.map_or(mailbox.uid_validity, |first| first.saturating_add(mailbox.id)),
+        uid_validity,
         special_use: mailbox.special_use,
-        uid_next: Uid::new(mailbox.uid_next).ok_or_else(|| Error::Damaged("UIDNEXT 0".to_owned()))?,
+        uid_next: Uid::new(uid_next).ok_or_else(|| Error::Damaged("UIDNEXT 0".to_owned()))?,
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_keeps_its_uidvalidity_as_long_as_there_are_uids_to_pass_over() {
+        let restored = |uid_next, keeps_validity| {
+            let mailbox = MailboxDocument {
+                id: 3,
+                name: "INBOX".into(),
+                uid_validity: 7,
+                special_use: None,
+                uid_next,
+                latest: [0; 10],
+                highest_modseq: 1,
+                messages: 0,
+                bytes: 0,
+                buckets: Vec::new(),
+            };
+            let numbers = Numbers { keeps_validity, new_validity: 100 };
+            let restored = restored_mailbox(&mailbox, numbers).unwrap();
+            (restored.uid_validity, restored.uid_next.get())
+        };
+        assert_eq!(restored(10, true), (7, 10 + UIDS));
+        assert_eq!(restored(10, false), (103, 10));
+        assert_eq!(restored(LAST_UID_NEXT, true), (103, LAST_UID_NEXT));
+        assert_eq!(restored(u32::MAX, true), (103, u32::MAX));
+    }
 }

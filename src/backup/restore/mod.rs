@@ -2,7 +2,7 @@
 //!
 //! Everything goes into an empty store: with the account numbers, mailboxes, UIDs, UIDVALIDITY, flags and passwords it had. A part of it
 //! goes into a store that is in use: what is missing is added, what is there stays as it is. Both may be repeated, after an interruption or
-//! not, and add nothing twice.
+//! not, and add nothing twice. What is damaged in the backup keeps nothing else out; the run says at its end what it was ([`Error::RestoredInPart`]).
 
 mod account;
 mod bodies;
@@ -18,10 +18,11 @@ use ekitei_queue::transfer::QueuedCopy;
 use serde::{Deserialize, Serialize};
 
 use crate::document::{AccountEntry, Rows, Snapshot};
-use crate::error::{Error, Result};
+use crate::error::{Error, Missing, Result};
 use crate::progress::Progress;
 use crate::repository::index::Index;
 use crate::repository::{Fetch, Lock, Repository};
+use crate::snapshot::LATEST;
 use crate::{Backup, rows};
 use bodies::Naming;
 
@@ -106,6 +107,8 @@ struct Run<'a> {
     /// The snapshot is of this very store.
     same_source: bool,
     done: Restoration,
+    /// What is damaged in the backup.
+    missing: Missing,
 }
 
 /// Whose mail is restored, and where to.
@@ -130,12 +133,10 @@ struct Merge {
 /// # Errors
 /// [`Error::Invalid`] when the store is in use; [`Error::NotFound`] for the snapshot.
 pub async fn begin_all(database: &Database, repository: &Repository, snapshot: &str) -> Result<u16> {
-    let (id, snapshot) = repository.find_snapshot(snapshot).await?;
+    let (id, snapshot) = repository.find_snapshot(snapshot, &rows::id(database).await?).await?;
     let row = &rows::whole_restore();
-    let begun = database.read(|tx: Transaction| async move { tx.get(row).await }).await?;
-    let goes_on = begun.is_some_and(|begun| begun[..] == *id.as_bytes());
-    if !goes_on && !is_empty(database).await? {
-        return Err(not_empty());
+    if let Some(begun) = check_all(database).await?.filter(|begun| *begun != id) {
+        return Err(Error::Invalid(format!("everything is being restored from {begun}: go on with that")));
     }
     let note = &id;
     let write = |tx: Transaction| async move {
@@ -144,6 +145,27 @@ pub async fn begin_all(database: &Database, repository: &Repository, snapshot: &
     };
     database.transact(write).await?;
     Ok(rows::raise_incarnation(database, snapshot.incarnation.saturating_add(1)).await?)
+}
+
+/// Whether everything can be restored to a store; returns the snapshot that this has begun with.
+///
+/// # Errors
+/// [`Error::Invalid`] when the store is in use.
+pub async fn check_all(database: &Database) -> Result<Option<String>> {
+    match unfinished(database).await? {
+        Some(begun) => Ok(Some(begun)),
+        None if is_empty(database).await? => Ok(None),
+        None => Err(not_empty()),
+    }
+}
+
+/// The snapshot that everything is being restored from, if that has begun and not ended. Nobody may be served then: who is not restored yet would be unknown.
+///
+/// # Errors
+/// When the store fails.
+pub async fn unfinished(database: &Database) -> Result<Option<String>> {
+    let row = database.read(|tx: Transaction| async move { tx.get(&rows::whole_restore()).await }).await?;
+    Ok(row.map(|id| String::from_utf8_lossy(&id).into_owned()))
 }
 
 fn not_empty() -> Error {
@@ -157,8 +179,8 @@ impl Backup {
     /// Restores. Everything ([`Scope::All`]) needs [`begin_all`] before.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::NotFound`]; [`Error::Damaged`] names what cannot be read. What was restored until then stays, and the
-    /// same restore goes on from there.
+    /// [`Error::Invalid`], [`Error::NotFound`]; [`Error::Damaged`] when the directory cannot be read. What was restored until then stays, and the
+    /// same restore goes on from there. [`Error::RestoredInPart`] when it ended, and not all was there.
     pub async fn restore(
         &self,
         repository: &Repository,
@@ -166,7 +188,8 @@ impl Backup {
         request: &Request,
         progress: &Progress,
     ) -> Result<Restoration> {
-        let (id, snapshot) = repository.find_snapshot(&request.snapshot).await?;
+        let source = rows::id(&self.database).await?;
+        let (id, snapshot) = repository.find_snapshot(&request.snapshot, &source).await?;
         let index = repository.index(progress).await?;
         let mut run = Run {
             backup: self,
@@ -175,8 +198,9 @@ impl Backup {
             index,
             progress: progress.clone(),
             dry_run: request.dry_run,
-            same_source: snapshot.source == rows::id(&self.database).await?,
+            same_source: snapshot.source == source,
             done: Restoration { snapshot: id.clone(), ..Restoration::default() },
+            missing: Missing::default(),
         };
         run.done.warnings.extend(run.index.problems.iter().cloned());
         if !snapshot.directory_consistent {
@@ -185,11 +209,18 @@ impl Backup {
         progress.step("reading the directory of the snapshot");
         let copy = run.directory_copy(&snapshot).await?;
         match &request.scope {
-            Scope::All => run.all(&id, &snapshot, &copy, request.queue).await?,
+            Scope::All => {
+                run.warn_of_other_stores(&request.snapshot, &snapshot).await?;
+                run.all(&id, &snapshot, &copy, request.queue).await?;
+            }
             Scope::Domain(domain) => run.domain(&snapshot, &copy, domain).await?,
             Scope::Account { .. } => run.one_account(&snapshot, &copy, &request.scope).await?,
         }
-        Ok(run.done)
+        if run.missing.is_empty() {
+            return Ok(run.done);
+        }
+        let Missing { messages, accounts, first } = run.missing;
+        Err(Error::RestoredInPart { snapshot: id, messages, accounts, first })
     }
 }
 
@@ -197,6 +228,33 @@ impl Run<'_> {
     fn check(&self) -> Result<()> {
         self.progress.check()?;
         self.lock.check()
+    }
+
+    /// What is damaged in the backup is noted by `note`, and the restore goes on; other errors end it.
+    fn unless_damaged<T>(
+        &mut self,
+        found: Result<T>,
+        note: impl FnOnce(&mut Missing, String),
+    ) -> Result<Option<T>> {
+        match found {
+            Err(Error::Damaged(problem)) => {
+                note(&mut self.missing, problem);
+                Ok(None)
+            }
+            found => found.map(Some),
+        }
+    }
+
+    /// The latest of several stores may not be the one that was meant.
+    async fn warn_of_other_stores(&mut self, which: &str, snapshot: &Snapshot) -> Result<()> {
+        let others = self.repository.snapshots().await?;
+        if which == LATEST && others.iter().any(|other| other.source != snapshot.source) {
+            self.done.warnings.push(format!(
+                "the repository has backups of several stores; this one was made by {}: see `ekitei backup list`",
+                snapshot.host
+            ));
+        }
+        Ok(())
     }
 
     async fn directory_copy(&self, snapshot: &Snapshot) -> Result<DirectoryCopy> {
@@ -239,6 +297,7 @@ impl Run<'_> {
             return Err(not_empty());
         }
         self.files(snapshot).await?;
+        self.progress.step("restoring the directory");
         for domain in copy.domains() {
             self.place_domain(copy, &domain).await?;
         }
@@ -264,17 +323,30 @@ impl Run<'_> {
         Ok(database.transact(end).await?)
     }
 
-    /// The files that go with the store, where they are not there.
-    async fn files(&self, snapshot: &Snapshot) -> Result<()> {
-        let files: Rows = self
+    /// The files that go with the store, where they are not there. Others in their place would make what is restored unreadable.
+    async fn files(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let files = self
             .repository
             .document(&self.index, &snapshot.files, "files", Fetch::Pack, &self.progress)
-            .await?;
-        for (name, octets) in files.0 {
+            .await;
+        let what = |missing: &mut Missing, why| missing.account(format!("the key beside the store: {why}"));
+        let files: Option<Rows> = self.unless_damaged(files, what)?;
+        for (name, octets) in files.unwrap_or_default().0 {
             let known = self.backup.options.files.iter().find(|(known, _)| known.as_bytes() == name);
-            let Some((_, path)) = known.filter(|(_, path)| !path.exists()) else { continue };
+            let Some((_, path)) = known else { continue };
             let path = path.clone();
             let shown = path.display().to_string();
+            match tokio::fs::read(&path).await {
+                Ok(found) if found == octets => continue,
+                Ok(_) => {
+                    return Err(Error::Invalid(format!(
+                        "{shown} is not the file that the backup has, and signing keys of the backup need that one: it was made when the service was \
+                         started without its store; move it away, and restore again"
+                    )));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::Invalid(format!("{shown}: {error}"))),
+            }
             let written = tokio::task::spawn_blocking(move || write_private(&path, &octets)).await;
             let written = written.map_err(std::io::Error::other).and_then(|written| written);
             written.map_err(|error| Error::Invalid(format!("{shown}: {error}")))?;
@@ -342,7 +414,9 @@ impl Run<'_> {
                 Fetch::Pack,
                 &self.progress,
             );
-            let list: Vec<AccountEntry> = list.await?;
+            let list = list.await;
+            let what = |missing: &mut Missing, why| missing.account(format!("up to 1000 accounts: {why}"));
+            let list: Vec<AccountEntry> = self.unless_damaged(list, what)?.unwrap_or_default();
             for entry in list.into_iter().filter(|entry| entry.latest.is_some()) {
                 self.check()?;
                 let Some(&account) = plan.accounts.get(&entry.id) else { continue };
@@ -416,10 +490,12 @@ impl Run<'_> {
 
     async fn place_keys(&mut self, snapshot: &Snapshot, domain: Option<&Domain>) -> Result<()> {
         if !self.dry_run {
-            let rows: Rows = self
+            let rows = self
                 .repository
                 .document(&self.index, &snapshot.signing, "signing keys", Fetch::Pack, &self.progress)
-                .await?;
+                .await;
+            let what = |missing: &mut Missing, why| missing.account(format!("all signing keys: {why}"));
+            let rows: Rows = self.unless_damaged(rows, what)?.unwrap_or_default();
             let added =
                 ekitei_signing::transfer::import(&self.backup.database, &rows.into_rows(), domain).await;
             self.done.keys += added.map_err(|error| Error::Signing(error.to_string()))?;
@@ -431,13 +507,18 @@ impl Run<'_> {
         self.progress.step("restoring the queue");
         for list in &snapshot.queue {
             let list = self.repository.document(&self.index, list, "the queue", Fetch::Pack, &self.progress);
-            let list: Vec<QueuedCopy> = list.await?;
+            let list = list.await;
+            let what = |missing: &mut Missing, why| missing.messages(1, format!("some of the queue: {why}"));
+            let list: Vec<QueuedCopy> = self.unless_damaged(list, what)?.unwrap_or_default();
             for message in list {
                 self.check()?;
-                self.queued(&message, hold).await?;
+                let queued = self.queued(&message, hold).await;
+                self.unless_damaged(queued, |missing, why| {
+                    missing.messages(1, format!("in the queue: {why}"))
+                })?;
             }
         }
-        let rows: Rows = self
+        let rows = self
             .repository
             .document(
                 &self.index,
@@ -446,7 +527,9 @@ impl Run<'_> {
                 Fetch::Pack,
                 &self.progress,
             )
-            .await?;
+            .await;
+        let what = |missing: &mut Missing, why| missing.account(format!("suppressed addresses: {why}"));
+        let rows: Rows = self.unless_damaged(rows, what)?.unwrap_or_default();
         let rows: Vec<_> = rows.into_rows().into_iter().map(|row| (row.key, row.value)).collect();
         Ok(ekitei_queue::transfer::import_suppressions(&self.backup.database, &rows).await?)
     }

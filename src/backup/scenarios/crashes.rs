@@ -158,6 +158,8 @@ async fn a_restore_that_was_interrupted_goes_on() {
         let progress = Progress::default();
         let lock = repository.lock(Purpose::Use, restored.backup.holder().await.unwrap()).await.unwrap();
         let request = everything(&snapshot.id);
+        let unfinished = crate::restore::unfinished(&restored.backup.database).await.unwrap();
+        assert_eq!(unfinished.as_ref(), Some(&snapshot.id), "nobody is served");
         let mut restoring =
             Box::pin(restored.backup.restore(&repository, Arc::clone(&lock), &request, &progress));
         let mut polls = 0;
@@ -180,6 +182,7 @@ async fn a_restore_that_was_interrupted_goes_on() {
             |_| (),
         );
         assert_eq!(restored.picture().await, world.picture().await, "after {reads} steps");
+        assert_eq!(crate::restore::unfinished(&restored.backup.database).await.unwrap(), None);
         if finished {
             break;
         }

@@ -132,3 +132,109 @@ async fn without_a_key_or_into_a_store_in_use_nothing_is_ordered() {
     let refused = without.order(Order::Create { scheduled: false }).await;
     assert!(refused.unwrap_err().to_string().contains("backup.encryptionKey"));
 }
+
+/// Writes that a process runs a job, as if it had died in it.
+async fn dies_in(world: &World, runner: &Runner, order: Order) -> u64 {
+    let mut job = runner.order(order).await.unwrap();
+    job.state = State::Running;
+    job.started = Some(1);
+    let (row, octets) = (&crate::rows::job(job.id), &crate::document::encode(&job));
+    let write = |tx: ekitei_kv::Transaction| async move {
+        tx.set(row, octets);
+        Ok::<_, ekitei_kv::Error>(())
+    };
+    world.backup.database.transact(write).await.unwrap();
+    job.id
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_its_process_died_of_is_a_failure_and_not_begun_again_at_once() {
+    let world = World::of(&["alice"]).await;
+    let registry = Registry::new();
+    let objects = world.repository_objects();
+    let (runner, leases) = (runner(&world, &objects, 3600, &registry), leases(&world));
+    let died = dies_in(&world, &runner, Order::Create { scheduled: true }).await;
+    let restore = dies_in(&world, &runner, Order::Restore(request(account("alice")))).await;
+    let worker = runner.clone();
+    let running = tokio::spawn(async move { worker.run(&leases).await });
+    assert_eq!(ended(&runner, died).await.state, State::Failed);
+    let told = ended(&runner, restore).await.error.unwrap_or_default();
+    assert!(told.contains("same restore again"), "{told}");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(runner.jobs().await.unwrap().len(), 2, "it waits before it tries again");
+    assert!(registry.render().contains("ekitei_backup_last_failed 1"));
+    running.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_that_fails_is_not_tried_without_a_pause() {
+    let world = World::of(&["alice"]).await;
+    let objects = world.repository_objects();
+    let (runner, leases) = (runner(&world, &objects, 0, &Registry::new()), leases(&world));
+    let job = runner.order(Order::Create { scheduled: false }).await.unwrap();
+    let row = &crate::rows::job(job.id);
+    let spoil = |tx: ekitei_kv::Transaction| async move {
+        tx.set(row, b"\x01nonsense");
+        Ok::<_, ekitei_kv::Error>(())
+    };
+    world.backup.database.transact(spoil).await.unwrap();
+    let running = tokio::spawn(async move { runner.run(&leases).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    world.observer.take();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let begun = world.observer.take().begun;
+    assert!(begun < 20, "{begun} transactions in 0.3 s");
+    running.abort();
+}
+
+/// The first process hangs in a backup, and its lease ends; it is not dead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_lost_the_lease_does_not_write_what_its_successor_wrote() {
+    let world = World::of(&["alice"]).await;
+    world.deliver(&["alice"], "hello").await;
+    let hangs = |operation: ekitei_blob::Operation, name: &str| ekitei_blob::Fault {
+        hangs: operation == ekitei_blob::Operation::Put && name.starts_with("packs/"),
+        ..ekitei_blob::Fault::default()
+    };
+    let stuck = ekitei_blob::MemoryStore::with_faults(world.clock.clone(), hangs);
+    let objects = world.repository_objects();
+    let first = runner(&world, &stuck, 0, &Registry::new());
+    let job = first.order(Order::Create { scheduled: false }).await.unwrap().id;
+    let options =
+        LeaseOptions { duration: Duration::from_secs(1), clock: MonotonicClock::system(), alone: false };
+    let lost = Leases::new(world.backup.database.clone(), options);
+    let (worker, renewed) = (first.clone(), lost.clone());
+    let renewal = tokio::spawn(async move { renewed.run().await });
+    let running = tokio::spawn(async move { worker.run(&lost).await });
+    while first.job(job).await.unwrap().state == State::Waiting {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    renewal.abort();
+    let (second, leases) = (runner(&world, &objects, 0, &Registry::new()), leases(&world));
+    let worker = second.clone();
+    let next = tokio::spawn(async move { worker.run(&leases).await });
+    let failed = ended(&second, job).await;
+    assert!(failed.error.is_some_and(|error| error.contains("the process that ran it ended")));
+    for _ in 0..30 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(second.job(job).await.unwrap().state, State::Failed);
+    }
+    running.abort();
+    next.abort();
+}
+
+#[tokio::test]
+async fn orders_that_wait_are_not_dropped_for_new_ones() {
+    let world = World::of(&["alice"]).await;
+    let runner = runner(&world, &world.repository_objects(), 0, &Registry::new());
+    let mut taken = 0;
+    let refused = loop {
+        match runner.order(Order::Create { scheduled: false }).await {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+        assert!(taken < 200, "the first ones are gone");
+    };
+    assert!(refused.to_string().contains("wait"), "{refused}");
+    assert_eq!(runner.jobs().await.unwrap().len(), taken);
+}

@@ -8,4 +8,5 @@ mod incremental;
 mod jobs;
 mod model;
 mod partial;
+mod sharing;
 mod support;

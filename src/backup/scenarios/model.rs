@@ -199,4 +199,15 @@ async fn the_key_beside_the_store_comes_back_for_its_owner_only() {
     restored.restore(&objects, &super::support::everything("latest")).await.unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "a key");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+    // One that was made since would make the signing keys of the backup unreadable.
+    std::fs::write(&path, "another").unwrap();
+    let database = ekitei_kv::Database::in_memory();
+    let incarnation = crate::restore::begin_all(&database, &repository, "latest").await.unwrap();
+    let mut again = World::with(10, incarnation, database);
+    again.backup.options.files = vec![("signing.key".to_owned(), path.clone())];
+    let refused = again.restore(&objects, &super::support::everything("latest")).await.unwrap_err();
+    assert!(refused.to_string().contains("move it away"), "{refused}");
+    std::fs::remove_file(&path).unwrap();
+    again.restore(&objects, &super::support::everything("latest")).await.unwrap();
 }

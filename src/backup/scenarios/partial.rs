@@ -184,3 +184,21 @@ async fn mail_that_waited_to_be_sent_is_held() {
     assert_eq!(read.concat(), octets);
     assert_eq!(export(&restored.backup.database, None).await.unwrap().messages.len(), 1);
 }
+
+#[tokio::test]
+async fn no_uid_is_given_again_that_was_given_after_the_backup() {
+    let world = World::of(&["alice"]).await;
+    world.deliver(&["alice"], "in the backup").await;
+    let objects = world.repository_objects();
+    world.create(&objects).await.unwrap();
+    for _ in 0..3 {
+        world.deliver(&["alice"], "seen by clients, and lost with the store").await;
+    }
+    let given = world.uids("alice", "INBOX").await;
+    let (restored, done) = World::restored(&objects, "latest").await;
+    done.unwrap();
+    restored.deliver(&["alice"], "new").await;
+    let uids = restored.uids("alice", "INBOX").await;
+    assert_eq!(uids[0], given[0]);
+    assert!(uids[1] > given[3] + 1000, "clients know {given:?} as other messages: {uids:?}");
+}

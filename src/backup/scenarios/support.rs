@@ -39,7 +39,6 @@ pub(super) struct MailboxPicture {
     id: MailboxId,
     uid_validity: u32,
     special_use: Option<SpecialUse>,
-    uid_next: Uid,
     counts: (u64, u64, u64, u64),
     messages: Vec<(Uid, Flags, Keywords, i64, Bytes)>,
 }
@@ -160,8 +159,13 @@ impl World {
                 header: format!("Delivered-To: {user}\r\n").into(),
             });
         }
-        let delivery =
-            Delivery { message: message(text), received: self.clock.now(), targets, companions: Vec::new() };
+        let delivery = Delivery {
+            message: message(text),
+            received: self.clock.now(),
+            targets,
+            companions: Vec::new(),
+            fence: None,
+        };
         for outcome in self.backup.mailstore.deliver(delivery).await.unwrap() {
             outcome.unwrap();
         }
@@ -268,11 +272,12 @@ impl World {
                 assert_eq!(octets.len() as u64, entry.size);
                 messages.push((entry.uid, entry.flags, entry.keywords.clone(), entry.received, octets));
             }
+            // UIDNEXT is no part of the picture: it is higher in what was restored.
+            assert!(messages.iter().all(|(uid, ..)| *uid < view.uid_next), "{}", mailbox.name);
             let picture = MailboxPicture {
                 id: mailbox.id,
                 uid_validity: mailbox.uid_validity,
                 special_use: mailbox.special_use,
-                uid_next: view.uid_next,
                 counts: (status.messages, status.unseen, status.deleted, status.size),
                 messages,
             };
@@ -288,6 +293,12 @@ impl World {
             subscriptions: subscriptions.iter().map(ToString::to_string).collect(),
             mailboxes,
         }
+    }
+
+    /// The UIDs of a mailbox.
+    pub(super) async fn uids(&self, user: &str, mailbox: &str) -> Vec<u32> {
+        let account = self.account_picture(self.id(user).await).await;
+        account.mailboxes[mailbox].messages.iter().map(|(uid, ..)| uid.get()).collect()
     }
 
     /// The subjects of a mailbox's messages.
