@@ -44,8 +44,8 @@ test-cluster: ## Run the end-to-end tests on FoundationDB and S3, where fdbserve
 	scripts/test-cluster
 
 .PHONY: chaos
-chaos: ## Break everything under load, then compare what was promised with what is there (SECONDS_OF_CHAOS=180)
-	tests/chaos/chaos.py --seconds $${SECONDS_OF_CHAOS:-180}
+chaos: ## Break everything under load, then compare what was promised with what is there (SECONDS_OF_CHAOS=180, CHAOS=--restore)
+	tests/chaos/chaos.py --seconds $${SECONDS_OF_CHAOS:-180} $(CHAOS)
 
 .PHONY: simulate
 simulate: ## Run SEEDS seeds of the simulation, and those of the queue (EKITEI_SIMULATION_SEED=n runs one and prints all that happens)
