@@ -41,6 +41,11 @@ fn a_real_api_server_takes_every_object() {
     run("test_apiserver.py", &["helm", "kubectl", "etcd", "kube-apiserver"]);
 }
 
+#[test]
+fn what_the_chart_renders_conforms_to_the_schemas_of_the_api_server() {
+    run("test_schemas.py", &["helm", "kubectl", "kubeconform", "etcd", "kube-apiserver"]);
+}
+
 /// Runs one of the programs that make namespaces: of the network, and with files that belong to the users of pods.
 fn run_as_root(script: &str, tools: &[&str]) {
     if !Command::new("id").arg("-u").output().is_ok_and(|done| done.stdout == b"0\n") {
@@ -61,11 +66,13 @@ fn run(script: &str, tools: &[&str]) {
         return skip(script, "not installed: python3-yaml");
     }
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chart");
-    let done = Command::new(PYTHON)
+    // It ends with this test, however that ends, and all that it started ends with it.
+    let done = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", PYTHON])
         .arg(directory.join(script))
         .env("EKITEI_BINARY", env!("CARGO_BIN_EXE_ekitei"))
         .output()
-        .expect("Python can be started");
+        .expect("setpriv can be started");
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{script}:\n{said}");
     for line in said.lines().filter(|line| line.contains("... skipped")) {
@@ -75,8 +82,9 @@ fn run(script: &str, tools: &[&str]) {
 
 /// Whether a tool is on the path, or among what `make kubernetes-tools` and `make clients` put into the cache.
 fn is_installed(tool: &str) -> bool {
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/ekitei"));
-    let cache = std::env::var_os("EKITEI_CACHE").map(PathBuf::from).or_else(home).unwrap_or_default();
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let caches = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    let cache = set("EKITEI_CACHE").or_else(|| Some(caches()?.join("ekitei"))).unwrap_or_default();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = ["kubernetes/bin", "moto/bin"].map(|directory| cache.join(directory));
     std::env::split_paths(&path).chain(directories).any(|directory| directory.join(tool).is_file())

@@ -5,17 +5,39 @@ import os
 import pathlib
 import shutil
 import subprocess
+import tempfile
 
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "ekitei"
-CACHE = pathlib.Path(os.environ.get("EKITEI_CACHE") or pathlib.Path.home() / ".cache" / "ekitei")
+CACHES = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+CACHE = pathlib.Path(os.environ.get("EKITEI_CACHE") or CACHES / "ekitei")
 TOOLS = CACHE / "kubernetes" / "bin"
+
+
+# Removes a directory when standard input ends. Those who write there end at the same time, and may need a moment.
+REMOVE = """trap '' INT TERM HUP
+cat >/dev/null
+for _ in $(seq 100); do
+    rm -rf -- "$1" 2>/dev/null && exit
+    sleep 0.1
+done"""
 
 
 class Refused(Exception):
     """Helm did not render it; the text is what it said."""
+
+
+def scratch():
+    """Lets the temporary files of this program be in a directory that goes with it, however it ends."""
+    directory = tempfile.mkdtemp(prefix="ekitei-chart-")
+    # Its standard input is open as long as this program, and what that forks, is there.
+    scratch.remover = subprocess.Popen(
+        ["sh", "-c", REMOVE, "remove", directory],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )
+    tempfile.tempdir = os.environ["TMPDIR"] = directory
 
 
 def tool(name):

@@ -3,10 +3,12 @@
 import ctypes
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 
+PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 # What an image has beside its binaries: the system's libraries and certificates.
 SYSTEM = ["/usr/lib", "/lib", "/lib64", "/etc/ssl/certs"]
@@ -56,8 +58,11 @@ def main():
     os.setgid(launch["group"])
     os.setuid(launch["user"])
     os.umask(0o022)
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "no_new_privs")
+    libc = ctypes.CDLL(None, use_errno=True)
+    # That it ends with who started it was forgotten when it became another user.
+    for option, value in (PR_SET_PDEATHSIG, signal.SIGKILL), (PR_SET_NO_NEW_PRIVS, 1):
+        if libc.prctl(option, value, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), f"prctl {option}")
     os.execvpe(launch["command"][0], launch["command"], launch["environment"])
 
 

@@ -4,11 +4,12 @@ Each pod has a network namespace with an address of its own, a mount namespace w
 which the container is process 1. It runs as the user of its security context, without capabilities and without a way to get some. Environment, Secrets,
 ConfigMaps, claims, fsGroup, probes, preStop and the grace are those of the objects. Services have addresses, names in a DNS, and lead to the ports they name.
 
-The whole needs root, and lives in namespaces of its own (`enter`): when the process ends nothing of it is left.
+The whole needs root, and lives in namespaces of its own (`enter`): when the program ends, however it does, nothing of it is left.
 """
 
 import base64
 import contextlib
+import ctypes
 import http.client
 import itertools
 import json
@@ -23,18 +24,33 @@ import sys
 import threading
 import time
 
+import chart
+
 GATEWAY = "10.244.0.1"
 DNS = "10.96.0.2"
 NSENTER = shutil.which("nsenter")
 LAUNCHER = pathlib.Path(__file__).resolve().parent / "launch.py"
+# Of sched.h and prctl.h.
+CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
+PR_SET_PDEATHSIG = 1
 
 
 def enter():
-    """Begins this program again in network and mount namespaces of its own, unless it is there already."""
-    if os.environ.get("EKITEI_NODE") == "entered":
-        return
-    os.environ["EKITEI_NODE"] = "entered"
-    os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private", sys.executable, *sys.argv])
+    """Goes on in network, mount and process namespaces of its own. What goes on is their process 1: when it ends, all of their processes are killed, and networks and
+    mounts go with them. It is killed when who called it is."""
+    chart.scratch()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "namespaces")
+    inside = os.fork()
+    if inside != 0:
+        for each in signal.SIGINT, signal.SIGTERM:
+            signal.signal(each, lambda *_: os.kill(inside, signal.SIGKILL))
+        code = os.waitstatus_to_exitcode(os.waitpid(inside, 0)[1])
+        sys.exit(code if code >= 0 else 128 - code)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    run("mount", "--make-rprivate", "/")
+    run("mount", "-t", "proc", "proc", "/proc")
 
 
 def run(*command):
@@ -442,6 +458,10 @@ class Pod:
 
     def kill(self):
         if self.is_running():
+            # What waits for the container ends when that has ended; there may be none yet.
+            with contextlib.suppress(IndexError, OSError, subprocess.TimeoutExpired):
+                os.kill(self.container_pid(), signal.SIGKILL)
+                self.process.wait(10)
             self.process.kill()
             self.process.wait()
 

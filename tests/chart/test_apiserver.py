@@ -168,4 +168,5 @@ class AgainstAnApiServer(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    chart.scratch()
     unittest.main(verbosity=2)
