@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::family::Family;
 use crate::name::{Name, NotAName};
-use crate::record::{Key, RecordType, Value};
+use crate::record::{Key, RecordType, Tag, Value};
 
 /// The label of markers.
 const LABEL: &str = "_ekitei-owner";
@@ -164,6 +164,9 @@ fn hash(value: &Value) -> String {
 fn canonical(value: &Value) -> String {
     match value {
         Value::Txt(txt) => Value::txt(txt.joined()).to_string(),
+        Value::Caa { flags, tag, value } => {
+            Value::Caa { flags: *flags, tag: Tag::new(tag.canonical()), value: value.clone() }.to_string()
+        }
         other => other.to_string(),
     }
 }

@@ -7,9 +7,11 @@ use std::str::FromStr;
 
 use crate::name::Name;
 
+mod tag;
 mod text;
 mod txt;
 
+pub use tag::Tag;
 pub use text::BadValue;
 pub use txt::Txt;
 
@@ -76,7 +78,7 @@ impl FromStr for RecordType {
     }
 }
 
-/// One record's data. Two values are equal if a resolver would take them for the same: names by their letters, TXT by its joined strings.
+/// One record's data. Two values are equal if a resolver would take them for the same: names and CAA tags by their letters, TXT by its joined strings.
 ///
 /// [`fmt::Display`] and [`Value::parse`] are the presentation format of zone files (RFC 1035 §5.1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,7 +89,7 @@ pub enum Value {
     /// RFC 8659 §4.1; other bits of the flags than the critical one are kept.
     Caa {
         flags: u8,
-        tag: String,
+        tag: Tag,
         value: Vec<u8>,
     },
     Cname(Name),

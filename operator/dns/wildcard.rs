@@ -13,7 +13,15 @@ pub(crate) fn of(zone: &Name, name: &Name) -> Option<Name> {
     (wildcard != *name).then_some(wildcard)
 }
 
-/// Whether the answer to [`of`] is what was found at the name.
+/// The name to ask for to see whether `name` is there itself, where the answer to [`of`] is what was found at it: what a wildcard answers for `name` it
+/// answers for everything below as well, unless `name` is there (RFC 4592 §2.2.1: then `name` is the closest encloser).
+///
+/// Records of ours always are: their marker is below their name.
+pub(crate) fn below(name: &Name) -> Option<Name> {
+    name.child("*").ok()
+}
+
+/// Whether the answer to [`of`] or [`below`] is what was found at the name.
 pub(crate) fn gives(wildcard: &RecordSet, found: &RecordSet) -> bool {
     wildcard.record_type == found.record_type && wildcard.values == found.values
 }

@@ -4,7 +4,7 @@ use hickory_proto::rr::rdata::{A, AAAA, CAA, CNAME, MX, NS, PTR, SRV, TLSA, TXT}
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType as WireType};
 
 use crate::name::{Name, NotAName};
-use crate::record::{RecordSet, RecordType, Txt, Value};
+use crate::record::{RecordSet, RecordType, Tag, Txt, Value};
 
 impl RecordType {
     /// The type as it stands in a message.
@@ -36,7 +36,7 @@ impl Value {
             Self::Caa { flags, tag, value } => {
                 let mut caa = CAA::new_issue(flags & 128 != 0, None, Vec::new());
                 caa.reserved_flags = flags & 127;
-                caa.tag.clone_from(tag);
+                caa.tag = tag.as_str().to_owned();
                 caa.value.clone_from(value);
                 RData::CAA(caa)
             }
@@ -61,7 +61,7 @@ impl Value {
             RData::AAAA(address) => Self::Aaaa(address.0),
             RData::CAA(caa) => Self::Caa {
                 flags: u8::from(caa.issuer_critical) << 7 | caa.reserved_flags & 127,
-                tag: caa.tag.to_ascii_lowercase(),
+                tag: Tag::new(&caa.tag),
                 value: caa.value.clone(),
             },
             RData::CNAME(name) => Self::Cname(Name::from_wire(&name.0)),
@@ -113,5 +113,18 @@ impl RecordSet {
             Self::new(name.clone(), ttl, own.filter_map(|record| Value::from_wire(&record.data)))
         };
         of(record_type).or_else(|| of(RecordType::Cname))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_of_caa_keeps_its_case_on_its_way_through_a_message() {
+        let theirs = Value::parse(RecordType::Caa, "128 IsSue \"ca.test\"").unwrap();
+        let read = Value::from_wire(&theirs.to_wire().unwrap()).unwrap();
+        assert_eq!(read.to_string(), "128 IsSue \"ca.test\"", "a server compares octets");
+        assert_eq!(read, Value::parse(RecordType::Caa, "128 issue \"ca.test\"").unwrap());
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Desired, InvalidInput, Purpose, Records};
 use crate::family::Family;
 use crate::name::Name;
-use crate::record::{RecordSet, Value};
+use crate::record::{RecordSet, Tag, Value};
 
 /// Seconds that a challenge may be kept in caches.
 const CHALLENGE_TTL: u32 = 60;
@@ -183,7 +183,7 @@ impl Caa {
             if !text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic()) {
                 return Err(InvalidInput::new("caa", format!("{text:?} cannot be in a CAA record")));
             }
-            Ok(Value::Caa { flags, tag: tag.to_owned(), value: text.as_bytes().to_vec() })
+            Ok(Value::Caa { flags, tag: Tag::new(tag), value: text.as_bytes().to_vec() })
         };
         let issue = self.issue.iter().map(|text| property("issue", &issuer(text)));
         let wild = self.issue_wild.iter().map(|text| property("issuewild", &issuer(text)));

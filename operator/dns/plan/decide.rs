@@ -346,7 +346,8 @@ fn carry_out(
     let mine = part.mine.as_ref().map(|(line, _)| line.clone());
     match (decision, part.wanted) {
         (Decision::Write(state, message), Some(wanted)) => {
-            values.retain(|value| !part.present.contains(value));
+            // What is there already stays as it is written: equal is enough.
+            values.retain(|value| !part.present.contains(value) || wanted.set.values.contains(value));
             values.extend(wanted.set.values.iter().cloned());
             let ours = claimed(inputs, part, wanted);
             if let Some(marker) = marker {

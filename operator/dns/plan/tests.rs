@@ -247,6 +247,22 @@ fn single_values_of_others_stay_theirs_even_if_we_want_the_same() {
 }
 
 #[test]
+fn tags_of_caa_are_the_same_in_any_case_and_stay_as_others_wrote_them() {
+    let theirs = "0 IsSue \"one.test\"";
+    let mut there = zone([set("a.test", RecordType::Caa, &[theirs])]);
+    let same = [want("a.test", RecordType::Caa, "*", &["0 issue \"one.test\""])];
+    let plan = plan_for(&there, &same, &Inventory::default(), Adoption::Never);
+    assert_eq!((states(&plan), plan.is_settled()), (vec!["Published"], true), "{:?}", plan.changes);
+
+    let more = [want("a.test", RecordType::Caa, "*", &["0 issue \"one.test\"", "0 issue \"two.test\""])];
+    let plan = plan_for(&there, &more, &Inventory::default(), Adoption::Never);
+    apply(&mut there, &plan.changes);
+    let written: Vec<String> =
+        there[&key("a.test", RecordType::Caa)].values.iter().map(Value::to_string).collect();
+    assert_eq!(written, [theirs, "0 issue \"two.test\""]);
+}
+
+#[test]
 fn who_cannot_write_says_what_to_publish() {
     let desired = [want("a.test", RecordType::Mx, "", &["10 mx.test."])];
     let owner = us();

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{RecordType, Txt, Value};
+use super::{RecordType, Tag, Txt, Value};
 use crate::name::Name;
 
 /// A text that is not what it should be: whoever wrote it has to change it.
@@ -37,7 +37,7 @@ impl Value {
             (RecordType::Aaaa, [one]) => Self::Aaaa(one.parse().map_err(|_| bad())?),
             (RecordType::Caa, [flags, tag, _]) => Self::Caa {
                 flags: octet(flags)?,
-                tag: tag.to_ascii_lowercase(),
+                tag: Tag::new(*tag),
                 value: fields.into_iter().next_back().unwrap_or_default(),
             },
             (RecordType::Cname, [one]) => Self::Cname(name(one)?),

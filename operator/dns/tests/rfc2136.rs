@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ekitei_operator_dns::provider::manual::Manual;
@@ -324,13 +325,9 @@ async fn the_servers_of_a_zone_are_found_and_one_that_is_away_is_named() {
     assert!(missing.to_string().contains("no resolver answers"), "{missing}");
 
     // Who trusts the zone's keys finds it secure.
-    let config = ekitei_config::Dns {
-        servers: vec![(standard, 53).into()],
-        trust_anchors: Some(knot.trust_anchors()),
-        ..ekitei_config::Dns::default()
-    };
-    let validator = ekitei_dns::Resolver::new(&config).unwrap();
-    let verifier = Verifier::new(verify::Settings { validator: Some(validator), ..settings });
+    let validator = verify::Validator::new(&[(standard, 53).into()], Some(&knot.trust_anchors())).unwrap();
+    let validator = Some(Arc::new(validator));
+    let verifier = Verifier::new(verify::Settings { validator, ..settings });
     let authorities = verifier.recent_authorities(&name("a.test")).await.unwrap();
     assert_eq!(authorities.security, Some(Security::Secure));
 

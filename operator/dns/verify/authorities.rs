@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use futures_util::future::join_all;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::SOA;
-use hickory_proto::rr::{RData, RecordType as WireType};
+use hickory_proto::rr::{RData, Record, RecordType as WireType};
 
 use super::{Verifier, VerifyError};
 use crate::exchange::{ask, question};
@@ -28,8 +28,10 @@ pub struct Server {
 pub enum Security {
     /// It has no keys: TLSA records in it are worth nothing (RFC 7672 §2.2).
     Unsigned,
-    /// It has keys, and whether its parent knows them is not known; or it is known that it does not.
+    /// It has keys, and whether its parent vouches for them is not known.
     Signed,
+    /// It has keys, and nobody above vouches for them: there is no DS record. TLSA records are worth nothing until there is.
+    Island,
     /// It is signed from the root down.
     Secure,
 }
@@ -184,18 +186,25 @@ impl Verifier {
 
     /// Only who answers for the zone can say that it has no keys: those who are away, or do not have it, say nothing.
     async fn security(&self, zone: &Name, servers: &[Server]) -> Option<Security> {
-        if let Some(validator) = &self.settings.validator
-            && validator.is_secure(zone.as_str()).await.unwrap_or(false)
-        {
-            return Some(Security::Secure);
-        }
+        let mut has_keys = None;
         for server in servers {
             if let Some(answer) = self.ask_own(server, zone, WireType::DNSKEY).await {
-                let keys = answer.answers.iter().any(|record| record.record_type() == WireType::DNSKEY);
-                return Some(if keys { Security::Signed } else { Security::Unsigned });
+                let is_key = |record: &Record| record.record_type() == WireType::DNSKEY;
+                has_keys = Some(answer.answers.iter().any(is_key));
+                break;
             }
         }
-        None
+        let vouched = match &self.settings.validator {
+            Some(validator) if has_keys != Some(false) => validator.vouches(zone).await,
+            _ => None,
+        };
+        match (has_keys, vouched) {
+            (_, Some(true)) => Some(Security::Secure),
+            (Some(false), _) => Some(Security::Unsigned),
+            (Some(true), Some(false)) => Some(Security::Island),
+            (Some(true), None) => Some(Security::Signed),
+            (None, _) => None,
+        }
     }
 
     /// What a server says of its own zone; none if it does not answer, or not for that zone.
@@ -226,29 +235,9 @@ impl Verifier {
 
 #[cfg(test)]
 mod tests {
-    use hickory_proto::op::MessageType;
-    use hickory_proto::rr::Record;
-    use tokio::net::UdpSocket;
-
     use super::*;
     use crate::verify::Settings;
-
-    /// A server that answers every question with what `say` makes of it.
-    async fn server(say: fn(&mut Message)) -> Server {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = socket.local_addr().unwrap();
-        tokio::spawn(async move {
-            let mut buffer = [0; 512];
-            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
-                let mut message = Message::from_vec(&buffer[..length]).unwrap();
-                message.metadata.message_type = MessageType::Response;
-                message.metadata.authoritative = true;
-                say(&mut message);
-                socket.send_to(&message.to_vec().unwrap(), from).await.unwrap();
-            }
-        });
-        Server { name: address.to_string(), addresses: vec![address] }
-    }
+    use crate::verify::testing::server;
 
     fn with_apex(message: &mut Message) {
         let name = message.queries[0].name().clone();

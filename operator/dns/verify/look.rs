@@ -121,8 +121,18 @@ impl Verifier {
     ) -> Result<Option<RecordSet>, String> {
         let Some(found) = self.read(server, key).await? else { return Ok(None) };
         let Some(wildcard) = wildcard::of(zone, &key.name) else { return Ok(Some(found)) };
-        let set = self.read(server, &Key::new(wildcard, key.record_type)).await?;
-        Ok((!set.is_some_and(|set| wildcard::gives(&set, &found))).then_some(found))
+        let says_the_same = async |name: Name| {
+            let set = self.read(server, &Key::new(name, key.record_type)).await?;
+            Ok::<bool, String>(set.is_some_and(|set| wildcard::gives(&set, &found)))
+        };
+        if !says_the_same(wildcard).await? {
+            return Ok(Some(found));
+        }
+        let synthesised = match wildcard::below(&key.name) {
+            Some(below) => says_the_same(below).await?,
+            None => true,
+        };
+        Ok((!synthesised).then_some(found))
     }
 
     /// A record set as each server has it, server by server, or why it gives no answer.
@@ -189,6 +199,63 @@ pub fn confirm(records: &mut [RecordState], seen: &[Seen]) {
             }
             State::Published => record.message = seen.message(),
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::record::RecordType;
+    use crate::verify::testing::server;
+    use crate::verify::{Security, Settings};
+
+    /// What a server answers for a name that has these record sets in its zone `a.test` (RFC 4592): its own, or those of the wildcard of the closest name that
+    /// is there.
+    fn answer(zone: &BTreeMap<Name, RecordSet>, name: &Name) -> Option<RecordSet> {
+        let mut encloser = name.clone();
+        while !zone.keys().any(|there| there.is_within(&encloser)) {
+            encloser = encloser.parent()?;
+        }
+        if encloser == *name {
+            return zone.get(name).cloned();
+        }
+        let wildcard = zone.get(&encloser.child("*").unwrap())?;
+        Some(RecordSet { name: name.clone(), ..wildcard.clone() })
+    }
+
+    #[tokio::test]
+    async fn a_record_that_says_the_same_as_a_wildcard_is_there_and_what_the_wildcard_says_is_not() {
+        let set = |name: &str, record_type, value: &str| {
+            RecordSet::new(name.parse().unwrap(), 300, [Value::parse(record_type, value).unwrap()]).unwrap()
+        };
+        let zone = [
+            set("a.test", RecordType::Txt, "apex"),
+            set("*.a.test", RecordType::A, "192.0.2.9"),
+            set("ours.a.test", RecordType::A, "192.0.2.9"),
+            set("_ekitei-owner.ours.a.test", RecordType::Txt, "\"heritage=ekitei\""),
+            set("other.a.test", RecordType::A, "192.0.2.1"),
+        ];
+        let zone: BTreeMap<Name, RecordSet> = zone.map(|set| (set.name.clone(), set)).into();
+        let server = server(move |message| {
+            let (name, asked) = (Name::from_wire(message.queries[0].name()), message.queries[0].query_type());
+            match answer(&zone, &name) {
+                Some(set) if set.record_type.to_wire() == asked => message.answers = set.to_wire().unwrap(),
+                Some(_) => {}
+                None => message.metadata.response_code = ResponseCode::NXDomain,
+            }
+        })
+        .await;
+        let zone: Name = "a.test".parse().unwrap();
+        let authorities =
+            Authorities { zone, servers: vec![server], negative_ttl: 60, security: Some(Security::Unsigned) };
+        let verifier = Verifier::new(Settings::default());
+        for (name, is_there) in [("ours.a.test", true), ("other.a.test", true), ("nobody.a.test", false)] {
+            let key = Key::new(name.parse().unwrap(), RecordType::A);
+            let found = verifier.get(&authorities, &key).await.unwrap();
+            assert_eq!(found.is_some(), is_there, "{name}: {found:?}");
         }
     }
 }

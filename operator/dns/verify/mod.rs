@@ -2,6 +2,9 @@
 
 mod authorities;
 mod look;
+#[cfg(test)]
+pub(crate) mod testing;
+mod validator;
 mod waits;
 
 use std::collections::BTreeMap;
@@ -9,12 +12,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ekitei_dns::Resolver;
-
 use crate::name::Name;
 
 pub use authorities::{Authorities, Security, Server};
 pub use look::{Seen, View, confirm};
+pub use validator::Validator;
 pub use waits::forgotten_after;
 
 /// Whom to ask, and how long.
@@ -27,7 +29,7 @@ pub struct Settings {
     /// How long an answer may take, over UDP and over TCP each.
     pub timeout: Duration,
     /// Says whether a zone is signed all the way down from the root. Without it, a zone that has keys is [`Security::Signed`].
-    pub validator: Option<Resolver>,
+    pub validator: Option<Arc<Validator>>,
 }
 
 impl Default for Settings {

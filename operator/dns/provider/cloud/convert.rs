@@ -6,7 +6,7 @@ use dns_update::{
 };
 
 use crate::name::Name;
-use crate::record::{RecordType, Value};
+use crate::record::{RecordType, Tag, Value};
 
 /// The type, if the library has it.
 pub(super) fn record_type(record_type: RecordType) -> Option<DnsRecordType> {
@@ -31,7 +31,8 @@ pub(super) fn record(value: &Value) -> Result<DnsRecord, String> {
         Value::A(address) => DnsRecord::A(*address),
         Value::Aaaa(address) => DnsRecord::AAAA(*address),
         Value::Caa { flags, tag, value } => DnsRecord::CAA(
-            caa(*flags, tag, std::str::from_utf8(value).map_err(|_| none())?).ok_or_else(none)?,
+            caa(*flags, &tag.canonical(), std::str::from_utf8(value).map_err(|_| none())?)
+                .ok_or_else(none)?,
         ),
         Value::Cname(name) => DnsRecord::CNAME(name.to_string()),
         Value::Ns(name) => DnsRecord::NS(name.to_string()),
@@ -81,7 +82,7 @@ pub(super) fn value(record: DnsRecord) -> Result<Value, String> {
             let (flags, tag, value) = caa.decompose();
             // Nobody may issue: both spellings say so (RFC 8659 §4.2).
             let value = if value.is_empty() && tag != "iodef" { ";".to_owned() } else { value };
-            Value::Caa { flags, tag, value: value.into_bytes() }
+            Value::Caa { flags, tag: Tag::new(tag), value: value.into_bytes() }
         }
     })
 }

@@ -4,14 +4,16 @@
 //! others are changed value by value. What an API does not tell is asked of the authoritative servers, and by what they say, which may be old, values
 //! of others are never written.
 
+mod absence;
 mod convert;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use dns_update::{DnsRecordType, DnsUpdater, Error};
+use dns_update::{DnsUpdater, Error};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
@@ -21,6 +23,7 @@ use crate::plan::Change;
 use crate::record::{Key, RecordSet, RecordType, Value};
 use crate::verify::Verifier;
 
+use absence::Shown;
 pub use table::{KINDS, Kind};
 
 /// A zone at a provider.
@@ -43,6 +46,7 @@ pub struct Cloud {
     updater: DnsUpdater,
     zones: Vec<Name>,
     verifier: Verifier,
+    shown: Arc<Shown>,
 }
 
 impl fmt::Debug for Cloud {
@@ -87,7 +91,7 @@ impl Cloud {
         check(kind, &settings.credentials)?;
         let updater = (kind.make)(&table::Fields::new(&settings.credentials, settings.timeout))
             .map_err(|error| wrong(format!("{name}: {error}")))?;
-        Ok(Self { kind, updater, zones: settings.zones.clone(), verifier })
+        Ok(Self { kind, updater, zones: settings.zones.clone(), verifier, shown: Arc::default() })
     }
 
     async fn find(&self, name: &Name) -> Result<Zone> {
@@ -113,7 +117,8 @@ impl Cloud {
             )));
         };
         match self.updater.list_rrset(key.name.as_str(), record_type, zone.name.as_str()).await {
-            Ok(records) => {
+            Ok(records) if !records.is_empty() => {
+                self.shown.note(zone);
                 let values: Vec<Value> = records
                     .into_iter()
                     .map(convert::value)
@@ -123,23 +128,14 @@ impl Cloud {
                     RecordSet::new(key.name.clone(), 0, values).map(|set| RecordSet { ttl: None, ..set });
                 Ok(Found { set, current: true })
             }
-            Err(Error::NotFound) => {
-                self.see(zone).await?;
+            Ok(_) | Err(Error::NotFound) => {
+                self.believe_absence(zone, key).await?;
                 Ok(Found { set: None, current: true })
             }
             Err(Error::Unsupported(_)) => {
                 let authorities = self.verifier.recent_authorities(&zone.name).await?;
                 Ok(Found { set: self.verifier.get(&authorities, key).await?, current: false })
             }
-            Err(error) => Err(self.explain(zone, error)),
-        }
-    }
-
-    /// Whether the zone is there at all: many say "not found" of a record set that is not, and of a zone that these credentials do not show.
-    async fn see(&self, zone: &Zone) -> Result<()> {
-        let apex = zone.name.as_str();
-        match self.updater.list_rrset(apex, DnsRecordType::NS, apex).await {
-            Ok(_) | Err(Error::Unsupported(_)) => Ok(()),
             Err(error) => Err(self.explain(zone, error)),
         }
     }
