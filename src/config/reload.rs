@@ -29,6 +29,7 @@ const LIVE: &[&str] = &[
     "pop3",
     "directory",
     "backup.interval",
+    "blobs.credentials",
     "blobs.packing.interval",
     "blobs.packing.compactRate",
     "blobs.scrub",
@@ -38,6 +39,8 @@ const LIVE: &[&str] = &[
     "backup.retention",
     "encryption.enabled",
     "encryption.maintenanceInterval",
+    "encryption.masterKey",
+    "encryption.previousMasterKeys",
     "encryption.rotateAfter",
     "mailstore.defaultQuota",
     "mailstore.maintenanceInterval",
@@ -97,7 +100,10 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
         }
     }
     paths.sort();
-    paths.into_iter().map(|path| Change { live: is_live(&path), path }).collect()
+    // Who had none at the start asks the environment, and goes on doing so.
+    let other_source = old.blobs.credentials.is_some() != new.blobs.credentials.is_some();
+    let is_taken_over = |path: &str| is_live(path) && !(other_source && path == "blobs.credentials");
+    paths.into_iter().map(|path| Change { live: is_taken_over(&path), path }).collect()
 }
 
 /// The changes between `old` and `new` that take effect only after a restart.

@@ -15,9 +15,8 @@ use crate::wrapper::{Clear, WrapError};
 
 impl DataKeys for Keyring {
     fn is_enabled(&self) -> bool {
-        // A reload can turn it on together with a master key that is known only after a restart: then it begins with that.
-        let has_master = self.inner.masters.current().is_some();
-        has_master && self.inner.live.load().encryption.enabled && (self.inner.gate)()
+        // A reload can turn it on together with a key of KMS, which is known only after a restart: then it begins with that.
+        self.masters().has_current() && self.inner.live.load().encryption.enabled && (self.inner.gate)()
     }
 
     fn current<'a>(&'a self, scope: &'a KeyScope) -> KeyFuture<'a, Option<Arc<DataKey>>> {
@@ -96,7 +95,7 @@ impl Keyring {
             error: WrapError::Refused("there are no random numbers".to_owned()),
         })?;
         let text = rows::scope_text(scope);
-        let wrapped = self.inner.masters.wrap(&clear, text).await;
+        let wrapped = self.masters().wrap(&clear, text).await;
         let wrapped = wrapped.map_err(|error| Error::Master { whose: whose(), error })?;
         let new = &KeyRow {
             scope: text.to_owned(),
@@ -122,11 +121,12 @@ impl Keyring {
             tx.set(&rows::current_key(text), &key.get().to_be_bytes());
             Ok((key, true))
         };
-        let (key, own) = self.change(store).await?;
+        let ((key, own), version) = self.change_at(store).await?;
         if own {
             self.inner.keys.insert(key, Arc::new(DataKey::new(key, &clear)));
         }
-        self.remember(scope, key, self.inner.last_change.load(Ordering::Acquire));
+        // Not as of the latest change that is known: that may be a later one, which took the key out of force.
+        self.remember(scope, key, version);
         Ok(key)
     }
 
@@ -140,7 +140,7 @@ impl Keyring {
             return Err(KeyError::Destroyed { key, scope: rows::scope_of(&row.scope) });
         };
         let whose = || format!("{} (number {})", rows::scope_of(&row.scope), key.get());
-        let clear = self.inner.masters.unwrap(&wrapped, &row.scope).await;
+        let clear = self.masters().unwrap(&wrapped, &row.scope).await;
         let clear = clear.map_err(|error| Error::Master { whose: whose(), error })?;
         Ok(Arc::new(DataKey::new(key, &clear)))
     }

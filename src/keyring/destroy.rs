@@ -113,19 +113,35 @@ mod tests {
     use crate::model::KeyState;
 
     fn keyring() -> Keyring {
+        keyring_of(Database::in_memory())
+    }
+
+    fn keyring_of(database: Database) -> Keyring {
         let secret = base64::engine::general_purpose::STANDARD.encode([1; 32]);
         let master_key = Some(Secret::new(secret));
         let encryption = Encryption { enabled: true, master_key, ..Encryption::default() };
         let (current, previous) = MasterKeys::local(&encryption).unwrap();
         let registry = Registry::new();
         Keyring::new(crate::Parts {
-            database: Database::in_memory(),
+            database,
             masters: MasterKeys::new(current, previous, &registry),
             live: Live::new(Config { encryption, ..Config::default() }),
             gate: Arc::new(|| true),
             clock: ManualClock::new(Duration::from_secs(1_000_000)),
             registry,
         })
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_made_is_not_taken_for_newer_than_it_is() {
+        let (one, scope) = (keyring(), &KeyScope::Service);
+        // Another process changed keys after this one made its own, and that was heard of first.
+        one.inner.last_change.store(1 << 40, std::sync::atomic::Ordering::Release);
+        let first = one.current(scope).await.unwrap().unwrap().id();
+        let other = keyring_of(one.inner.db.clone());
+        let second = other.rotate(scope).await.unwrap().id;
+        assert_ne!(first, second);
+        assert_eq!(one.current(scope).await.unwrap().unwrap().id(), second);
     }
 
     #[tokio::test]

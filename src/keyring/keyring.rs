@@ -86,6 +86,7 @@ impl Keyring {
             "Data keys that bodies are encrypted with, by state.",
             &["state"],
         );
+        masters.follow(&live);
         Self {
             inner: Arc::new(Inner {
                 db: database,
@@ -102,6 +103,12 @@ impl Keyring {
         }
     }
 
+    /// The master keys of the configuration in force.
+    pub(crate) fn masters(&self) -> &MasterKeys {
+        self.inner.masters.follow(&self.inner.live);
+        &self.inner.masters
+    }
+
     /// Seconds since the epoch.
     pub(crate) fn now(&self) -> u64 {
         self.inner.clock.now().as_secs()
@@ -109,6 +116,15 @@ impl Keyring {
 
     /// Changes keys in one transaction, and tells all processes. The closure may run again after a commit that did happen.
     pub(crate) async fn change<T, F, Fut>(&self, operation: F) -> Result<T>
+    where
+        F: Fn(Transaction) -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
+        Ok(self.change_at(operation).await?.0)
+    }
+
+    /// [`Keyring::change`], with the version that it was made at.
+    pub(crate) async fn change_at<T, F, Fut>(&self, operation: F) -> Result<(T, Version)>
     where
         F: Fn(Transaction) -> Fut,
         Fut: Future<Output = Result<T>>,
@@ -124,7 +140,7 @@ impl Keyring {
         match self.inner.db.transact_versioned(touching).await {
             Ok(committed) => {
                 self.inner.last_change.fetch_max(committed.version, Ordering::AcqRel);
-                Ok(committed.value)
+                Ok((committed.value, committed.version))
             }
             Err(error) => {
                 // It may have happened all the same.

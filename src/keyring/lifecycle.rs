@@ -155,16 +155,20 @@ impl Keyring {
 
     /// Whether the key had to be wrapped anew; `None` for one that was destroyed.
     async fn rewrap_one(&self, key: DataKeyId, row: KeyRow) -> Result<Option<bool>> {
-        let Some(before) = &row.wrapped else { return Ok(None) };
-        let masters = &self.inner.masters;
-        if masters.current() == Some(before.by.as_str()) {
+        let Some(before) = &row.wrapped else {
+            return Ok(None);
+        };
+        let masters = self.masters();
+        if masters.current().as_deref() == Some(before.by.as_str()) {
             return Ok(Some(false));
         }
         let failed = |error| Error::Master { whose: format!("number {}", key.get()), error };
         let clear = masters.unwrap(before, &row.scope).await.map_err(failed)?;
         let after = &masters.wrap(&clear, &row.scope).await.map_err(failed)?;
         let store = |tx: Transaction| async move {
-            let Some(row) = rows::find(&tx, key).await? else { return Ok::<_, Error>(None) };
+            let Some(row) = rows::find(&tx, key).await? else {
+                return Ok::<_, Error>(None);
+            };
             // It may have been destroyed, or wrapped by somebody else, meanwhile.
             if row.wrapped.as_ref() == Some(before) {
                 rows::put(&tx, key, &KeyRow { wrapped: Some(after.clone()), ..row })?;

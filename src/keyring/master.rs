@@ -1,9 +1,12 @@
 //! Master keys: the one in force wraps, all of them unwrap.
+//!
+//! Local ones are taken over whenever the configuration changes, as when a mounted Secret does. What a process knew once it goes on unwrapping with until it ends: a key that was
+//! taken away too early is missed by the next process, and not by all at once.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use ekitei_config::{Encryption, Secret};
+use ekitei_config::{Config, Encryption, Live, Secret};
 use ekitei_telemetry::{CounterFamily, HistogramFamily, Registry, SECONDS, Timer};
 use zeroize::Zeroizing;
 
@@ -68,9 +71,53 @@ pub type Configured = (Option<Arc<dyn Wrapper>>, Vec<Arc<dyn Wrapper>>);
 /// The master keys that are configured.
 #[derive(Clone, Debug)]
 pub struct MasterKeys {
+    set: Arc<RwLock<Arc<Set>>>,
+    measures: Measures,
+}
+
+/// The keys as a configuration has them.
+#[derive(Debug)]
+struct Set {
     current: Option<Arc<dyn Wrapper>>,
     previous: Vec<Arc<dyn Wrapper>>,
-    measures: Measures,
+    /// That configuration; `None` until the first is known, which these were made of.
+    of: Option<Arc<Config>>,
+    /// The key in force is that of a key service, which stays until a restart.
+    is_remote: bool,
+}
+
+impl Set {
+    /// The keys under another configuration.
+    fn under(&self, config: Arc<Config>) -> Self {
+        let (current, previous) = (self.current.clone(), self.previous.clone());
+        let same = Self { current, previous, of: Some(Arc::clone(&config)), is_remote: self.is_remote };
+        let (given, before) = match &self.of {
+            None => {
+                return Self { is_remote: config.encryption.kms.is_some(), ..same };
+            }
+            Some(before) => (&config.encryption, &before.encryption),
+        };
+        let secrets = |given: &Encryption| (given.master_key.clone(), given.previous_master_keys.clone());
+        if secrets(given) == secrets(before) {
+            return same;
+        }
+        let (local, older) = match MasterKeys::local(given) {
+            Ok(local) => local,
+            Err(error) => {
+                tracing::error!(%error, "the master keys stay as they were");
+                return same;
+            }
+        };
+        let current = if self.is_remote { same.current.clone() } else { local.clone() };
+        let mut previous: Vec<Arc<dyn Wrapper>> = Vec::new();
+        for key in older.into_iter().chain(local).chain(same.current.clone()).chain(same.previous.clone()) {
+            if current.iter().chain(&previous).all(|known| known.name() != key.name()) {
+                previous.push(key);
+            }
+        }
+        tracing::info!(in_force = current.as_ref().map(|key| key.name()), "master keys were read again");
+        Self { current, previous, ..same }
+    }
 }
 
 #[derive(Clone)]
@@ -103,7 +150,27 @@ impl MasterKeys {
             "Data keys that could not be wrapped or unwrapped.",
             &["operation"],
         );
-        Self { current, previous, measures: Measures { seconds, failures } }
+        let set = Set { current, previous, of: None, is_remote: false };
+        Self { set: Arc::new(RwLock::new(Arc::new(set))), measures: Measures { seconds, failures } }
+    }
+
+    /// Takes over the configuration in force.
+    pub(crate) fn follow(&self, live: &Live) {
+        let is_known =
+            |set: &Set, config: &Arc<Config>| set.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, config));
+        if is_known(&self.set(), &live.load()) {
+            return;
+        }
+        let mut set = self.set.write().unwrap_or_else(PoisonError::into_inner);
+        // Read again: of two that come at once the later one must not put an earlier configuration in force.
+        let config = live.load();
+        if !is_known(&set, &config) {
+            *set = Arc::new(set.under(config));
+        }
+    }
+
+    fn set(&self) -> Arc<Set> {
+        Arc::clone(&self.set.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The local keys of the configuration: the one in force, if there is one, and the previous ones.
@@ -124,22 +191,37 @@ impl MasterKeys {
     }
 
     /// The name of the key that wraps.
-    pub fn current(&self) -> Option<&str> {
-        self.current.as_ref().map(|wrapper| wrapper.name())
+    pub fn current(&self) -> Option<String> {
+        self.set().current.as_ref().map(|wrapper| wrapper.name().to_owned())
     }
 
+    /// Whether there is a key that wraps.
+    pub(crate) fn has_current(&self) -> bool {
+        self.set().current.is_some()
+    }
+
+    /// Wraps a key, and tries that it can be unwrapped again: with a key service the one may be allowed and the other not.
     pub(crate) async fn wrap(&self, key: &Clear, scope: &str) -> Result<Wrapped, WrapError> {
-        let Some(wrapper) = &self.current else {
+        let set = self.set();
+        let Some(wrapper) = &set.current else {
             return Err(WrapError::Refused(
                 "there is no master key (encryption.masterKey, encryption.kms)".to_owned(),
             ));
         };
         let octets = self.measured("wrap", wrapper.wrap(key, scope)).await?;
+        let tried = self.measured("unwrap", wrapper.unwrap(&octets, scope)).await?;
+        if *tried != **key {
+            return Err(WrapError::Refused(format!(
+                "what {} wraps it does not unwrap again",
+                wrapper.name()
+            )));
+        }
         Ok(Wrapped { by: wrapper.name().to_owned(), octets })
     }
 
     pub(crate) async fn unwrap(&self, wrapped: &Wrapped, scope: &str) -> Result<Clear, WrapError> {
-        let mut all = self.current.iter().chain(&self.previous);
+        let set = self.set();
+        let mut all = set.current.iter().chain(&set.previous);
         let Some(wrapper) = all.find(|wrapper| wrapper.name() == wrapped.by) else {
             return Err(WrapError::Refused(format!(
                 "it is wrapped by the master key {}, which is not configured (encryption.masterKey, encryption.previousMasterKeys, encryption.kms, \

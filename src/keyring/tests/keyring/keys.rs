@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use ekitei_blob::{DataKeyId, DataKeys as _, Error, KeyError, KeyScope};
 use ekitei_config::Encryption;
+use ekitei_config::Secret;
 use ekitei_keyring::{Error as KeyringError, KeyState, MasterKeys, Rewrapped};
 
-use crate::support::{Process, Remote, World, domain, local};
+use crate::support::{OneWay, Process, Remote, World, domain, local, secret};
 
 async fn current(process: &Process, scope: &KeyScope) -> DataKeyId {
     process.keyring.current(scope).await.unwrap().unwrap().id()
@@ -266,4 +267,40 @@ async fn a_row_that_is_copied_to_another_domain_opens_nothing() {
     let restarted = world.process(local(&[1]));
     let error = restarted.keyring.get(DataKeyId::new(2)).await.unwrap_err();
     assert!(matches!(error, KeyError::Unusable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_master_key_that_does_not_unwrap_wraps_nothing() {
+    let world = World::new();
+    let scope = &domain("a.test");
+    let body = world.process(local(&[1])).store(scope, "text").await.unwrap();
+    let inner = MasterKeys::local(&local(&[2])).unwrap().0.unwrap();
+    let previous = MasterKeys::local(&local(&[1])).unwrap().0;
+    let blind =
+        world.process_with(local(&[1]), Some(Arc::new(OneWay(inner))), previous.into_iter().collect());
+    let done = blind.keyring.rewrap().await.unwrap();
+    assert_eq!(done, Rewrapped { rewrapped: 0, current: 0, failed: 1 });
+    assert!(blind.store(&domain("b.test"), "another").await.is_err(), "nobody could read it after a restart");
+    assert_eq!(world.process(local(&[1])).read(body).await.unwrap(), "text");
+}
+
+#[tokio::test]
+async fn master_keys_are_taken_over_from_a_configuration_that_changes() {
+    let world = World::new();
+    let (process, scope) = (world.process(local(&[1])), &domain("a.test"));
+    let body = process.store(scope, "text").await.unwrap();
+    // One that is none changes nothing.
+    process.configure(|encryption| encryption.master_key = Some(Secret::new("half of a ke")));
+    assert_eq!(process.keyring.rewrap().await.unwrap(), Rewrapped { rewrapped: 0, current: 1, failed: 0 });
+    // The one before is not forgotten, though the configuration does not have it any more.
+    process.configure(|encryption| encryption.master_key = Some(secret(2)));
+    assert_eq!(process.keyring.rewrap().await.unwrap(), Rewrapped { rewrapped: 1, current: 0, failed: 0 });
+    let next = world.process(local(&[2]));
+    assert_eq!(next.read(body).await.unwrap(), "text");
+    next.store(&domain("b.test"), "another").await.unwrap();
+    process.configure(|encryption| encryption.master_key = None);
+    assert!(!process.blobs.encrypts());
+    process.configure(|encryption| encryption.master_key = Some(secret(3)));
+    assert!(process.blobs.encrypts());
+    assert_eq!(process.keyring.rewrap().await.unwrap(), Rewrapped { rewrapped: 2, current: 0, failed: 0 });
 }

@@ -192,3 +192,21 @@ impl Wrapper for Remote {
         })
     }
 }
+
+/// A key that whoever asks may wrap with, and not unwrap.
+#[derive(Debug)]
+pub struct OneWay(pub Arc<dyn Wrapper>);
+
+impl Wrapper for OneWay {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn wrap<'a>(&'a self, key: &'a Clear, scope: &'a str) -> WrapFuture<'a, Vec<u8>> {
+        self.0.wrap(key, scope)
+    }
+
+    fn unwrap<'a>(&'a self, _: &'a [u8], _: &'a str) -> WrapFuture<'a, Clear> {
+        Box::pin(async { Err(WrapError::Refused("the policy does not allow to decrypt".to_owned())) })
+    }
+}
