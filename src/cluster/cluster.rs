@@ -191,6 +191,7 @@ impl Cluster {
     /// Learns of features, makes those active that all understand, keeps this process's row and those of the dead in order. Returns only when a feature
     /// became active that this release does not know, which can be when this process was taken for dead: then it must end at once.
     pub async fn follow(&self) -> UnknownFeatures {
+        let mut is_failing = false;
         loop {
             let failed = match self.round().await {
                 Ok(watch) => {
@@ -202,10 +203,14 @@ impl Cluster {
                 Err(JoinError::UnknownFeatures(unknown)) => return unknown,
                 Err(JoinError::Store(error)) => Some(error),
             };
-            if let Some(error) = failed {
-                tracing::debug!(%error, "the cluster cannot be looked at");
+            if let Some(error) = &failed {
+                // Said once: it goes on for as long as the store is away.
+                if !is_failing {
+                    tracing::warn!(%error, "the other processes cannot be looked at: what they understand, and who is gone; it is tried again");
+                }
                 tokio::time::sleep(self.inner.settings.interval).await;
             }
+            is_failing = failed.is_some();
         }
     }
 

@@ -52,16 +52,19 @@ pub(crate) fn set_node(transaction: &Transaction, id: NodeId, row: &NodeRow) -> 
     Ok(())
 }
 
-/// The rows of all processes; without a read conflict if `snapshot`.
+/// The rows of all processes; without a read conflict if `snapshot`. One that is damaged says nothing: its process understands no feature, and is removed when it is dead.
 pub(crate) async fn nodes(transaction: &Transaction, snapshot: bool) -> Result<BTreeMap<NodeId, NodeRow>> {
     let options = RangeOptions { snapshot, ..RangeOptions::default() };
-    let corrupt = |_| Error::Corrupt("the row of a node".into());
     let mut nodes = BTreeMap::new();
     for row in transaction.get_range(range(&(CLUSTER, "node")), options).await? {
         let (_, _, id): (u32, String, Vec<u8>) =
             unpack(&row.key).map_err(|_| Error::Corrupt("the key of a node".into()))?;
         let id = NodeId(id.try_into().map_err(|_| Error::Corrupt("the key of a node".into()))?);
-        nodes.insert(id, serde_json::from_slice(&row.value).map_err(corrupt)?);
+        let row = serde_json::from_slice(&row.value).unwrap_or_else(|error| {
+            tracing::warn!(node = %id, %error, "the row of a process is damaged");
+            NodeRow::default()
+        });
+        nodes.insert(id, row);
     }
     Ok(nodes)
 }

@@ -174,3 +174,38 @@ async fn a_process_that_understands_less_keeps_a_feature_back() {
     assert!(full.features().is_active(Feature::SegmentedBodies));
     assert!(!full.features().is_active(Feature::EncryptedBodies));
 }
+
+/// Damage in the row of one process is not the end of all others.
+#[tokio::test(start_paused = true)]
+async fn a_row_of_a_process_that_is_damaged_keeps_nobody_from_working() {
+    let database = Database::in_memory();
+    database.check_schema().await.unwrap();
+    let damaged = key(&(CLUSTER, "node", &[9u8; 16][..]));
+    put(&database, damaged.clone(), b"nonsense".to_vec()).await;
+    let cluster = join(&database, "a").await;
+    assert!(all_active(&cluster), "it is of nobody who is alive");
+    assert_eq!(cluster.nodes().await.unwrap().len(), 2);
+    let following = tokio::spawn({
+        let cluster = cluster.clone();
+        async move { cluster.follow().await }
+    });
+    tokio::time::sleep(3 * INTERVAL).await;
+    let states: Vec<_> = cluster.nodes().await.unwrap().into_iter().map(|node| node.state).collect();
+    assert!(matches!(states[..], [NodeState::Alive, NodeState::Dead { .. }]), "{states:?}");
+    let row = &damaged;
+    let left = database.read(async |transaction: Transaction| transaction.get(row).await).await.unwrap();
+    assert_ne!(left.as_deref(), Some(&b"nonsense"[..]), "it is marked as dead, and goes in time");
+    following.abort();
+}
+
+/// A process that is alive, and whose row says nothing, may understand nothing.
+#[tokio::test(start_paused = true)]
+async fn a_process_whose_row_is_damaged_understands_no_feature() {
+    let database = Database::in_memory();
+    database.check_schema().await.unwrap();
+    let (other, _) = leases(&database, false);
+    other.renew().await.unwrap();
+    put(&database, key(&(CLUSTER, "node", &other.member()[..])), b"nonsense".to_vec()).await;
+    let cluster = Cluster::join(parts(&database, leases(&database, false).0, "a", false)).await.unwrap();
+    assert!(none_active(&cluster));
+}

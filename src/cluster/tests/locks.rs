@@ -98,6 +98,22 @@ async fn requests_that_make_no_sense_are_refused() {
 }
 
 #[tokio::test]
+async fn one_that_is_damaged_holds_up_no_other() {
+    let database = Database::in_memory();
+    let spoil = |transaction: ekitei_kv::Transaction| async move {
+        let row = ekitei_kv::keys::key(&(ekitei_kv::keys::subspace::CLUSTER, "lock", "spoiled"));
+        transaction.set(&row, b"nonsense");
+        Ok::<_, ekitei_kv::Error>(())
+    };
+    database.transact(spoil).await.unwrap();
+    let (locks, _) = locks_in(database);
+    let lock = locks.take("zone", "a", MINUTE).await.unwrap();
+    assert_eq!(locks.list(None, 9).await.unwrap(), [lock]);
+    locks.sweep().await.unwrap();
+    assert!(matches!(locks.take("spoiled", "a", MINUTE).await, Err(LockError::Store(_))));
+}
+
+#[tokio::test]
 async fn a_commit_with_an_unknown_result_takes_it_once() {
     let faults = Arc::new(FaultScript::default());
     let options = MemoryOptions { faults: faults.clone(), ..MemoryOptions::default() };
