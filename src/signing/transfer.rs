@@ -2,21 +2,23 @@
 //! one signs only where that key, or a later one with it among the previous ones, is configured.
 
 use ekitei_directory::Domain;
-use ekitei_kv::{Database, KeyValue, RangeOptions, Transaction};
+use ekitei_kv::{Database, KeyValue, Transaction};
 
 use crate::error::{Error, Result};
 use crate::rows;
 
-/// The stored keys of all domains, at one version.
+/// The stored keys of all domains; of very many, some at a later version than others.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn export(database: &Database) -> Result<Vec<KeyValue>> {
-    let read = |tx: Transaction| async move {
-        let options = RangeOptions { snapshot: true, ..RangeOptions::default() };
-        Ok::<_, Error>(tx.get_range(rows::keys_of(None), options).await?)
+    let mut keys = Vec::new();
+    let page = |rows: Vec<KeyValue>| {
+        keys.extend(rows);
+        Ok::<_, Error>(())
     };
-    database.read(read).await
+    database.scan(rows::keys_of(None), page).await?;
+    Ok(keys)
 }
 
 /// Writes the keys of one domain, or of all, that are not there; returns how many. Rows of [`export`].
