@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ekitei_blob::{MemoryStore, ObjectStore as _};
-use ekitei_kv::keys::subspace::INDEX;
+use ekitei_kv::keys::subspace::{DIRECTORY, INDEX};
 use ekitei_kv::{RangeOptions, Transaction, keys};
 
-use super::support::{DOMAIN, World, account, request};
+use super::support::{DOMAIN, World, account, address, request};
 use crate::crypto::Keys;
 use crate::document::{
     AccountDocument, AccountEntry, BucketRef, MailboxDocument, MessageEntry, RecordEntry, Snapshot, Totals,
@@ -308,4 +308,26 @@ async fn documents_that_begin_alike_are_told_apart() {
     repository.put_snapshot(&snapshot).await.unwrap();
     let report = world.verify(&objects, Depth::Full).await;
     assert_eq!((report.problems.len(), report.unneeded), (0, 0), "{:?}", report.problems);
+}
+
+#[tokio::test]
+async fn a_directory_that_no_restore_could_read_does_not_pass_verification() {
+    let world = World::of(&["alice"]).await;
+    let target = address(&format!("alice@{DOMAIN}"));
+    let alias = address(&format!("an-alias@{DOMAIN}"));
+    world.backup.directory.create_alias(&alias, [target].into_iter().collect()).await.unwrap();
+    let all = &keys::range(&(DIRECTORY,));
+    let spoil = |tx: Transaction| async move {
+        for row in tx.get_range(all.clone(), RangeOptions::default()).await? {
+            if row.key.windows(8).any(|part| part == b"an-alias") {
+                tx.set(&row.key, b"nonsense");
+            }
+        }
+        Ok::<_, ekitei_kv::Error>(())
+    };
+    world.backup.database.transact(spoil).await.unwrap();
+    let objects = world.repository_objects();
+    world.create(&objects).await.unwrap();
+    let problems = world.verify(&objects, Depth::Quick).await.problems;
+    assert!(problems.iter().any(|problem| problem.contains("the directory")), "{problems:?}");
 }

@@ -182,3 +182,22 @@ async fn what_others_add_while_it_is_verified_is_not_missing() {
     let report = repository.verify(&lock, Depth::Full, &Progress::default()).await.unwrap();
     assert_eq!((report.problems, report.snapshots), (Vec::new(), 1));
 }
+
+/// Its clock was set back, or stands still: others go by theirs.
+#[tokio::test(start_paused = true)]
+async fn a_lock_ends_whatever_becomes_of_the_time_of_day() {
+    let world = World::of(&["alice"]).await;
+    let repository = world.open(&world.repository_objects()).await;
+    let lock = repository.lock(Purpose::Use, world.backup.holder().await.unwrap()).await.unwrap();
+    tokio::time::advance(std::time::Duration::from_secs(24 * 60)).await;
+    lock.check().unwrap();
+    tokio::time::advance(std::time::Duration::from_secs(2 * 60)).await;
+    assert!(matches!(lock.check(), Err(Error::LockLost)));
+    // As long as it is renewed it holds.
+    let lock = repository.lock(Purpose::Use, world.backup.holder().await.unwrap()).await.unwrap();
+    for _ in 0..10 {
+        let lost = tokio::time::timeout(std::time::Duration::from_secs(6 * 60), lock.keep()).await;
+        assert!(lost.is_err(), "{lost:?}");
+        lock.confirm().await.unwrap();
+    }
+}
