@@ -15,7 +15,7 @@ use crate::events::Events;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::provider::open::Clients;
+use crate::provider::open::{Clients, Credentials};
 use crate::publish::Zones;
 use crate::region::cluster::Clusters;
 use crate::services::Services;
@@ -52,6 +52,8 @@ pub struct Context {
     pub clusters: Clusters,
     /// Clients of Route 53.
     pub route53: Clients,
+    /// Credentials of DNSProviders that are deleted.
+    pub credentials: Credentials,
 }
 
 impl Context {
@@ -71,6 +73,7 @@ impl Context {
             accounts: Index::default(),
             clusters: Clusters::default(),
             route53: Clients::default(),
+            credentials: Credentials::default(),
             client,
             options,
             leadership,

@@ -5,6 +5,22 @@ use std::time::Duration;
 
 use ekitei_api::{ClientError, ProblemCode};
 
+/// The reasons of failures of the mail service.
+const OF_SERVICE: [&str; 7] = [
+    "ServiceUnavailable",
+    "ServiceUnauthorized",
+    "ServiceTokenMissing",
+    "ServiceFailed",
+    "ServiceRefused",
+    "ServiceAnswerUnexpected",
+    "ServiceAddressInvalid",
+];
+
+/// Whether the reason of a condition is a failure of the mail service: the same reason, as this program knows it.
+pub fn of_service(reason: &str) -> Option<&'static str> {
+    OF_SERVICE.into_iter().find(|one| *one == reason)
+}
+
 /// The result of a step.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -67,8 +83,9 @@ impl Error {
             Self::Service(ClientError::Address(_)) => "ServiceAddressInvalid",
             Self::Service(ClientError::Unexpected(_)) => "ServiceAnswerUnexpected",
             Self::Service(ClientError::Problem(problem)) => match problem.code {
-                ProblemCode::Unauthorized => "ServiceUnauthorized",
-                ProblemCode::Unavailable => "ServiceUnavailable",
+                ProblemCode::Unauthorized | ProblemCode::Forbidden => "ServiceUnauthorized",
+                ProblemCode::Unavailable | ProblemCode::Timeout => "ServiceUnavailable",
+                ProblemCode::Internal | ProblemCode::Other => "ServiceFailed",
                 _ => "ServiceRefused",
             },
             Self::Outside { reason, .. } | Self::Invalid { reason, .. } => reason,
@@ -86,6 +103,11 @@ impl Error {
             Self::Service(ClientError::Problem(problem)) => problem.code == ProblemCode::NotFound,
             _ => false,
         }
+    }
+
+    /// Whether the mail service is in the way: it is away, does not let us in, or does not do what it should.
+    pub fn is_of_service(&self) -> bool {
+        of_service(self.reason()).is_some()
     }
 
     /// Whether a person has to do something first; then the condition and the event say what.
@@ -130,5 +152,34 @@ impl<T, E: Into<Error>> Optional<T> for std::result::Result<T, E> {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ekitei_api::Problem;
+
+    use super::*;
+
+    #[test]
+    fn failures_of_the_service_are_told_apart() {
+        let problem = |code| Error::from(ClientError::Problem(Problem::new(code, "no")));
+        let away = ClientError::Unreachable { server: "s".to_owned(), reason: "r".to_owned() };
+        let table = [
+            (Error::from(away), "ServiceUnavailable"),
+            (problem(ProblemCode::Unavailable), "ServiceUnavailable"),
+            (problem(ProblemCode::Unauthorized), "ServiceUnauthorized"),
+            (problem(ProblemCode::Forbidden), "ServiceUnauthorized"),
+            (problem(ProblemCode::Internal), "ServiceFailed"),
+            (problem(ProblemCode::Invalid), "ServiceRefused"),
+            (Error::from(ClientError::Unexpected("HTTP status 502".to_owned())), "ServiceAnswerUnexpected"),
+            (Error::from(ClientError::Address("mail".to_owned())), "ServiceAddressInvalid"),
+            (Error::outside("ServiceTokenMissing", "no file"), "ServiceTokenMissing"),
+        ];
+        for (error, reason) in table {
+            assert_eq!(error.reason(), reason);
+            assert!(error.is_of_service(), "{reason}");
+        }
+        assert!(!Error::outside("ServerUnreachable", "the DNS server is away").is_of_service());
     }
 }

@@ -81,6 +81,9 @@ pub struct MailRegionSpec {
     #[schemars(length(max = 32), inner(length(min = 2, max = 45)))]
     #[x_kube(validation = Rule::new("self.all(address, isIP(address))").message("every address must be an IP address"))]
     pub addresses: Vec<String>,
+    /// Whether records may name private addresses that its Services have, though nobody outside reaches them. Those in `addresses` and `egressAddresses` may always.
+    #[serde(default)]
+    pub allow_private_addresses: bool,
     /// Addresses that its pods send mail from, where they are others; they are in the SPF records too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 2, max = 49)))]

@@ -4,6 +4,7 @@ use ekitei_operator_api::{ConditionStatus, Conditions as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::work::Work;
+use crate::error::of_service;
 
 /// What a domain must have to receive and send mail as it should, in the order in which they are told.
 const NEEDED: [&str; 6] =
@@ -19,7 +20,11 @@ fn obstacle(conditions: &[Condition]) -> Option<(&'static str, String)> {
             None => Some((*type_, "it has not been looked at yet".to_owned())),
         }
     })?;
-    // Reasons of conditions are known names; they are told by the condition that they are of.
+    // Reasons of conditions are known names; they are told by the condition that they are of. Those of the service are told as they are: they are in the way of all.
+    let found = conditions.iter().find(|condition| condition.type_ == missing.0);
+    if let Some(reason) = found.and_then(|found| of_service(&found.reason)) {
+        return Some((reason, missing.1));
+    }
     let reason = match missing.0 {
         "Accepted" => "NotAccepted",
         "DNSPublished" => "RecordsNotPublished",
@@ -34,7 +39,11 @@ fn obstacle(conditions: &[Condition]) -> Option<(&'static str, String)> {
 /// Sets `Ready` and `Degraded`; whether the domain is ready.
 pub fn step(work: &mut Work) -> bool {
     let failure = work.failure().map(|error| (error.reason(), error.to_string()));
-    let obstacle = obstacle(&work.status.conditions);
+    let mut obstacle = obstacle(&work.status.conditions);
+    if let Some(error) = work.failure().filter(|error| error.is_of_service()) {
+        // Without the service nothing else could be looked at.
+        obstacle = Some((error.reason(), error.to_string()));
+    }
     let ready = match (&obstacle, &failure) {
         (None, None) => {
             work.condition("Ready", true, "Ready", "the domain receives and sends mail");
@@ -87,5 +96,16 @@ mod tests {
         assert_eq!(set("DKIMReady", ConditionStatus::Unknown), Some("KeysNotReady"));
         assert_eq!(set("DKIMReady", ConditionStatus::True), None);
         assert_eq!(set("Accepted", ConditionStatus::False), Some("NotAccepted"));
+    }
+
+    #[test]
+    fn a_service_that_is_in_the_way_is_told_by_name() {
+        let mut conditions = Vec::new();
+        for reason in ["ServiceUnavailable", "ServiceUnauthorized", "ServiceFailed"] {
+            let (type_, status) = ("Accepted", ConditionStatus::Unknown);
+            let draft = Draft { type_, status, reason, message: "no answer".to_owned() };
+            conditions.set(draft, None, Timestamp::UNIX_EPOCH);
+            assert_eq!(obstacle(&conditions), Some((reason, "no answer".to_owned())));
+        }
     }
 }

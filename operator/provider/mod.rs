@@ -1,4 +1,5 @@
-//! `DNSProvider`: how records are published. The objects of others use it by [`open()`]; its own reconciler looks whether it works.
+//! `DNSProvider`: how records are published. The objects of others use it by [`open()`]; its own reconciler looks whether it works, and keeps one that is deleted
+//! until nobody uses it ([`usage`]).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,30 +7,35 @@ use std::time::Duration;
 
 use ekitei_operator_api::{
     ConditionStatus, Conditions as _, DnsProvider, DnsProviderSpec, DnsProviderStatus, Draft, MailDomain,
-    MailRegion, ProviderReference,
+    MailRegion,
 };
-use ekitei_operator_dns::{Key, Name, RecordType};
+use ekitei_operator_dns::{Key, RecordType};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 
 use crate::apply::apply_status;
 use crate::context::Context;
 use crate::controller::{Outcome, Reconciler};
-use crate::error::Result;
+use crate::error::{Optional as _, Result};
+use crate::finalizer;
 
 pub mod access;
 pub mod endpoint;
 pub mod external_dns;
 mod limited;
 pub mod open;
+pub mod usage;
 
 pub use open::{Open, failure, kind, open, open_object, reason};
+use usage::User;
 
 /// How often a provider is tried.
 const TRIED: Duration = Duration::from_secs(300);
+/// How often to look whether anybody uses a deleted one still, should no watch say so.
+const IN_USE: Duration = Duration::from_secs(60);
 /// How many zones are tried.
 const ZONES: usize = 64;
 
@@ -48,17 +54,27 @@ impl Reconciler for Providers {
             controller = controller
                 .watches(secrets, watcher::Config::default(), move |secret| with_secret(&store, &secret));
         }
+        // What uses a provider keeps it: one that is about to go frees it.
+        let domains = Api::<MailDomain>::all(context.client.clone());
+        let regions = Api::<MailRegion>::namespaced(context.client.clone(), context.namespace());
         controller
+            .watches(domains, watcher::Config::default(), |domain| freed(usage::by_domain(&domain), &domain))
+            .watches(regions, watcher::Config::default(), |region| freed(usage::by_region(&region), &region))
     }
 
     async fn reconcile(provider: Arc<DnsProvider>, context: Arc<Context>) -> Result<Outcome> {
-        if provider.metadata.deletion_timestamp.is_some() {
-            return Ok(Outcome::gone());
+        let users = usage::all(&context).await?.of(&provider);
+        if finalizer::is_deleted(provider.as_ref()) {
+            return end(&provider, &context, &users).await;
+        }
+        if usage::in_use(&users).is_none() {
+            // Who does not use it any more has taken its records away.
+            finalizer::release(&context, provider.as_ref()).await?;
         }
         let mut status = provider.status.clone().unwrap_or_default();
         status.kind = Some(kind(&provider.spec).to_owned());
         status.observed_generation = provider.metadata.generation;
-        let result = tried(&provider, &context).await;
+        let result = tried(&provider, &context, &users).await;
         let draft = match &result {
             Ok(zones) if zones.is_empty() => ready(
                 ConditionStatus::Unknown,
@@ -94,12 +110,47 @@ async fn write(context: &Context, provider: &DnsProvider, status: &DnsProviderSt
     apply_status(context, provider, provider.status.as_ref(), status).await.map(drop)
 }
 
+/// Lets a deleted provider go when nobody uses it: without it, the records that it published could not be taken away.
+async fn end(provider: &DnsProvider, context: &Context, users: &[User]) -> Result<Outcome> {
+    if !finalizer::holds(provider) {
+        return Ok(gone(provider, context));
+    }
+    let Some(message) = usage::in_use(users) else {
+        finalizer::release(context, provider).await?;
+        return Ok(gone(provider, context));
+    };
+    if finalizer::is_abandoned(provider) {
+        let note = format!("given up though {message}: their records are left to you");
+        context.events.warning(provider, "Abandoned", &note).await;
+        finalizer::release(context, provider).await?;
+        return Ok(gone(provider, context));
+    }
+    context.events.warning(provider, "ProviderInUse", &message).await;
+    let mut status = provider.status.clone().unwrap_or_default();
+    let draft =
+        ready(ConditionStatus::False, "ProviderInUse", format!("it was deleted, and stays while {message}"));
+    status.conditions.set(draft, provider.metadata.generation, context.clock.time().0);
+    write(context, provider, &status).await.optional()?;
+    Ok(Outcome::waiting(IN_USE))
+}
+
+fn gone(provider: &DnsProvider, context: &Context) -> Outcome {
+    context.credentials.forget(&provider.uid().unwrap_or_default());
+    Outcome::gone()
+}
+
+/// The provider that an object which is deleted refers to.
+fn freed<K: kube::Resource>(place: Option<(String, String)>, user: &K) -> Option<ObjectRef<DnsProvider>> {
+    let (namespace, name) = place.filter(|_| finalizer::is_deleted(user))?;
+    Some(ObjectRef::new(&name).within(&namespace))
+}
+
 /// The zones that a provider was seen to have: those that it names, or those of what uses it.
-async fn tried(provider: &DnsProvider, context: &Context) -> Result<Vec<String>> {
+async fn tried(provider: &DnsProvider, context: &Context, users: &[User]) -> Result<Vec<String>> {
     let open = open_object(context, provider).await?;
     let mut names = open::zones(&provider.spec)?;
     if names.is_empty() {
-        names = users(provider, context).await?;
+        names = users.iter().filter_map(|user| user.dns_name.parse().ok()).collect();
     }
     let mut zones = BTreeSet::new();
     for name in names.iter().take(ZONES) {
@@ -110,25 +161,6 @@ async fn tried(provider: &DnsProvider, context: &Context) -> Result<Vec<String>>
         zones.insert(zone.name.to_string());
     }
     Ok(zones.into_iter().collect())
-}
-
-/// Names in DNS of the objects that use a provider.
-async fn users(provider: &DnsProvider, context: &Context) -> Result<Vec<Name>> {
-    let (of, name) = (provider.namespace().unwrap_or_default(), provider.name_any());
-    let uses = |reference: &ProviderReference, namespace: Option<String>| {
-        let namespace = namespace.unwrap_or_default();
-        access::allows(provider, &namespace)
-            && access::place(reference, &namespace) == (of.as_str(), name.as_str())
-    };
-    let domains = Api::<MailDomain>::all(context.client.clone()).list(&ListParams::default()).await?;
-    let regions = Api::<MailRegion>::namespaced(context.client.clone(), context.namespace());
-    let regions = regions.list(&ListParams::default()).await?;
-    let of_domains = domains.into_iter().filter(|domain| uses(&domain.spec.dns.provider, domain.namespace()));
-    let of_regions = regions
-        .into_iter()
-        .filter(|region| region.spec.dns.as_ref().is_some_and(|dns| uses(&dns.provider, region.namespace())));
-    let names = of_domains.map(|domain| domain.spec.domain).chain(of_regions.map(|region| region.spec.host));
-    Ok(names.filter_map(|name| name.parse().ok()).collect())
 }
 
 /// The Secrets that a provider needs.

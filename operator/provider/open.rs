@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ekitei_operator_api::{
     DnsProvider, DnsProviderSpec, DnsUpdate, ProviderReference, Rfc2136, Route53 as Route53Spec,
-    Route53Routing, SecretKeyReference, SecretReference, TsigAlgorithm,
+    Route53Routing, SecretKeyReference, TsigAlgorithm,
 };
 use ekitei_operator_dns::provider::manual::Manual;
 use ekitei_operator_dns::provider::route53::{self, Route53};
@@ -19,10 +19,10 @@ use kube::api::Api;
 
 use crate::context::Context;
 use crate::error::{Error, Optional as _, Result};
+use crate::finalizer;
 use crate::provider::access;
 use crate::provider::external_dns::ExternalDns;
 use crate::provider::limited::Limited;
-use crate::services::secret_text;
 
 /// How long a server of ours may take for a question or an update.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,7 +61,24 @@ pub async fn open(context: &Context, reference: &ProviderReference, namespace: &
         let message = format!("the DNSProvider {of}/{name} does not allow the namespace {namespace}");
         return Err(Error::invalid("ProviderNotAllowed", message));
     }
+    keep(context, &providers, &object).await?;
     open_object(context, &object).await
+}
+
+/// Sees to it that a provider stays until it is not used any more; before anything is published by it. One that is deleted stays if it was used before, and
+/// goes if it was not.
+async fn keep(context: &Context, providers: &Api<DnsProvider>, object: &DnsProvider) -> Result<()> {
+    let hold = async |object: &DnsProvider| {
+        if finalizer::is_deleted(object) { Ok(()) } else { finalizer::hold(context, object).await }
+    };
+    match hold(object).await {
+        // Somebody else wrote it meanwhile, perhaps for another domain.
+        Err(error) if error.reason() == "Conflict" => match providers.get_opt(&object.name_any()).await? {
+            Some(now) => hold(&now).await,
+            None => Ok(()),
+        },
+        result => result,
+    }
 }
 
 /// A DNSProvider, ready for use. Nothing is asked of its servers.
@@ -113,17 +130,16 @@ async fn build(
     verifier: &Verifier,
 ) -> Result<Arc<dyn Provider>> {
     let spec = &object.spec;
-    let namespace = object.namespace().unwrap_or_default();
     Ok(if let Some(settings) = &spec.rfc2136 {
-        Arc::new(update_server(context, &namespace, settings).await?)
+        Arc::new(update_server(context, object, settings).await?)
     } else if let Some(settings) = &spec.route53 {
         amazon(context, object, settings).await?
     } else if let Some(settings) = &spec.dns_update {
-        Arc::new(library(context, &namespace, settings, zones, verifier).await?)
+        Arc::new(library(context, object, settings, zones, verifier).await?)
     } else if let Some(settings) = &spec.external_dns {
         Arc::new(ExternalDns::new(
             context.client.clone(),
-            &namespace,
+            &object.namespace().unwrap_or_default(),
             settings.labels.clone(),
             zones.to_vec(),
             verifier.clone(),
@@ -134,8 +150,12 @@ async fn build(
     })
 }
 
-async fn update_server(context: &Context, namespace: &str, settings: &Rfc2136) -> Result<rfc2136::Rfc2136> {
-    let secret = credential(context, namespace, &settings.tsig.secret_ref).await?;
+async fn update_server(
+    context: &Context,
+    object: &DnsProvider,
+    settings: &Rfc2136,
+) -> Result<rfc2136::Rfc2136> {
+    let secret = credential(context, object, &settings.tsig.secret_ref).await?;
     let algorithm = match settings.tsig.algorithm {
         TsigAlgorithm::HmacSha256 => "hmac-sha256",
         TsigAlgorithm::HmacSha384 => "hmac-sha384",
@@ -156,7 +176,7 @@ pub struct Clients(Mutex<HashMap<String, (String, Arc<Route53>)>>);
 async fn amazon(context: &Context, object: &DnsProvider, settings: &Route53Spec) -> Result<Arc<Route53>> {
     let namespace = object.namespace().unwrap_or_default();
     let secret = match &settings.credentials_ref {
-        Some(reference) => Some(secret(context, &namespace, reference).await?),
+        Some(reference) => Some(secret(context, object, &reference.name).await?),
         None => {
             may_use_own_role(&namespace, context.namespace())?;
             None
@@ -215,12 +235,12 @@ fn access_keys(secret: &Secret) -> Result<route53::Keys> {
 /// A provider of the library `dns-update`: its credentials are the keys of a Secret.
 async fn library(
     context: &Context,
-    namespace: &str,
+    object: &DnsProvider,
     settings: &DnsUpdate,
     zones: &[Name],
     verifier: &Verifier,
 ) -> Result<cloud::Cloud> {
-    let secret = secret(context, namespace, &settings.credentials_ref).await?;
+    let secret = secret(context, object, &settings.credentials_ref.name).await?;
     let mut credentials = settings.options.clone();
     for (key, value) in secret.data.unwrap_or_default() {
         let text = String::from_utf8(value.0);
@@ -237,27 +257,63 @@ async fn library(
     cloud::Cloud::new(&settings, verifier.clone()).map_err(failure)
 }
 
+/// Secrets with credentials as they were last, by the UID of the DNSProvider and their name. They are used for nothing but to take away the records of a provider
+/// that is deleted: where a namespace goes as a whole, its Secrets go at once, and could not be made again.
+#[derive(Default)]
+pub struct Credentials(Mutex<HashMap<(String, String), Secret>>);
+
+impl Credentials {
+    /// What there is for a provider, where a Secret was found or not.
+    fn of(&self, object: &DnsProvider, name: &str, found: Option<Secret>) -> Option<Secret> {
+        let place = (object.uid().unwrap_or_default(), name.to_owned());
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match found {
+            Some(secret) => {
+                known.insert(place, secret.clone());
+                Some(secret)
+            }
+            None if finalizer::is_deleted(object) => known.get(&place).cloned(),
+            None => None,
+        }
+    }
+
+    /// Forgets those of a provider that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| of != uid);
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").finish_non_exhaustive()
+    }
+}
+
 /// A Secret with credentials.
-async fn secret(context: &Context, namespace: &str, reference: &SecretReference) -> Result<Secret> {
-    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-    secrets.get(&reference.name).await.optional()?.ok_or_else(|| {
-        Error::outside("CredentialsMissing", format!("there is no Secret {namespace}/{}", reference.name))
-    })
+async fn secret(context: &Context, object: &DnsProvider, name: &str) -> Result<Secret> {
+    let namespace = object.namespace().unwrap_or_default();
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
+    let found = secrets.get(name).await.optional()?;
+    context
+        .credentials
+        .of(object, name, found)
+        .ok_or_else(|| Error::outside("CredentialsMissing", format!("there is no Secret {namespace}/{name}")))
 }
 
 /// One key of a Secret with credentials.
-async fn credential(context: &Context, namespace: &str, reference: &SecretKeyReference) -> Result<String> {
-    secret_text(&context.client, namespace, reference).await.map_err(credentials)
-}
-
-/// What is missing is missing credentials here.
-fn credentials(error: Error) -> Error {
-    match error {
-        Error::Outside { reason: "SecretMissing", message, after } => {
-            Error::Outside { reason: "CredentialsMissing", message, after }
-        }
-        other => other,
-    }
+async fn credential(
+    context: &Context,
+    object: &DnsProvider,
+    reference: &SecretKeyReference,
+) -> Result<String> {
+    let SecretKeyReference { name, key } = reference;
+    let data = secret(context, object, name).await?.data.unwrap_or_default();
+    let octets = data.get(key).ok_or_else(|| {
+        Error::outside("CredentialsMissing", format!("there is no key {key} in the Secret {name}"))
+    })?;
+    let text = std::str::from_utf8(&octets.0);
+    let text = text.map_err(|_| invalid(format!("key {key} of the Secret {name} is no text")))?;
+    Ok(text.trim().to_owned())
 }
 
 fn invalid(error: impl std::fmt::Display) -> Error {
@@ -313,6 +369,20 @@ mod tests {
         assert!(may_use_own_role("mail", "mail").is_ok());
         let refused = may_use_own_role("customers", "mail").unwrap_err();
         assert_eq!((refused.reason(), refused.needs_a_person()), ("CredentialsMissing", true));
+    }
+
+    #[test]
+    fn a_provider_that_goes_with_its_namespace_has_its_credentials_to_the_end() {
+        let mut provider = DnsProvider::new("zone", serde_yaml::from_str("manual: {}").unwrap());
+        provider.metadata.uid = Some("4e7d".to_owned());
+        let credentials = Credentials::default();
+        let found = |provider: &DnsProvider, found| credentials.of(provider, "tsig", found).is_some();
+        assert!(found(&provider, Some(Secret::default())));
+        assert!(!found(&provider, None), "who takes the Secret away takes the right to write away");
+        provider.metadata.deletion_timestamp = Some(crate::clock::Clock::system().time());
+        assert!(found(&provider, None));
+        credentials.forget("4e7d");
+        assert!(!found(&provider, None));
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use ekitei_operator_api::{ConditionStatus, Draft};
 use k8s_openapi::api::core::v1::Service;
 
+use crate::region::reverse::is_public;
+
 /// What a Service says of its addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ingress {
@@ -68,16 +70,61 @@ pub async fn lookup(name: String) -> std::io::Result<Vec<IpAddr>> {
     Ok(found.map(|address| address.ip()).collect())
 }
 
-/// The condition `AddressesReady`.
-pub fn condition(found: &Result<BTreeSet<IpAddr>, String>, service: &str) -> Draft {
+/// The addresses that records may name, and those that nobody outside would reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sorted {
+    /// Those that records name.
+    pub named: BTreeSet<IpAddr>,
+    /// Private ones among them: a person wrote them.
+    pub doubtful: BTreeSet<IpAddr>,
+    /// Private ones that are left out: a Service has them, and nobody said that this is meant.
+    pub left_out: BTreeSet<IpAddr>,
+}
+
+impl Sorted {
+    /// Sorts the addresses that a person wrote, or that a Service has. With `allowed`, private ones are as good as others.
+    pub fn new(addresses: BTreeSet<IpAddr>, written: bool, allowed: bool) -> Self {
+        if allowed {
+            return Self { named: addresses, ..Self::default() };
+        }
+        let (public, private): (BTreeSet<_>, BTreeSet<_>) = addresses.into_iter().partition(is_public);
+        if written {
+            return Self { named: &public | &private, doubtful: private, left_out: BTreeSet::new() };
+        }
+        Self { named: public, doubtful: BTreeSet::new(), left_out: private }
+    }
+
+    /// What to tell people of private addresses of a host; `None` if there are none, or they are meant.
+    pub fn warning(&self, host: &str) -> Option<String> {
+        let private = &self.left_out | &self.doubtful;
+        if private.is_empty() {
+            return None;
+        }
+        let (list, published) = (texts(&private).join(", "), !self.doubtful.is_empty());
+        let what = if published { "is published though" } else { "is left out of records, since" };
+        Some(format!(
+            "{host} {what} private: {list}; nobody outside reaches that. A public load balancer or spec.addresses is needed, or spec.allowPrivateAddresses: true where it is meant"
+        ))
+    }
+}
+
+/// The condition `AddressesReady` of the MX host.
+pub fn condition(found: &Result<Sorted, String>, service: &str) -> Draft {
     let (status, reason, message) = match found {
-        Ok(addresses) if addresses.is_empty() => {
+        Ok(Sorted { named, left_out, .. }) if named.is_empty() && !left_out.is_empty() => {
+            let message = format!(
+                "the Service {service} has private addresses only ({}), which other mail servers do not reach: its load balancer has to be a public one, or spec.addresses has to say what leads to it, or spec.allowPrivateAddresses that this is meant",
+                texts(left_out).join(", ")
+            );
+            (ConditionStatus::False, "PrivateAddresses", message)
+        }
+        Ok(Sorted { named, .. }) if named.is_empty() => {
             let message = format!(
                 "the Service {service} has no external address yet: a load balancer has to give it one, or spec.addresses"
             );
             (ConditionStatus::False, "WaitingForAddress", message)
         }
-        Ok(addresses) => (ConditionStatus::True, "AddressesReady", texts(addresses).join(", ")),
+        Ok(Sorted { named, .. }) => (ConditionStatus::True, "AddressesReady", texts(named).join(", ")),
         Err(reason) => (ConditionStatus::False, "NameNotResolved", reason.clone()),
     };
     Draft { type_: "AddressesReady", status, reason, message }
@@ -113,7 +160,7 @@ mod tests {
         };
         let found = resolve(ingress, lookup).await.unwrap();
         assert_eq!(texts(&found), ["192.0.2.5", "192.0.2.6", "198.51.100.9", "2001:db8::5"]);
-        assert_eq!(condition(&Ok(found), "mx").reason, "AddressesReady");
+        assert_eq!(condition(&Ok(Sorted::new(found, false, false)), "mx").reason, "AddressesReady");
     }
 
     #[tokio::test]
@@ -121,12 +168,34 @@ mod tests {
         let lookup = async |_: String| Err(std::io::Error::other("no such name"));
         let found = resolve(Ingress::of(&service(json!([{"hostname": "lb.example.net"}]))), lookup).await;
         assert_eq!(found, Err("lb.example.net has no addresses: no such name".to_owned()));
-        assert_eq!(condition(&found, "mx").reason, "NameNotResolved");
+        assert_eq!(condition(&found.map(|_| Sorted::default()), "mx").reason, "NameNotResolved");
     }
 
     #[test]
     fn a_service_without_a_balancer_has_none_yet() {
         assert!(Ingress::of(&Service::default()).is_empty());
-        assert_eq!(condition(&Ok(BTreeSet::new()), "mx").reason, "WaitingForAddress");
+        assert_eq!(condition(&Ok(Sorted::default()), "mx").reason, "WaitingForAddress");
+    }
+
+    #[test]
+    fn private_addresses_of_a_balancer_are_left_out_unless_they_are_meant() {
+        let both = || BTreeSet::from(["192.0.2.5", "10.0.0.5"].map(|text| text.parse().unwrap()));
+        let found = Sorted::new(both(), false, false);
+        assert_eq!(texts(&found.named), ["192.0.2.5"]);
+        assert!(
+            found.warning("mx.example.net").unwrap().contains("left out of records, since private: 10.0.0.5")
+        );
+        assert_eq!(condition(&Ok(found), "mx").status, ConditionStatus::True);
+
+        let only = Sorted::new(["fd00::5".parse().unwrap()].into(), false, false);
+        let draft = condition(&Ok(only), "mx");
+        assert_eq!((draft.status, draft.reason), (ConditionStatus::False, "PrivateAddresses"));
+        assert!(draft.message.contains("(fd00::5)"), "{}", draft.message);
+
+        let meant = Sorted::new(both(), false, true);
+        assert_eq!((meant.named.len(), meant.warning("mx.example.net")), (2, None));
+        let written = Sorted::new(both(), true, false);
+        assert_eq!(written.named.len(), 2, "a person said so");
+        assert!(written.warning("mx.example.net").unwrap().contains("is published though private: 10.0.0.5"));
     }
 }

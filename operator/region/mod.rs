@@ -182,7 +182,11 @@ impl<'a> Work<'a> {
             ("DNSPublished", "DNSNotPublished"),
         ];
         let bad = needed.into_iter().find_map(|(type_, reason)| {
-            let condition = self.status.conditions.find(type_)?;
+            let Some(condition) = self.status.conditions.find(type_) else {
+                // A step before it failed, which says more.
+                let why = self.failure.as_ref().map(ToString::to_string);
+                return Some((reason, why.unwrap_or_else(|| "it has not been looked at yet".to_owned())));
+            };
             // Of records that are published, and cannot be looked at now, nobody thinks that they are gone.
             let good =
                 condition.status == "True" || (type_ == "DNSPublished" && condition.status == "Unknown");

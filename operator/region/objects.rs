@@ -7,6 +7,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::{Resource, ResourceExt as _};
@@ -72,8 +73,13 @@ pub async fn write(
         owner: if cluster.is_other { None } else { region.controller_owner_ref(&()) },
         credentials: credentials(region, cluster).await?,
     };
-    let Rendered { config_map, deployment, service, budget } = render(region, &template, &site)?;
+    let Rendered { config_map, deployment, service, budget, policy } = render(region, &template, &site)?;
     put(context, cluster, region, config_map).await?;
+    // Before the pods: nobody connects to them meanwhile who may not.
+    match policy {
+        Some(policy) => put(context, cluster, region, policy).await.map(drop)?,
+        None => remove_policy(context, cluster, region).await?,
+    }
     fail::point("region.configured")?;
     let service = put(context, cluster, region, service).await?;
     let deployment = put(context, cluster, region, deployment).await?;
@@ -161,17 +167,36 @@ fn count(slices: &[EndpointSlice]) -> Pods {
     Pods { desired: there.max(1), there, ready, updated: there, current: true }
 }
 
-/// Removes all objects of a region, the pods first. What is not there is no error.
+/// Removes all objects of a region, the pods first. What is not there is no error, and what cannot be removed does not keep the others back: a load balancer
+/// costs money.
 ///
 /// # Errors
-/// Those of the cluster's API.
+/// The first of the cluster's API.
 pub async fn remove(context: &Context, region: &MailRegion, cluster: &Cluster) -> Result<()> {
     context.leadership.check()?;
     let Ok(name) = object_name(&context.options.name_prefix, &region.name_any()) else { return Ok(()) };
-    remove_one::<Deployment>(cluster, region, &name).await?;
-    remove_one::<PodDisruptionBudget>(cluster, region, &name).await?;
-    remove_one::<Service>(cluster, region, &name).await?;
-    remove_one::<ConfigMap>(cluster, region, &name).await
+    let all = remove_all(cluster, region, &name).await;
+    let policy = remove_policy(context, cluster, region).await;
+    all.and(policy)
+}
+
+async fn remove_all(cluster: &Cluster, region: &MailRegion, name: &str) -> Result<()> {
+    let results = [
+        remove_one::<Deployment>(cluster, region, name).await,
+        remove_one::<PodDisruptionBudget>(cluster, region, name).await,
+        remove_one::<Service>(cluster, region, name).await,
+        remove_one::<ConfigMap>(cluster, region, name).await,
+    ];
+    results.into_iter().collect()
+}
+
+/// Removes the NetworkPolicy of a region. Who may not look at NetworkPolicies has not made one.
+async fn remove_policy(context: &Context, cluster: &Cluster, region: &MailRegion) -> Result<()> {
+    let Ok(name) = object_name(&context.options.name_prefix, &region.name_any()) else { return Ok(()) };
+    match remove_one::<NetworkPolicy>(cluster, region, &name).await {
+        Err(error) if error.reason() == "Forbidden" => Ok(()),
+        result => result,
+    }
 }
 
 async fn remove_one<K>(cluster: &Cluster, region: &MailRegion, name: &str) -> Result<()>
@@ -190,9 +215,15 @@ where
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::{Arc, Mutex};
+
+    use axum::http::{Method, StatusCode, Uri};
+    use axum::{Json, Router};
+    use kube::{Client, Config};
     use serde_json::json;
 
     use super::*;
+    use crate::region::testing::{PLAIN, region};
 
     fn slice(address_type: &str, ready: &[Option<bool>]) -> EndpointSlice {
         let endpoints: Vec<_> = ready
@@ -201,6 +232,49 @@ mod tests {
             .collect();
         serde_json::from_value(json!({"addressType": address_type, "endpoints": endpoints, "ports": []}))
             .unwrap()
+    }
+
+    /// An API server that has everything that it is asked for, as that of a region, and lets nobody remove Deployments. What was removed is noted.
+    async fn api_server(removed: Arc<Mutex<Vec<String>>>) -> Client {
+        let answer = move |method: Method, uri: Uri| {
+            let removed = Arc::clone(&removed);
+            async move {
+                let kind = uri.path().rsplit('/').nth(1).unwrap_or_default().to_owned();
+                if method == Method::GET {
+                    let metadata = json!({"name": "mx", "uid": kind, "labels": {REGION_LABEL: "tokyo"}});
+                    let kind = "PartialObjectMetadata";
+                    let object =
+                        json!({"apiVersion": "meta.k8s.io/v1", "kind": kind, "metadata": metadata});
+                    return (StatusCode::OK, Json(object));
+                }
+                let refused = kind == "deployments";
+                if !refused {
+                    removed.lock().unwrap().push(kind);
+                }
+                let code = if refused { StatusCode::FORBIDDEN } else { StatusCode::OK };
+                let (status, reason) = if refused { ("Failure", "Forbidden") } else { ("Success", "") };
+                let status = json!({
+                    "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": status, "message": "no", "reason": reason,
+                    "code": code.as_u16(),
+                });
+                (code, Json(status))
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        Client::try_from(Config::new(address.parse().unwrap())).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_removed_keeps_nothing_else_back() {
+        let removed = Arc::new(Mutex::new(Vec::new()));
+        let client = api_server(Arc::clone(&removed)).await;
+        let cluster = Cluster { client, namespace: "mail".to_owned(), is_other: true };
+        let refused = remove_all(&cluster, &region(PLAIN), "mx").await.unwrap_err();
+        assert_eq!(refused.reason(), "Forbidden");
+        assert_eq!(*removed.lock().unwrap(), ["poddisruptionbudgets", "services", "configmaps"]);
     }
 
     #[test]

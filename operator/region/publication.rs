@@ -24,8 +24,8 @@ use crate::region::{Regions, Work};
 pub(super) struct Addresses {
     /// Those of the MX host.
     pub(super) host: BTreeSet<IpAddr>,
-    /// Those of the host of users' programs.
-    pub(super) clients: BTreeSet<IpAddr>,
+    /// Those of the host of users' programs; `None` if they are to have no records.
+    pub(super) clients: Option<BTreeSet<IpAddr>>,
 }
 
 /// Where the records of a region go.
@@ -72,11 +72,12 @@ impl Work<'_> {
         keys: &[[u8; 32]],
     ) -> Result<()> {
         let name = self.region.name_any();
+        let nowhere = BTreeSet::new();
         let hosts = Hosts {
             region: &name,
             spec: &self.region.spec,
             addresses: &addresses.host,
-            client_addresses: &addresses.clients,
+            client_addresses: addresses.clients.as_ref().unwrap_or(&nowhere),
             keys,
             signed: zone.is_signed(),
             routing: zone.open.routing,

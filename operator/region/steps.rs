@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
 
 use crate::error::{Error, Result};
-use crate::region::addresses::{self, Ingress};
+use crate::region::addresses::{self, Ingress, Sorted};
 use crate::region::cluster::{self, Cluster};
 use crate::region::pods::{self, Pods};
 use crate::region::publication::Addresses;
@@ -78,44 +78,74 @@ impl Work<'_> {
     async fn addresses(&mut self, cluster: &Cluster, service: Service) -> Result<Addresses> {
         let spec = &self.region.spec;
         let name = service.name_any();
-        let host = of_service(&spec.addresses, service).await;
-        let draft = addresses::condition(&host, &name);
+        let found = self.of_service(&spec.addresses, service).await;
+        let draft = addresses::condition(&found, &name);
         if draft.status != ConditionStatus::True {
             self.wake_in(SOON);
         }
         self.condition(draft);
-        let host = host.unwrap_or_default();
-        if !host.is_empty() {
-            self.status.addresses = addresses::texts(&host);
-            self.status.egress_addresses = match spec.egress_addresses.as_slice() {
-                [] => self.status.addresses.clone(),
-                egress => egress.to_vec(),
-            };
-        }
+        let found = found.unwrap_or_default();
+        self.warn_of_private(&spec.host, &found).await;
+        self.note_addresses(&found);
+        let host = found.named;
         self.status.client_host =
             Some(spec.clients.as_ref().map_or(&spec.host, |clients| &clients.host).clone());
         let clients = match &spec.clients {
             Some(clients) => self.client_addresses(cluster, clients, &host).await?,
-            None => BTreeSet::new(),
+            None => Some(BTreeSet::new()),
         };
         Ok(Addresses { host, clients })
     }
 
+    /// Notes the addresses of the region, which other records name. Those that are known stay while there are none; private ones that are not meant do not.
+    fn note_addresses(&mut self, found: &Sorted) {
+        let spec = &self.region.spec;
+        if found.named.is_empty() {
+            let left_out = addresses::texts(&found.left_out);
+            self.status.addresses.retain(|known| !left_out.contains(known));
+        } else {
+            self.status.addresses = addresses::texts(&found.named);
+        }
+        self.status.egress_addresses = match spec.egress_addresses.as_slice() {
+            [] => self.status.addresses.clone(),
+            egress => egress.to_vec(),
+        };
+    }
+
+    /// Says that addresses of a host are private ones, if that is not meant.
+    async fn warn_of_private(&self, host: &str, found: &Sorted) {
+        if let Some(warning) = found.warning(host) {
+            self.context.events.warning(self.region, "PrivateAddresses", &warning).await;
+        }
+    }
+
+    /// The addresses that a person wrote, else those of a Service.
+    async fn of_service(&self, written: &[String], service: Service) -> Result<Sorted, String> {
+        let allowed = self.region.spec.allow_private_addresses;
+        let found = if written.is_empty() {
+            addresses::resolve(Ingress::of(&service), addresses::lookup).await?
+        } else {
+            addresses::written(written)
+        };
+        Ok(Sorted::new(found, !written.is_empty(), allowed))
+    }
+
+    /// The addresses of the host of users' programs; `None` if they are to have no records, since nobody outside would reach them.
     async fn client_addresses(
         &mut self,
         cluster: &Cluster,
         clients: &RegionClients,
         host: &BTreeSet<IpAddr>,
-    ) -> Result<BTreeSet<IpAddr>> {
-        let found = match &clients.service_ref {
-            Some(reference) => {
-                let service = objects::service(cluster, &reference.name).await?;
-                of_service(&clients.addresses, service).await
-            }
-            None if clients.addresses.is_empty() => return Ok(host.clone()),
-            None => Ok(addresses::written(&clients.addresses)),
+    ) -> Result<Option<BTreeSet<IpAddr>>> {
+        let service = match &clients.service_ref {
+            Some(reference) => objects::service(cluster, &reference.name).await?,
+            None if clients.addresses.is_empty() => return Ok(Some(host.clone())),
+            None => Service::default(),
         };
-        found.map_err(|reason| Error::outside("NameNotResolved", reason))
+        let found = self.of_service(&clients.addresses, service).await;
+        let found = found.map_err(|reason| Error::outside("NameNotResolved", reason))?;
+        self.warn_of_private(&clients.host, &found).await;
+        Ok(if found.named.is_empty() && !found.left_out.is_empty() { None } else { Some(found.named) })
     }
 
     /// The names of the region: their certificate, and their records in DNS. While the addresses cannot be asked for, records stay as they are; certificates do not
@@ -135,8 +165,9 @@ impl Work<'_> {
         };
         let keys = self.certificate(Some(&zone)).await;
         let Some(addresses) = addresses else { return };
-        let clients = self.region.spec.clients.is_some();
-        if addresses.host.is_empty() || (clients && addresses.clients.is_empty()) {
+        let wants_clients = self.region.spec.clients.is_some();
+        let no_clients = addresses.clients.as_ref().is_some_and(BTreeSet::is_empty);
+        if addresses.host.is_empty() || (wants_clients && no_clients) {
             // Records that are there stay: a load balancer that is made anew often gets its old address.
             let nothing_yet = self.status.inventory.is_empty();
             let status = if nothing_yet { ConditionStatus::False } else { ConditionStatus::Unknown };
@@ -168,14 +199,5 @@ impl Work<'_> {
         let found = reverse::look(&verifier, &host, &addresses).await;
         self.status.reverse_dns = reverse::instructions(&found);
         self.condition(reverse::condition(&found));
-    }
-}
-
-/// The addresses that a person wrote, else those of a Service.
-async fn of_service(written: &[String], service: Service) -> Result<BTreeSet<IpAddr>, String> {
-    if written.is_empty() {
-        addresses::resolve(Ingress::of(&service), addresses::lookup).await
-    } else {
-        Ok(addresses::written(written))
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, ServiceSpec};
+use k8s_openapi::api::networking::v1::NetworkPolicySpec;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -16,6 +17,8 @@ pub const POD: &str = "pod.yaml";
 pub const CONFIGURATION: &str = "ekitei.yaml";
 /// The key of the Kubernetes Service.
 pub const SERVICE: &str = "service.yaml";
+/// The key of the NetworkPolicy. It may be missing: then there is none.
+pub const POLICY: &str = "networkpolicy.yaml";
 /// The container of the service in a pod.
 pub const CONTAINER: &str = "ekitei";
 /// The volume with its configuration.
@@ -30,6 +33,16 @@ pub struct RegionTemplate {
     pub configuration: Map<String, Value>,
     /// Their Services.
     pub service: ServiceTemplate,
+    /// Who may connect to them; without it, everyone whom no other policy keeps out.
+    pub policy: Option<PolicyTemplate>,
+}
+
+/// A NetworkPolicy without a name, and without the pods that it is for.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyTemplate {
+    /// Who may connect, and to what.
+    pub spec: NetworkPolicySpec,
 }
 
 /// A Service without a name.
@@ -88,7 +101,8 @@ impl RegionTemplate {
             _ => return Err(TemplateError::new(CONFIGURATION, ".", "it is not a mapping")),
         };
         let service = service(text(config_map, SERVICE)?)?;
-        Ok(Self { pod, configuration, service })
+        let policy = text(config_map, POLICY).ok().map(policy).transpose()?;
+        Ok(Self { pod, configuration, service, policy })
     }
 }
 
@@ -129,6 +143,21 @@ fn service(text: &str) -> Result<ServiceTemplate, TemplateError> {
         return Err(TemplateError::new(SERVICE, "spec.ports", "there is none"));
     }
     Ok(service)
+}
+
+fn policy(text: &str) -> Result<PolicyTemplate, TemplateError> {
+    let value = yaml(POLICY, text)?;
+    let policy: PolicyTemplate = typed(POLICY, &value)?;
+    known(POLICY, value.get("spec").unwrap_or(&Value::Null), &policy.spec)
+        .map_err(|error| TemplateError { path: format!("spec.{}", error.path), ..error })?;
+    if policy.spec.pod_selector.is_some() {
+        return Err(TemplateError::new(
+            POLICY,
+            "spec.podSelector",
+            "it is for the pods of each region, which the operator says",
+        ));
+    }
+    Ok(policy)
 }
 
 fn yaml(key: &'static str, text: &str) -> Result<Value, TemplateError> {
@@ -196,7 +225,7 @@ fn field(name: &str, value: Value) -> Value {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::region::testing::{POD_YAML, SERVICE_YAML, template_of};
+    use crate::region::testing::{POD_YAML, SERVICE_YAML, template_of, template_with};
 
     fn error(pod: &str, configuration: &str, service: &str) -> String {
         template_of(pod, configuration, service).unwrap_err().to_string()
@@ -238,6 +267,17 @@ mod tests {
             "service.yaml: spec.ports[0].prot: there is no such field"
         );
         assert!(error("a: [", "", SERVICE_YAML).starts_with("pod.yaml: .: "));
+    }
+
+    #[test]
+    fn a_policy_that_would_let_in_others_than_it_says_is_refused() {
+        let error = |text: &str| template_with(Some(text)).unwrap_err().to_string();
+        assert_eq!(
+            error("spec: {ingress: [{prots: [{port: 25}]}]}"),
+            "networkpolicy.yaml: spec.ingress[0].prots[0].port: there is no such field"
+        );
+        assert!(error("ingress: []").contains("unknown field"), "{}", error("ingress: []"));
+        assert!(error("spec: {podSelector: {}}").starts_with("networkpolicy.yaml: spec.podSelector: "));
     }
 
     #[test]

@@ -3,8 +3,14 @@
 
 use ekitei_operator_api::{MailRegion, MailRegionSpec};
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde_json::Value;
 
-use crate::region::template::{CONFIGURATION, POD, RegionTemplate, SERVICE, TemplateError};
+use crate::region::render::{Rendered, Site, render};
+use crate::region::template::{CONFIGURATION, POD, POLICY, RegionTemplate, SERVICE, TemplateError};
+
+/// A region that says nothing but its host.
+pub(crate) const PLAIN: &str = "{host: mx.tokyo.example.net}";
 
 /// Pods as the chart makes them, shortened.
 pub(crate) const POD_YAML: &str = "
@@ -70,6 +76,14 @@ pub(crate) fn template_of(
     RegionTemplate::read(&ConfigMap { data: Some(data), ..ConfigMap::default() })
 }
 
+/// The template of the texts above, with a NetworkPolicy.
+pub(crate) fn template_with(policy: Option<&str>) -> Result<RegionTemplate, TemplateError> {
+    let keys = [(POD, POD_YAML), (CONFIGURATION, CONFIGURATION_YAML), (SERVICE, SERVICE_YAML)];
+    let keys = keys.into_iter().chain(policy.map(|policy| (POLICY, policy)));
+    let data = keys.map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
+    RegionTemplate::read(&ConfigMap { data: Some(data), ..ConfigMap::default() })
+}
+
 /// The template of the texts above.
 pub(crate) fn template() -> RegionTemplate {
     template_of(POD_YAML, CONFIGURATION_YAML, SERVICE_YAML).unwrap()
@@ -82,4 +96,32 @@ pub(crate) fn region(spec: &str) -> MailRegion {
     region.metadata.namespace = Some("mail".to_owned());
     region.metadata.uid = Some("6f1c9b9e".to_owned());
     region
+}
+
+/// Where the objects of that region are made: in its own cluster.
+pub(crate) fn site() -> Site {
+    let owner = OwnerReference {
+        api_version: "ekitei.dev/v1alpha1".to_owned(),
+        kind: "MailRegion".to_owned(),
+        name: "tokyo".to_owned(),
+        uid: "6f1c9b9e".to_owned(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    };
+    Site { namespace: "mail".to_owned(), prefix: "mail-mx".to_owned(), owner: Some(owner), credentials: None }
+}
+
+/// What is made for a region with a spec as YAML.
+pub(crate) fn rendered(spec: &str) -> Rendered {
+    render(&region(spec), &template(), &site()).unwrap()
+}
+
+/// An object as the API server gets it.
+pub(crate) fn json_of<T: serde::Serialize>(object: &T) -> Value {
+    serde_json::to_value(object).unwrap()
+}
+
+/// What is asserted of an object, as YAML.
+pub(crate) fn yaml(text: &str) -> Value {
+    serde_yaml::from_str(text).unwrap()
 }
