@@ -47,10 +47,12 @@ start_fdb() {
     fdbserver -p "127.0.0.1:$port" -d "$dir/data" -L "$dir/logs" -C "$cluster" >"$dir/log" 2>&1 </dev/null &
     echo $! >"$dir/pid"
     disown
+    local available="fdbcli -C '$cluster' --timeout 5 --exec 'status minimal' | grep -q 'is available'"
+    # One that was configured by an attempt that took too long says that it is there already.
     if [ -n "$new" ]; then
-        until_true 60 FoundationDB fdbcli -C "$cluster" --timeout 5 --exec "configure new single $engine"
+        until_true 60 FoundationDB sh -c "fdbcli -C '$cluster' --timeout 10 --exec 'configure new single $engine' || $available"
     fi
-    until_true 60 FoundationDB sh -c "fdbcli -C '$cluster' --timeout 5 --exec 'status minimal' | grep -q 'is available'"
+    until_true 60 FoundationDB sh -c "$available"
 }
 
 # `start_s3 DIR PORT`: an S3 server with one identity (key `ekitei`, secret `ekitei-secret`) and the buckets `ekitei` and `ekitei-backup`.
