@@ -15,6 +15,9 @@ struct Command {
     verb: Verb,
 }
 
+/// The stack of each thread, in octets. The future of a reconciliation is on it for a moment when it is made, and is large where it is not optimised.
+const STACK: usize = 8 << 20;
+
 #[derive(Subcommand)]
 enum Verb {
     /// Runs the operator.
@@ -42,7 +45,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK).enable_all().build()?;
     runtime.block_on(ekitei_operator::run::run(options))
 }
 

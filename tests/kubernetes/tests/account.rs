@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::scene::{SOON, Scene, ZONE};
 
 /// A scene with an accepted domain, whose records nobody publishes.
-async fn scene() -> Option<Scene> {
+pub(crate) async fn scene() -> Option<Scene> {
     let scene = Scene::start().await?;
     let server = scene.knot.address().to_string();
     scene.apply("DNSProvider", "by-hand", &json!({"manual": {}, "verification": {"servers": [server]}}));
@@ -36,9 +36,13 @@ fn with_password(more: Value) -> Value {
     spec
 }
 
-/// Whether somebody can log in: over IMAP, as mail programs do.
 fn logs_in(scene: &Scene, password: &str) -> bool {
-    let user = format!("alice@{ZONE}:{password}");
+    logs_in_as(scene, "alice", password)
+}
+
+/// Whether somebody can log in: over IMAP, as mail programs do.
+pub(crate) fn logs_in_as(scene: &Scene, name: &str, password: &str) -> bool {
+    let user = format!("{name}@{ZONE}:{password}");
     let url = format!("imaps://127.0.0.1:{}/", scene.service.imaps);
     let output =
         Command::new("curl").args(["-s", "-k", "--max-time", "10", "--user", &user, &url]).output().unwrap();

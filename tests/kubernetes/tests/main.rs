@@ -3,6 +3,7 @@
 
 mod account;
 mod certificate;
+mod death;
 mod definitions;
 mod domain;
 #[path = "../../observability/operator.rs"]
