@@ -1,7 +1,9 @@
 //! What all reconcilers share.
 
+use std::io;
 use std::sync::Arc;
 
+use ekitei_operator_dns::verify::Validator;
 use ekitei_telemetry::Registry;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
@@ -48,6 +50,8 @@ pub struct Context {
     pub certificates: Certificates,
     /// All MailAccounts, once their controller runs.
     pub accounts: Index,
+    /// Says which zones are secure.
+    pub validator: Arc<Validator>,
     /// Clients of other clusters.
     pub clusters: Clusters,
     /// Clients of Route 53.
@@ -58,9 +62,13 @@ pub struct Context {
 
 impl Context {
     /// A context of this process.
-    pub fn new(client: Client, options: Options, leadership: Leadership) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// The trust anchors of DNSSEC cannot be read.
+    pub fn new(client: Client, options: Options, leadership: Leadership) -> io::Result<Arc<Self>> {
         let identity = options.identity();
-        Arc::new(Self {
+        let validator = Validator::new(&options.resolvers, options.dnssec_trust_anchors.as_deref())?;
+        Ok(Arc::new(Self {
             identity: identity.clone(),
             clock: Clock::system(),
             metrics: Metrics::new(Registry::new()),
@@ -71,13 +79,14 @@ impl Context {
             zones: Zones::default(),
             certificates: Certificates::default(),
             accounts: Index::default(),
+            validator: Arc::new(validator),
             clusters: Clusters::default(),
             route53: Clients::default(),
             credentials: Credentials::default(),
             client,
             options,
             leadership,
-        })
+        }))
     }
 
     /// The operator's namespace.

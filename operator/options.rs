@@ -58,6 +58,9 @@ pub struct Options {
     /// Resolvers, as `address:port`, in place of the system's.
     #[arg(long, env = "EKITEI_OPERATOR_RESOLVERS", value_delimiter = ',')]
     pub resolvers: Vec<SocketAddr>,
+    /// A file with DNSKEY records to trust in place of the root's, to say which zones are secure (DANE needs it). The resolvers have to hand on DNSSEC records.
+    #[arg(long, env = "EKITEI_OPERATOR_DNSSEC_TRUST_ANCHORS")]
+    pub dnssec_trust_anchors: Option<PathBuf>,
     /// The default authority for certificates: the URL of its ACME directory.
     #[arg(long, env = "EKITEI_OPERATOR_ACME_DIRECTORY")]
     pub acme_directory: Option<String>,

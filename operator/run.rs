@@ -32,7 +32,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %options.listen, namespace = options.namespace, "starts");
 
     let leadership = Leadership::none();
-    let context = Context::new(client.clone(), options, leadership.clone());
+    let context = Context::new(client.clone(), options, leadership.clone())
+        .context("the trust anchors cannot be used")?;
     let mut terminate = signal(SignalKind::terminate())?;
     let shutdown = controller::stop(async move {
         tokio::select! {

@@ -6,6 +6,7 @@
 // Printer columns have types and paths in common, which the lint takes for repetitions.
 #![allow(clippy::duplicated_attributes)]
 
+mod certificate;
 mod condition;
 mod crds;
 mod dns_provider;
@@ -16,6 +17,9 @@ mod mail_domain_status;
 mod mail_region;
 mod reference;
 
+pub use certificate::{
+    AcmeIssuer, CertManagerIssuer, Certificate, ExternalAccountBinding, IssuerKind, KeyRollover,
+};
 pub use condition::{ConditionStatus, Conditions, Draft};
 pub use crds::{crds, yaml};
 pub use dns_provider::{
@@ -27,10 +31,9 @@ pub use mail_account::{
     AccountDrift, Forwarding, MailAccount, MailAccountSpec, MailAccountStatus, PasswordSource,
 };
 pub use mail_domain::{
-    AccountDefaults, AcmeIssuer, AdoptionPolicy, Alias, Caa, CaaMode, CertManagerIssuer, Certificate,
-    ClientAccess, Dane, DaneMode, DeletionPolicies, DeletionPolicy, Dkim, DkimAlgorithm, Dmarc,
-    DmarcAlignment, DmarcPolicy, Dns, ExternalAccountBinding, IssuerKind, MailDomain, MailDomainSpec, MtaSts,
-    MtaStsMode, RegionReference, Spf, SpfPolicy, TlsReporting,
+    AccountDefaults, AdoptionPolicy, Alias, Caa, CaaMode, ClientAccess, Dane, DaneMode, DeletionPolicies,
+    DeletionPolicy, Dkim, DkimAlgorithm, Dmarc, DmarcAlignment, DmarcPolicy, Dns, MailDomain, MailDomainSpec,
+    MtaSts, MtaStsMode, RegionReference, Spf, SpfPolicy, TlsReporting,
 };
 pub use mail_domain_status::{
     CertificateStatus, DkimKeyStatus, DkimStage, InventoryEntry, MailDomainStatus, RecordState, RecordStatus,

@@ -4,9 +4,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::Certificate;
 use crate::duration::Duration;
 use crate::mail_domain_status::MailDomainStatus;
-use crate::reference::{ProviderReference, SecretKeyReference, SecretReference};
+use crate::reference::ProviderReference;
 
 /// A domain that receives and sends mail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -377,7 +378,7 @@ pub enum DaneMode {
     Disabled,
 }
 
-/// Keys of MX hosts in DNS (RFC 7672).
+/// Keys of hosts in DNS: of MX hosts (RFC 7672), and of those that programs connect to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Dane {
@@ -413,108 +414,6 @@ pub struct Caa {
     pub iodef: Option<String>,
 }
 
-/// Where a certificate comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum IssuerKind {
-    /// cert-manager where it is installed and `certManager` is given; else ACME where `acme` is given or the operator has a default; else a certificate of the service itself.
-    #[default]
-    Auto,
-    /// cert-manager.
-    CertManager,
-    /// The operator, by ACME with DNS-01 (RFC 8555).
-    Acme,
-    /// A Secret that someone else keeps.
-    Secret,
-    /// None: the service has one, or another does TLS.
-    None,
-}
-
-/// A certificate.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "!has(self.issuer) || self.issuer != 'Secret' || has(self.secretRef)", "message": "issuer Secret needs a secretRef"},
-    {"rule": "!has(self.issuer) || self.issuer != 'CertManager' || has(self.certManager)", "message": "issuer CertManager needs certManager"},
-]))]
-pub struct Certificate {
-    /// Where it comes from.
-    pub issuer: IssuerKind,
-    /// With `Secret`: a Secret of type `kubernetes.io/tls`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<SecretReference>,
-    /// With `CertManager`: who issues it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cert_manager: Option<CertManagerIssuer>,
-    /// With `Acme`: who issues it; without it, the operator's default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub acme: Option<AcmeIssuer>,
-}
-
-/// An issuer of cert-manager.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct CertManagerIssuer {
-    /// Its name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// `Issuer` or `ClusterIssuer`.
-    #[serde(default = "issuer")]
-    #[schemars(length(min = 1, max = 63))]
-    pub kind: String,
-    /// Its group, for issuers that are not cert-manager's own.
-    #[serde(default = "issuer_group")]
-    #[schemars(length(min = 1, max = 253))]
-    pub group: String,
-}
-
-fn issuer() -> String {
-    "ClusterIssuer".to_owned()
-}
-
-fn issuer_group() -> String {
-    "cert-manager.io".to_owned()
-}
-
-/// An authority that speaks ACME.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AcmeIssuer {
-    /// The URL of its directory, such as `https://acme-v02.api.letsencrypt.org/directory`.
-    #[schemars(length(min = 9, max = 2048), pattern("^https://"))]
-    pub directory: String,
-    /// Whom it writes to.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), inner(length(min = 3, max = 254)))]
-    pub contacts: Vec<String>,
-    /// That its terms of service are agreed to.
-    #[serde(default)]
-    pub terms_of_service_agreed: bool,
-    /// The account at the authority that this one belongs to (RFC 8555 §7.3.4).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_account: Option<ExternalAccountBinding>,
-    /// The Secret that the key of the ACME account is kept in; it is made if it is not there. Without it, one of the operator's for this directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub account_secret_ref: Option<SecretReference>,
-    /// A certificate of an authority that signs the server's, in PEM, for private authorities.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca_ref: Option<SecretKeyReference>,
-    /// The profile of certificates, such as `tlsserver` or `shortlived`, where the authority has several.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
-    pub profile: Option<String>,
-}
-
-/// An account outside of ACME.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ExternalAccountBinding {
-    /// Its key identifier.
-    #[schemars(length(min = 1, max = 512))]
-    pub key_id: String,
-    /// Its HMAC key, in base64url, as the authority gives it.
-    pub key_ref: SecretKeyReference,
-}
-
 /// Where users' programs connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -532,11 +431,13 @@ pub struct ClientAccess {
     pub host: Option<String>,
     /// Whether POP3 is offered.
     pub pop3: bool,
+    /// The keys of `host` in DNS (RFC 6698), for programs that look for them.
+    pub dane: Dane,
 }
 
 impl Default for ClientAccess {
     fn default() -> Self {
-        Self { srv: true, autoconfig: true, host: None, pop3: false }
+        Self { srv: true, autoconfig: true, host: None, pop3: false, dane: Dane::default() }
     }
 }
 

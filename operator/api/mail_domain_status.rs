@@ -11,7 +11,7 @@ use crate::mail_domain::DkimAlgorithm;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MailDomainStatus {
-    /// Conditions: `Ready`, `Accepted`, `DNSPublished`, `DNSVerified`, `CertificateReady`, `DKIMReady`, `MXReady`, `ReverseDNSReady`, `Degraded`.
+    /// Conditions: `Ready`, `Accepted`, `DNSPublished`, `DNSVerified`, `CertificateReady`, `DKIMReady`, `MXReady`, `DANEReady`, `ReverseDNSReady`, `Degraded`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::mail_domain::{AdoptionPolicy, Certificate, Dane};
+use crate::certificate::Certificate;
+use crate::mail_domain::{AdoptionPolicy, Dane};
 use crate::mail_domain_status::{CertificateStatus, InventoryEntry, RecordStatus};
 use crate::reference::{ClusterFileReference, ProviderReference, SecretKeyReference, SecretReference};
 
@@ -246,7 +247,7 @@ pub struct ServiceEndpoint {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MailRegionStatus {
-    /// Conditions: `Ready`, `PodsReady`, `AddressesReady`, `DNSPublished`, `DNSVerified`, `CertificateReady`, `ReverseDNSReady`.
+    /// Conditions: `Ready`, `PodsReady`, `AddressesReady`, `DNSPublished`, `DNSVerified`, `CertificateReady`, `DANEReady`, `ReverseDNSReady`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -42,7 +42,8 @@ pub async fn advance(context: &Context, wanted: &Wanted<'_>) -> Result<Standing>
     let mut left = MOST_STEPS;
     loop {
         left -= 1;
-        let (mut standing, again) = step(context, wanted, &source).await?;
+        // What is done for a certificate is much; it has a place of its own, besides the stack of who wants it.
+        let (mut standing, again) = Box::pin(step(context, wanted, &source)).await?;
         if !again {
             return Ok(standing);
         }
@@ -95,6 +96,8 @@ async fn step(context: &Context, wanted: &Wanted<'_>, source: &Source) -> Result
         }
         fail::point("certificate.action")?;
     }
+    let waits = round.waits_for_names(&kept);
+    round.note(waits);
     Ok((round.standing(&kept, served, tlsa, step.wake), round.again))
 }
 
@@ -375,11 +378,23 @@ impl Round<'_> {
                 self.again = true;
             }
             Err(error) => {
-                self.soon = true;
+                // Who looks for the DNS again, or has to change the spec, brings another round about.
+                self.soon = self.wanted.dns.is_some();
                 self.note(Some((error.reason(), error.to_string())));
             }
         }
         Ok(())
+    }
+
+    /// A change of keys goes no further while nobody can look at the names.
+    fn waits_for_names(&self, kept: &Kept) -> Option<Trouble> {
+        let rollover = &kept.state.rollover;
+        let is_under_way = matches!(rollover.phase, Phase::NextPublished { .. } | Phase::SwitchDue { .. });
+        let waits = is_under_way && rollover.published_ttl.is_some() && self.wanted.shown.is_none();
+        waits.then(|| {
+            let why = self.wanted.dns_trouble.unwrap_or("a name server does not answer");
+            (orders::DNS_AWAY, format!("{rollover}; it waits until the names can be looked at again: {why}"))
+        })
     }
 
     /// Gives the service a certificate; that it has it, it says itself in the next step.

@@ -11,19 +11,25 @@ use ekitei_operator_dns::{Key, Name, RecordType, Value, Verifier};
 use super::kept::Kept;
 use crate::error::Optional as _;
 
-/// The keys in the TLSA records of port 25 of `host`, as each authoritative server shows them: what a change of keys waits for. `None` if
-/// one of them gives no answer.
+/// The keys in the TLSA records of these ports of `host`, as each authoritative server shows them, one set for each server and port: what a change of keys
+/// waits for. `None` if one of them gives no answer.
 pub async fn shown(
     verifier: &Verifier,
     authorities: &Authorities,
     host: &HostName,
+    ports: &[u16],
 ) -> Option<Vec<BTreeSet<KeyId>>> {
-    let owner: Name = tlsa::owner(host.as_str(), 25).parse().ok()?;
-    let views = verifier.read_everywhere(authorities, &Key::new(owner, RecordType::Tlsa)).await;
     let keys = |set: Option<ekitei_operator_dns::RecordSet>| {
         set.into_iter().flat_map(|set| set.values).filter_map(key).collect::<BTreeSet<_>>()
     };
-    views.into_iter().map(|(_, view)| view.ok().map(keys)).collect()
+    let mut all = Vec::new();
+    for port in ports {
+        let owner: Name = tlsa::owner(host.as_str(), *port).parse().ok()?;
+        for (_, view) in verifier.read_everywhere(authorities, &Key::new(owner, RecordType::Tlsa)).await {
+            all.push(keys(view.ok()?));
+        }
+    }
+    Some(all)
 }
 
 /// The key of a record; for records of another kind, which name something that we do not know, one that nobody has.

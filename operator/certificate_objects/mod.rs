@@ -44,9 +44,6 @@ pub use look::shown;
 /// The annotation of an object that asks for another key: whenever its value changes, once.
 pub const ROTATE_KEY: &str = "ekitei.dev/rotate-key";
 
-/// Where TLSA records are published, a key of ours is followed by another at the first renewal after this time.
-pub const KEY_AGE: Duration = Duration::from_secs(180 * 86_400);
-
 /// What all certificates share: what runs, and what was found out.
 #[derive(Debug, Default)]
 pub struct Shared {
@@ -78,6 +75,8 @@ pub struct Wanted<'a> {
     pub service: &'a Client,
     /// What publishes the records of the hosts, for DNS-01.
     pub dns: Option<&'a Open>,
+    /// Why it cannot be used now, if there is one: what needs no records goes on without.
+    pub dns_trouble: Option<&'a str>,
     /// The TTL of TLSA records, if there are to be any.
     pub tlsa: Option<u64>,
     /// What all authoritative servers show as TLSA records of the host: [`shown`]. For hosts that never had any, one empty set.
@@ -113,12 +112,13 @@ impl<'a> Wanted<'a> {
             spec,
             service,
             dns: None,
+            dns_trouble: None,
             tlsa: None,
             shown: Some(vec![BTreeSet::new()]),
             key_type: KeyType::default(),
             key_age: Some(Duration::ZERO),
             rotate: object.annotations().get(ROTATE_KEY).cloned(),
-            timing: Timing::default(),
+            timing: Timing { margin: spec.key.margin.get(), retire_after: spec.key.keep_retired.get() },
         }
     }
 
@@ -138,13 +138,21 @@ impl<'a> Wanted<'a> {
         self
     }
 
+    /// There is a provider, and this is why it cannot be used now.
+    #[must_use]
+    pub fn while_dns_is_away(mut self, why: Option<&'a str>) -> Self {
+        self.dns_trouble = why;
+        self
+    }
+
     /// The host has TLSA records, or may have had some: with this TTL if there are to be any, and shown so now.
     #[must_use]
     pub fn with_tlsa(mut self, ttl: Option<u64>, shown: Option<Vec<BTreeSet<KeyId>>>) -> Self {
         self.tlsa = ttl;
         self.shown = shown;
         if ttl.is_some() {
-            self.key_age = Some(KEY_AGE);
+            let rotation = self.spec.key.rotation.get();
+            self.key_age = (!rotation.is_zero()).then_some(rotation);
         }
         self
     }
@@ -175,7 +183,7 @@ impl Standing {
         self.status.deployed && self.trouble.is_none()
     }
 
-    /// The keys that a status says are published: what to go on publishing when [`advance`] fails.
+    /// The keys that a status says are published: what to go on publishing when [`advance`] fails, and until it is called again.
     ///
     /// # Errors
     /// `StatusInvalid`: somebody changed it by hand.

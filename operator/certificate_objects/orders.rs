@@ -19,6 +19,9 @@ use crate::error::{Error, Result};
 /// How long a round waits for an order before it leaves it to run beside.
 const WAIT: Duration = Duration::from_secs(20);
 
+/// The reason of all that waits until the DNS can be written or looked at again.
+pub const DNS_AWAY: &str = "DNSUnavailable";
+
 /// What an order came to.
 pub type Ended = std::result::Result<Box<Certificate>, Failed>;
 
@@ -133,7 +136,7 @@ pub fn description(hosts: &[HostName], authority: &Authority) -> String {
 /// Places an order for a certificate of a key that is kept, and waits a little. Returns whether it has ended; [`Orders::look`] says how.
 ///
 /// # Errors
-/// `DNSMissing` without a provider; those of the account.
+/// `DNSMissing` without a provider, `DNSUnavailable` while it cannot be used; those of the account.
 pub async fn place(
     context: &Context,
     wanted: &Wanted<'_>,
@@ -141,11 +144,15 @@ pub async fn place(
     kept: &Kept,
     key: KeyId,
 ) -> Result<bool> {
-    let open = wanted.dns.ok_or_else(|| {
-        Error::invalid(
+    let open = wanted.dns.ok_or_else(|| match wanted.dns_trouble {
+        Some(why) => Error::outside(
+            DNS_AWAY,
+            format!("the certificate cannot be ordered while there can be no challenge in the DNS: {why}"),
+        ),
+        None => Error::invalid(
             "DNSMissing",
             "a certificate by ACME needs a DNSProvider that writes the records of challenges",
-        )
+        ),
     })?;
     let own =
         kept.keys.get(&key).ok_or_else(|| Error::outside("KeyMissing", "the private key is not there"))?;

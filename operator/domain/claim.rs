@@ -12,6 +12,7 @@ use super::describe;
 use super::work::Work;
 use crate::context::Context;
 use crate::error::{Optional as _, Result};
+use crate::finalizer;
 
 /// The label of a Namespace whose MailDomains may have domains that the service has already, with the value `true`.
 pub const ADOPT: &str = "ekitei.dev/adopt";
@@ -51,6 +52,59 @@ pub async fn step(work: &mut Work, regions: &[MailRegion], service: &Client) -> 
     work.status.claimed_in = Some(place(home));
     work.store().await?;
     Ok(None)
+}
+
+/// The objects that may have the domain, of all that want it: one that would be refused as not permitted ([`step`]) must not keep it from others by being older.
+/// The object itself is always among them, and so are all where the service does not have the domain: then whoever comes first may have it.
+///
+/// # Errors
+/// The service's and the Kubernetes API's.
+pub async fn contenders(
+    work: &Work,
+    rivals: Vec<MailDomain>,
+    regions: &[MailRegion],
+    service: &Result<Client>,
+) -> Result<Vec<MailDomain>> {
+    // One that was accepted has it, whatever the others may.
+    let is_settled = rivals.len() < 2 || rivals.iter().any(finalizer::holds);
+    let (false, Ok(service)) = (is_settled, service) else { return Ok(rivals) };
+    let Some(found) = service.domain(&work.domain.spec.domain).await.optional()? else { return Ok(rivals) };
+    let here = place(describe::home(&work.domain, regions));
+    let mut contenders = Vec::new();
+    for rival in rivals {
+        let home = describe::home(&rival, regions);
+        let standing = Standing {
+            is_own: rival.uid() == work.domain.uid(),
+            is_elsewhere: place(home) != here,
+            holds: holds(&work.context, &rival, home),
+            seen: rival.status.as_ref().and_then(|status| status.service_revision.as_deref()),
+        };
+        let namespace = rival.namespace().unwrap_or_default();
+        if standing.contends(&found) || may_adopt(&work.context, &namespace).await? {
+            contenders.push(rival);
+        }
+    }
+    Ok(contenders)
+}
+
+/// What one that wants a domain of the service has to do with it.
+#[derive(Clone, Copy, Debug)]
+struct Standing<'a> {
+    /// It is the object that is asked for.
+    is_own: bool,
+    /// Its home is at another service.
+    is_elsewhere: bool,
+    /// The domain is its own, as [`holds`] says.
+    holds: bool,
+    /// The revision of the domain that it had before.
+    seen: Option<&'a str>,
+}
+
+impl Standing<'_> {
+    /// Whether it may have the domain that the service has, whatever its namespace may.
+    fn contends(self, found: &Domain) -> bool {
+        self.is_own || self.is_elsewhere || self.holds || is_free_or_known(Some(found), self.seen)
+    }
 }
 
 /// Whether nobody has the domain, or it is the one that this object had before: a service may be reached by another region, too.
@@ -114,6 +168,21 @@ mod tests {
                 .message
                 .ends_with("kubectl label namespace mail ekitei.dev/adopt=true")
         );
+    }
+
+    #[test]
+    fn one_that_may_not_have_a_domain_of_the_service_does_not_keep_it_from_others() {
+        let tenant = Standing { is_own: false, is_elsewhere: false, holds: false, seen: None };
+        let domain = found("a");
+        assert!(!tenant.contends(&domain), "it would be refused");
+        for other in [
+            Standing { is_own: true, ..tenant },
+            Standing { is_elsewhere: true, ..tenant },
+            Standing { holds: true, ..tenant },
+            Standing { seen: Some("a"), ..tenant },
+        ] {
+            assert!(other.contends(&domain), "{other:?}");
+        }
     }
 
     #[test]

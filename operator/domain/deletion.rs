@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use ekitei_api::{Client, DkimActivation, DkimKeyPatch, DkimStage};
+use ekitei_api::{Client, DkimActivation, DkimKey, DkimKeyPatch, DkimStage};
 use ekitei_operator_api::DeletionPolicy;
+use ekitei_operator_dns::Inventory;
 
 use super::records::{self, Dns};
 use super::work::Work;
@@ -99,18 +100,22 @@ async fn stop_signing(work: &Work, service: &Client) -> Result<()> {
     }
     let domain = &work.domain.spec.domain;
     let published = inventory(&work.status.inventory)?;
-    for key in dkim::list(service, domain).await? {
-        let goes = key.activation == DkimActivation::Manual
-            || published.iter().any(|entry| entry.key.name.as_str() == key.record_name);
-        if goes && key.stage == DkimStage::Signing {
-            work.context.leadership.check()?;
-            let retired = DkimKeyPatch { stage: DkimStage::Retired };
-            service.update_dkim_key(domain, &key.selector, &retired).await.optional()?;
-            let note = format!("DKIM key {} signs no more, since its record goes", key.selector);
-            work.tell("KeyRetired", &note).await;
-        }
+    let keys = dkim::list(service, domain).await?;
+    for key in keys.iter().filter(|key| signs_without_record(key, &published)) {
+        work.context.leadership.check()?;
+        let retired = DkimKeyPatch { stage: DkimStage::Retired };
+        service.update_dkim_key(domain, &key.selector, &retired).await.optional()?;
+        let note = format!("DKIM key {} signs no more, since its record goes", key.selector);
+        work.tell("KeyRetired", &note).await;
     }
     Ok(())
+}
+
+/// Whether a key would go on signing when the records that are ours are gone: one of the operator's, or one of the service's whose record we published.
+fn signs_without_record(key: &DkimKey, published: &Inventory) -> bool {
+    let goes = key.activation == DkimActivation::Manual
+        || published.iter().any(|entry| entry.key.name.as_str() == key.record_name);
+    goes && key.stage == DkimStage::Signing
 }
 
 /// Removes the records that are ours, if the policy says so. `false` while another operator writes to the zone.
@@ -171,4 +176,44 @@ async fn remove_mail(work: &mut Work, service: &Client) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use ekitei_operator_api::InventoryEntry;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn keys_whose_record_goes_sign_no_more() {
+        let key = |selector: &str, stage: &str, activation: &str| -> DkimKey {
+            let record_name = format!("{selector}._domainkey.example.org");
+            serde_json::from_value(json!({
+                "domain": "example.org", "selector": selector, "algorithm": "rsa", "stage": stage, "activation": activation,
+                "created": 1, "activated": 1, "retired": null, "record_name": record_name, "record_text": "v=DKIM1; p=",
+                "record_line": "",
+            }))
+            .unwrap()
+        };
+        let ours = InventoryEntry {
+            name: "theirs._domainkey.example.org".to_owned(),
+            type_: "TXT".to_owned(),
+            values: vec!["\"v=DKIM1; p=\"".to_owned()],
+            family: None,
+            variant: None,
+            ttl: 300,
+        };
+        let published = inventory(&[ours]).unwrap();
+        let goes = |key: &DkimKey| signs_without_record(key, &published);
+        assert!(goes(&key("ours", "signing", "manual")), "the operator's own, whatever the inventory says");
+        assert!(
+            goes(&key("theirs", "signing", "automatic")),
+            "the service's, whose record was published by us"
+        );
+        assert!(!goes(&key("elsewhere", "signing", "automatic")), "somebody else publishes its record");
+        assert!(!goes(&key("ours", "retired", "manual")));
+        assert!(!goes(&key("ours", "published", "manual")));
+    }
 }

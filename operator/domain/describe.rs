@@ -6,7 +6,8 @@ use ekitei_operator_api::{
     CaaMode, DmarcAlignment, DmarcPolicy, MailDomain, MailRegion, MtaStsMode, RegionStatus,
 };
 use ekitei_operator_dns::desired::{
-    Alignment, Caa, Client, Disposition, DkimKey, Dmarc, Exchanger, Purpose, Service, ServiceKind, Web,
+    Alignment, Caa, Client, Disposition, DkimKey, Dmarc, Exchanger, Purpose, Service, ServiceKind, Tlsa,
+    TlsaValue, Web,
 };
 use ekitei_operator_dns::{Desired, Family, InvalidInput, MailDomain as Description, Name, RecordSet, Value};
 use kube::ResourceExt as _;
@@ -28,6 +29,8 @@ pub struct Facts<'a> {
     pub signed: bool,
     /// Whether the domain has CAA records of others.
     pub has_caa: bool,
+    /// The SHA-256 of the public keys whose TLSA records the domain's own client host has.
+    pub host_keys: &'a [[u8; 32]],
 }
 
 /// The host that programs of the domain's users connect to, if the home region is known: the domain's own, or the region's.
@@ -59,6 +62,25 @@ pub fn certificate_names(domain: &MailDomain) -> Vec<String> {
     names
 }
 
+/// The services that programs are told of.
+fn services(domain: &MailDomain) -> Vec<Service> {
+    let mut services = vec![
+        (ServiceKind::Submissions, 465),
+        (ServiceKind::Submission, 587),
+        (ServiceKind::Imaps, 993),
+        (ServiceKind::Imap, 143),
+    ];
+    if domain.spec.clients.pop3 {
+        services.extend([(ServiceKind::Pop3s, 995), (ServiceKind::Pop3, 110)]);
+    }
+    services.into_iter().map(|(kind, port)| Service { kind, port }).collect()
+}
+
+/// The ports that programs connect to.
+pub fn client_ports(domain: &MailDomain) -> Vec<u16> {
+    services(domain).into_iter().map(|service| service.port).collect()
+}
+
 /// Whether senders are told to fetch the domain's MTA-STS policy; also one that takes a former one back.
 fn publishes_policy(domain: &MailDomain) -> bool {
     domain.spec.mta_sts.enabled
@@ -88,6 +110,7 @@ impl Facts<'_> {
                 .then(|| Web { host: host.clone(), autoconfig: spec.clients.autoconfig });
             description.mta_sts_id = publishes_policy(self.domain).then(|| self.policy_id());
             aliases.extend(self.own_host(&host)?);
+            description.tlsa = self.tlsa()?;
         }
         let mut records = description.records()?;
         records.extend(aliases);
@@ -170,23 +193,25 @@ impl Facts<'_> {
         if !spec.srv {
             return Ok(None);
         }
-        let service = |(kind, port)| Service { kind, port };
-        let mut services = vec![
-            (ServiceKind::Submissions, 465),
-            (ServiceKind::Submission, 587),
-            (ServiceKind::Imaps, 993),
-            (ServiceKind::Imap, 143),
-        ];
-        if spec.pop3 {
-            services.extend([(ServiceKind::Pop3s, 995), (ServiceKind::Pop3, 110)]);
-        }
         let own = spec.host.as_deref().map(str::parse).transpose()?;
         Ok(Some(Client {
             host: own.unwrap_or_else(|| host.clone()),
             addresses: Vec::new(),
             variant: None,
-            services: services.into_iter().map(service).collect(),
+            services: services(self.domain),
         }))
+    }
+
+    /// Keys of the domain's own client host, on all ports that programs connect to.
+    fn tlsa(&self) -> Result<Vec<Tlsa>, InvalidInput> {
+        let Some(host) = &self.domain.spec.clients.host else { return Ok(Vec::new()) };
+        if self.host_keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let host: Name = host.parse()?;
+        let values: Vec<TlsaValue> = self.host_keys.iter().copied().map(TlsaValue::public_key).collect();
+        let of_port = |port| Tlsa { host: host.clone(), port, values: values.clone() };
+        Ok(client_ports(self.domain).into_iter().map(of_port).collect())
     }
 
     /// Records of the domain's own client host: the addresses of the region's, or an alias where they are not known here.

@@ -64,6 +64,10 @@ impl Reconciler for Domains {
             });
         }
         let rivals = accept::rivals(&work).await?;
+        let rivals = match claim::contenders(&work, rivals, &regions, &service).await {
+            Ok(rivals) => rivals,
+            Err(error) => return unknown(&mut work, error).await,
+        };
         if let Some(refusal) = accept::refusal(&work.domain, &rivals, &regions) {
             return refuse(&mut work, refusal).await;
         }
@@ -76,7 +80,7 @@ impl Reconciler for Domains {
         finalizer::hold(&work.context, work.domain.as_ref()).await?;
         work.condition("Accepted", true, "Accepted", "the domain is this object's");
         fail::point("accepted")?;
-        let result = steps(&mut work, &regions, service).await;
+        let result = Box::pin(steps(&mut work, &regions, service)).await;
         if let Err(error) = result {
             work.step_failed(&[], error)?;
         }
@@ -134,25 +138,34 @@ async fn steps(work: &mut Work, regions: &[MailRegion], service: Result<Client>)
     regions::step(work, regions);
     reverse::step(work, regions);
     let service = service?;
-    let served = served(work, regions, &service).await;
-    let keys = match served {
-        Ok(keys) => keys,
-        // Without the service nobody knows its keys, and records must not go because of that.
-        Err(error) => return work.step_failed(&["DKIMReady"], error),
-    };
-    fail::point("served")?;
-    let dns = match records::open(work).await {
-        Ok(dns) => Some(dns),
+    let keys = match served(work, regions, &service).await {
+        Ok(keys) => Some(keys),
         Err(error) => {
-            work.step_failed(&["DNSPublished", "DNSVerified"], error)?;
+            work.step_failed(&["DKIMReady"], error)?;
             None
         }
     };
-    if let Err(error) = publish(work, dns.as_ref(), regions, &service, &keys).await {
+    fail::point("served")?;
+    let dns = match records::open(work).await {
+        Ok(dns) => Ok(dns),
+        Err(error) => {
+            let why = error.to_string();
+            work.step_failed(&["DNSPublished", "DNSVerified"], error)?;
+            Err(why)
+        }
+    };
+    // Without the service nobody knows its keys, and records must not go because of that.
+    if let Some(keys) = &keys
+        && let Err(error) = publish(work, dns.as_ref().ok(), regions, &service, keys).await
+    {
         work.step_failed(&["DNSPublished", "DNSVerified", "DKIMReady"], error)?;
     }
     fail::point("published")?;
-    if let Err(error) = certificate::step(work, dns.as_ref(), &service).await {
+    // A certificate ends whatever else is wrong; the first one is for a domain that the service took.
+    let is_served = keys.is_some() || !work.status.certificates.is_empty();
+    if is_served
+        && let Err(error) = certificate::step(work, dns.as_ref().map_err(String::as_str), &service).await
+    {
         work.step_failed(&["CertificateReady"], error)?;
     }
     fail::point("certified")

@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use ekitei_api::Client;
 use ekitei_operator_api::{
-    AdoptionPolicy, CaaMode, ConditionStatus, Conditions as _, MailDomain, MailRegion, RecordState,
+    AdoptionPolicy, CaaMode, ConditionStatus, Conditions as _, DaneMode, MailDomain, MailRegion, RecordState,
 };
 use ekitei_operator_dns::provider::ProviderError;
 use ekitei_operator_dns::{Key, Name, Owner, RecordType};
 
 use kube::ResourceExt as _;
 
+use super::certificate;
 use super::describe::Facts;
 use super::work::Work;
 use crate::error::{Error, Result};
 use crate::provider::{self, Open, access};
-use crate::publish::{Place, Publication, Published, inventory, inventory_status, statuses};
+use crate::publish::{Place, Publication, Published, dane, inventory, inventory_status, statuses};
 
 /// How soon servers are asked again that do not show all records yet.
 const SERVERS: Duration = Duration::from_secs(10);
@@ -71,8 +72,17 @@ pub async fn step(
     let region_statuses = work.status.regions.clone();
     let has_caa = has_caa(work, dns).await?;
     let domain = work.domain.clone();
-    let facts =
-        Facts { domain: &domain, regions, statuses: &region_statuses, keys, signed: dns.signed, has_caa };
+    let host_keys: Vec<[u8; 32]> =
+        certificate::published(&work.status)?.iter().map(|key| *key.as_bytes()).collect();
+    let facts = Facts {
+        domain: &domain,
+        regions,
+        statuses: &region_statuses,
+        keys,
+        signed: dns.signed,
+        has_caa,
+        host_keys: &host_keys,
+    };
     let desired = facts.records().map_err(|error| Error::invalid("RecordsInvalid", error))?;
     let publication = Publication {
         provider: dns.open.provider.as_ref(),
@@ -89,7 +99,19 @@ pub async fn step(
     work.status.records = statuses(&published.records);
     tell(work, &published).await;
     conditions(work, dns, &published);
+    let dane = dane::condition(&dns.place, dns.open.signed, wants_keys(&domain, regions));
+    work.condition(dane.type_, dane.status, dane.reason, dane.message);
     Ok(published)
+}
+
+/// Whether there are to be TLSA records, of the domain's own host or of its regions' hosts: either is worth something only where the domain's zone is secure.
+fn wants_keys(domain: &MailDomain, regions: &[MailRegion]) -> bool {
+    let clients = &domain.spec.clients;
+    let of_region = |region: &MailRegion| {
+        let is_listed = domain.spec.regions.iter().any(|listed| listed.name == region.name_any());
+        is_listed && region.spec.dns.as_ref().is_some_and(|dns| dns.dane.mode == DaneMode::Auto)
+    };
+    (clients.host.is_some() && clients.dane.mode == DaneMode::Auto) || regions.iter().any(of_region)
 }
 
 /// What the object may do with records that are there already; people are told if that is less than it says.

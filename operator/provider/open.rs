@@ -91,6 +91,7 @@ pub async fn open_object(context: &Context, object: &DnsProvider) -> Result<Open
     let verifier = Verifier::new(Settings {
         resolvers: context.options.resolvers.clone(),
         servers: spec.verification.servers.clone(),
+        validator: Some(Arc::clone(&context.validator)),
         ..Settings::default()
     });
     let provider = build(context, object, &zones, &verifier).await?;

@@ -2,18 +2,35 @@
 
 use std::collections::BTreeSet;
 
-use ekitei_operator_api::{ConditionStatus, DaneMode, Draft};
+use ekitei_operator_api::{ConditionStatus, DaneMode, Draft, RegionDns};
 use ekitei_operator_certificates::{HostName, KeyId};
+use ekitei_operator_dns::RecordType;
 use kube::ResourceExt as _;
 
 use crate::certificate_objects::{Standing, Wanted, advance, shown, stored_as};
 use crate::context::Context;
 use crate::error::{Error, Optional as _, Result};
+use crate::provider;
+use crate::publish::dane;
 use crate::region::Work;
 use crate::region::publication::Zone;
 
 /// What the names of regions' certificates begin with at the service.
 const KIND: &str = "region";
+
+/// The port whose TLSA records senders look for (RFC 7672 §2.2.3).
+const SMTP: u16 = 25;
+
+/// What is known of the DNS of a region's names.
+#[derive(Clone, Copy)]
+pub(super) enum Names<'a> {
+    /// Somebody else publishes the records.
+    Foreign,
+    /// The zone of the MX host.
+    Zone(&'a Zone),
+    /// It cannot be found or written now, and why.
+    Away(&'a str),
+}
 
 /// What the names of the Secrets of a region's certificate begin with.
 pub(super) fn secret_name(prefix: &str, region: &str) -> String {
@@ -22,8 +39,12 @@ pub(super) fn secret_name(prefix: &str, region: &str) -> String {
 
 impl Work<'_> {
     /// Brings the certificate forward. Returns the keys whose TLSA records are to be published.
-    pub(super) async fn certificate(&mut self, zone: Option<&Zone>) -> BTreeSet<KeyId> {
-        match self.advance_certificate(zone).await {
+    pub(super) async fn certificate(&mut self, names: Names<'_>) -> BTreeSet<KeyId> {
+        if let (Names::Zone(zone), Some(dns)) = (names, &self.region.spec.dns) {
+            let is_wanted = dns.dane.mode == DaneMode::Auto;
+            self.condition(dane::condition(&zone.place, zone.open.signed, is_wanted));
+        }
+        match Box::pin(self.advance_certificate(names)).await {
             Ok(standing) => {
                 self.condition(condition(&standing));
                 if let Some((reason, message)) = &standing.trouble {
@@ -48,7 +69,7 @@ impl Work<'_> {
         }
     }
 
-    async fn advance_certificate(&self, zone: Option<&Zone>) -> Result<Standing> {
+    async fn advance_certificate(&self, names: Names<'_>) -> Result<Standing> {
         let spec = &self.region.spec;
         let host =
             |name: &str| name.parse::<HostName>().map_err(|error| Error::invalid("HostInvalid", error));
@@ -59,18 +80,41 @@ impl Work<'_> {
         }
         let service = self.context.services.of_region(&self.context.client, self.region).await?;
         let name = secret_name(&self.context.options.name_prefix, &self.region.name_any());
-        let mut wanted = Wanted::new(self.region, name, hosts, &spec.certificate, &service)
-            .stored_for(KIND, &spec.host)
-            .with_dns(zone.map(|zone| &zone.open));
-        if let (Some(zone), Some(dns)) = (zone, &spec.dns) {
-            let published = dns.dane.mode == DaneMode::Auto && zone.is_signed();
-            let seen = match &zone.place.authorities {
-                Ok(authorities) => shown(&zone.open.verifier, authorities, &mx).await,
-                Err(_) => None,
-            };
-            wanted = wanted.with_tlsa(published.then_some(u64::from(dns.ttl)), seen);
-        }
+        let wanted =
+            Wanted::new(self.region, name, hosts, &spec.certificate, &service).stored_for(KIND, &spec.host);
+        let Some(dns) = &spec.dns else { return advance(self.context, &wanted).await };
+        let ttl = u64::from(dns.ttl);
+        let wanted = match names {
+            Names::Foreign => wanted,
+            Names::Zone(zone) => {
+                let published = dns.dane.mode == DaneMode::Auto && zone.is_signed();
+                let seen = match &zone.place.authorities {
+                    Ok(authorities) => shown(&zone.open.verifier, authorities, &mx, &[SMTP]).await,
+                    Err(_) => None,
+                };
+                wanted.with_dns(Some(&zone.open)).with_tlsa(published.then_some(ttl), seen)
+            }
+            Names::Away(why) => {
+                // What is published stays, and what the servers show counts though the provider is away.
+                let published = dns.dane.mode == DaneMode::Auto && self.has_keys();
+                let seen = self.shown_without_provider(dns, &mx).await;
+                wanted.while_dns_is_away(Some(why)).with_tlsa(published.then_some(ttl), seen)
+            }
+        };
         advance(self.context, &wanted).await
+    }
+
+    /// Whether keys of the region are in the DNS, as far as is known.
+    fn has_keys(&self) -> bool {
+        let tlsa = RecordType::Tlsa.as_str();
+        self.status.inventory.iter().any(|entry| entry.type_ == tlsa)
+    }
+
+    async fn shown_without_provider(&self, dns: &RegionDns, mx: &HostName) -> Option<Vec<BTreeSet<KeyId>>> {
+        let namespace = self.region.namespace().unwrap_or_default();
+        let open = provider::open(self.context, &dns.provider, &namespace).await.ok()?;
+        let authorities = open.verifier.authorities(&mx.as_str().parse().ok()?).await.ok()?;
+        shown(&open.verifier, &authorities, mx, &[SMTP]).await
     }
 }
 

@@ -11,6 +11,7 @@ use kube::ResourceExt as _;
 
 use crate::error::{Error, Result};
 use crate::region::addresses::{self, Ingress, Sorted};
+use crate::region::certificate::Names;
 use crate::region::cluster::{self, Cluster};
 use crate::region::pods::{self, Pods};
 use crate::region::publication::Addresses;
@@ -20,10 +21,10 @@ impl Work<'_> {
     /// All steps. What fails is remembered.
     pub(super) async fn steps(&mut self) {
         match self.cluster().await {
-            Ok(addresses) => self.names(Some(&addresses)).await,
+            Ok(addresses) => Box::pin(self.names(Some(&addresses))).await,
             Err(error) => {
                 self.failed(&["PodsReady", "AddressesReady"], error);
-                self.names(None).await;
+                Box::pin(self.names(None)).await;
             }
         }
         self.reverse_names().await;
@@ -152,7 +153,7 @@ impl Work<'_> {
     /// wait, for the pods may serve all the same.
     async fn names(&mut self, addresses: Option<&Addresses>) {
         let Some(dns) = &self.region.spec.dns else {
-            self.certificate(None).await;
+            self.certificate(Names::Foreign).await;
             return self.published(
                 ConditionStatus::True,
                 "NotManaged",
@@ -161,9 +162,15 @@ impl Work<'_> {
         };
         let zone = match self.zone(dns).await {
             Ok(zone) => zone,
-            Err(error) => return self.failed(&["DNSPublished", "DNSVerified"], error),
+            Err(error) => {
+                // What of a certificate needs no records goes on.
+                let why = error.to_string();
+                self.failed(&["DNSPublished", "DNSVerified"], error);
+                self.certificate(Names::Away(&why)).await;
+                return;
+            }
         };
-        let keys = self.certificate(Some(&zone)).await;
+        let keys = self.certificate(Names::Zone(&zone)).await;
         let Some(addresses) = addresses else { return };
         let wants_clients = self.region.spec.clients.is_some();
         let no_clients = addresses.clients.as_ref().is_some_and(BTreeSet::is_empty);

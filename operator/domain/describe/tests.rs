@@ -12,7 +12,15 @@ use crate::domain::testing::{domain, region};
 fn lines(domain: &MailDomain, all: &[MailRegion], has_caa: bool) -> Vec<String> {
     let keys = [("s1._domainkey.example.org".to_owned(), "v=DKIM1; k=ed25519; p=AAAA".to_owned())];
     let statuses = regions::statuses(domain, all);
-    let facts = Facts { domain, regions: all, statuses: &statuses, keys: &keys, signed: true, has_caa };
+    let facts = Facts {
+        domain,
+        regions: all,
+        statuses: &statuses,
+        keys: &keys,
+        signed: true,
+        has_caa,
+        host_keys: &[[1; 32]],
+    };
     facts.records().unwrap().iter().flat_map(|record| record.set.lines()).collect()
 }
 
@@ -70,6 +78,13 @@ fn a_host_of_the_domains_own_has_the_addresses_of_the_regions() {
     assert!(has(&found, "mail.example.org. 3600 IN A 192.0.2.1"));
     assert!(has(&found, "_imaps._tcp.example.org. 3600 IN SRV 0 1 993 mail.example.org."));
     assert!(certificate_names(&own).contains(&"mail.example.org".to_owned()));
+    let keys: Vec<&String> = found.iter().filter(|line| line.contains(" TLSA ")).collect();
+    assert_eq!(keys.len(), 4, "{keys:?}");
+    for port in [465, 587, 993, 143] {
+        assert!(has(&found, &format!("_{port}._tcp.mail.example.org. 3600 IN TLSA 3 1 1 0101")), "{keys:?}");
+    }
+    own.spec.clients.host = None;
+    assert!(!has(&lines(&own, &[region("tokyo")], false), " TLSA "), "the region's host has its own");
 }
 
 #[test]
@@ -107,6 +122,14 @@ fn spf_keeps_where_mail_leaves_from_however_many_addresses_there_are() {
     let by_region = "\"v=spf1 include:mx-tokyo.example.net ~all\"";
     assert!(has(&lines(&domain("example.org"), &[published.clone()], false), by_region));
 
+    // Of a region that sends from its host only, the addresses of the host are asked for.
+    let mut plain = region("us");
+    plain.status.as_mut().unwrap().addresses = addresses(200, 260);
+    let mut two = domain("example.org");
+    two.spec.regions = serde_json::from_value(json!([{"name": "tokyo"}, {"name": "us"}])).unwrap();
+    let found = lines(&two, &[published.clone(), plain], false);
+    assert!(has(&found, "\"v=spf1 a:mx-us.example.net include:mx-tokyo.example.net ~all\""), "{found:?}");
+
     // Five regions are ten lookups; with one more domain of others it cannot be said, and what is published stays.
     let names = ["tokyo", "us", "eu", "in", "br"];
     let regions: Vec<MailRegion> = names
@@ -131,6 +154,7 @@ fn spf_keeps_where_mail_leaves_from_however_many_addresses_there_are() {
         keys: &[],
         signed: true,
         has_caa: false,
+        host_keys: &[],
     };
     assert!(facts.records().unwrap_err().to_string().contains("11 lookups"));
 

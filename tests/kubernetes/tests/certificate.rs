@@ -50,15 +50,14 @@ fn published(scene: &Scene) -> BTreeSet<String> {
     records.iter().map(key).collect()
 }
 
-/// The key of the certificate that the service has.
+/// The certificate that the service has.
+async fn stored(scene: &Scene) -> Option<ekitei_api::Certificate> {
+    scene.service.api().certificate(&format!("region.{HOST}")).await.ok()
+}
+
+/// The key of that certificate.
 async fn in_force(scene: &Scene) -> Option<String> {
-    scene
-        .service
-        .api()
-        .certificate(&format!("region.{HOST}"))
-        .await
-        .ok()
-        .map(|certificate| certificate.spki_sha256)
+    stored(scene).await.map(|certificate| certificate.spki_sha256)
 }
 
 fn stage(scene: &Scene) -> String {
@@ -197,8 +196,33 @@ async fn a_key_that_somebody_puts_into_a_secret_is_published_before_it_is_used()
     let first = in_force(&scene).await.unwrap();
     wait_until("the record of the key", SOON, || published(&scene) == BTreeSet::from([first.clone()]));
 
-    fill(&scene, "given", &pair());
-    follow(&mut scene, &first, |_, _| ()).await;
+    let second = pair();
+    fill(&scene, "given", &second);
+    let key = follow(&mut scene, &first, |_, _| ()).await;
+    goes_on_without_names(&mut scene, &second.1, &key).await;
+}
+
+/// While no name server answers, a certificate of the key in force goes to the service, and one of another key waits.
+async fn goes_on_without_names(scene: &mut Scene, pem: &str, key: &str) {
+    let before = stored(scene).await.unwrap().sha256;
+    scene.knot.stop();
+    let own = KeyPair::from_pem(pem).unwrap();
+    let renewed = CertificateParams::new(vec![HOST.to_owned()]).unwrap().self_signed(&own).unwrap();
+    fill(scene, "given", &(renewed.pem(), pem.to_owned()));
+    let deadline = Instant::now() + SOON;
+    while stored(scene).await.unwrap().sha256 == before {
+        assert!(
+            Instant::now() < deadline,
+            "{}\n{}",
+            scene.object("mr/tokyo")["status"],
+            scene.operator.log()
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    fill(scene, "given", &pair());
+    let waits = scene.wait_for("mr/tokyo", "CertificateReady", "True", "DNSUnavailable");
+    assert!(waits.contains("follows"), "{waits}");
+    assert_eq!(in_force(scene).await.as_deref(), Some(key));
 }
 
 /// As much of cert-manager as the API server needs to know.
