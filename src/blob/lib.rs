@@ -32,7 +32,7 @@ mod usage;
 mod writer;
 
 pub use blobs::{Blobs, Settings};
-pub use cache::{CacheSettings, CachedStore};
+pub use cache::{CacheSettings, CachedStore, PageFile, PageFolder, PageFolderFuture};
 pub use collector::Collected;
 pub use directory_store::DirectoryStore;
 pub use encryption::{DATA_KEY_OCTETS, DataKey, DataKeys, KeyError, KeyFuture, KeyScope};

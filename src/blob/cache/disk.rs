@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use bytes::Bytes;
+use ekitei_telemetry::Gauge;
 use tokio::sync::Semaphore;
 
 use super::PageId;
+use super::folder::PageFolder;
 
 /// Octets of a checksum, at the end of each file.
 const CHECKSUM: usize = 16;
@@ -20,10 +20,14 @@ const MAX_WRITES: usize = 32;
 /// A folder of pages; clones share it.
 #[derive(Clone)]
 pub(super) struct DiskCache {
-    folder: Arc<Path>,
+    folder: Arc<dyn PageFolder>,
     limit: u64,
     index: Arc<Mutex<Index>>,
     writes: Arc<Semaphore>,
+    /// The last page could not be written, which was said once.
+    fails: Arc<AtomicBool>,
+    /// Octets of all files.
+    shown: Gauge,
 }
 
 /// What files there are, by name, and in which order they were used.
@@ -33,6 +37,8 @@ struct Index {
     by_use: BTreeMap<u64, String>,
     uses: u64,
     size: u64,
+    /// Times that something was forgotten: a page that was being written then may be one of it.
+    forgotten: u64,
 }
 
 struct File {
@@ -81,38 +87,32 @@ impl Index {
 }
 
 impl DiskCache {
-    /// Opens the folder, or makes it; only the service may read it. Files that are there are used again, the oldest removed first.
-    pub(super) fn open(folder: &Path, limit: u64) -> io::Result<Self> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(folder)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            if !metadata.is_file() {
-                continue;
-            }
-            if name.ends_with(UNFINISHED) {
-                std::fs::remove_file(entry.path())?;
-                continue;
-            }
-            found.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), name, metadata.len()));
-        }
+    /// A cache in this folder. Pages that are there are used again, the oldest removed first; other files are somebody else's.
+    pub(super) fn open(folder: Arc<dyn PageFolder>, limit: u64, shown: Gauge) -> io::Result<Self> {
+        let mut found = folder.list()?;
+        found.retain(|file| is_of_a_page(&file.name));
         found.sort();
         let mut index = Index::default();
-        found.into_iter().for_each(|(_, name, size)| index.insert(name, size));
-        for name in index.shrink(limit) {
-            std::fs::remove_file(folder.join(name))?;
-        }
-        Ok(Self {
-            folder: folder.into(),
+        found.into_iter().for_each(|file| index.insert(file.name, file.size));
+        index.shrink(limit).iter().for_each(|name| folder.remove(name));
+        let cache = Self {
+            folder,
             limit,
             index: Arc::new(Mutex::new(index)),
             writes: Arc::new(Semaphore::new(MAX_WRITES)),
-        })
+            fails: Arc::default(),
+            shown,
+        };
+        cache.show(&cache.index());
+        Ok(cache)
+    }
+
+    fn show(&self, index: &Index) {
+        self.shown.set(i64::try_from(index.size).unwrap_or(i64::MAX));
     }
 
     /// Octets of all files.
+    #[cfg(test)]
     pub(super) fn size(&self) -> u64 {
         self.index().size
     }
@@ -123,14 +123,16 @@ impl DiskCache {
         if !self.index().touch(&name) {
             return None;
         }
-        let path = self.folder.join(&name);
-        let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await.ok()?;
-        let page = read.ok().and_then(|octets| checked(id, octets));
-        if page.is_none() {
-            tracing::warn!(object = &*id.object, page = id.number, "a page on disk is damaged or gone");
+        let page = match self.folder.read(&name).await {
+            Ok(octets) => checked(id, octets).ok_or("damaged"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err("gone"),
+            Err(_) => Err("unreadable"),
+        };
+        page.inspect_err(|what| {
+            tracing::warn!(object = &*id.object, page = id.number, "a page on disk is {what}");
             self.remove(vec![name]);
-        }
-        page
+        })
+        .ok()
     }
 
     /// Writes a page, later. A full disk or a slow one costs the page, nothing else.
@@ -141,20 +143,30 @@ impl DiskCache {
         }
         let Ok(permit) = Arc::clone(&self.writes).try_acquire_owned() else { return };
         let (cache, name, checksum) = (self.clone(), file_name(id), checksum(id, &page));
-        tokio::task::spawn_blocking(move || {
+        let forgotten = self.index().forgotten;
+        tokio::spawn(async move {
             let _permit = permit;
-            let path = cache.folder.join(&name);
-            let unfinished: PathBuf = cache.folder.join(name.clone() + UNFINISHED);
-            let written = std::fs::write(&unfinished, [&page[..], &checksum].concat())
-                .and_then(|()| std::fs::rename(&unfinished, &path));
+            let written = cache.folder.write(&name, [&page[..], &checksum].concat()).await;
+            let failed_before = cache.fails.swap(written.is_err(), Ordering::Relaxed);
             if let Err(error) = written {
-                tracing::warn!(%error, file = %path.display(), "a page of an object cannot be kept on disk");
+                if !failed_before {
+                    tracing::warn!(%error, file = name, "pages of objects cannot be kept on disk");
+                }
                 return;
             }
             let removed = {
                 let mut index = cache.index();
-                index.insert(name, size);
-                index.shrink(cache.limit)
+                let mut removed = Vec::new();
+                if index.forgotten == forgotten {
+                    index.insert(name, size);
+                } else {
+                    // It may be of what was forgotten meanwhile.
+                    index.remove(&name);
+                    removed.push(name);
+                }
+                removed.extend(index.shrink(cache.limit));
+                cache.show(&index);
+                removed
             };
             cache.unlink(&removed);
         });
@@ -163,7 +175,11 @@ impl DiskCache {
     /// Removes all pages of an object.
     pub(super) fn forget(&self, object: &str) {
         let prefix = object_prefix(object);
-        let names = self.index().files.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
+        let names = {
+            let mut index = self.index();
+            index.forgotten += 1;
+            index.files.keys().filter(|name| name.starts_with(&prefix)).cloned().collect()
+        };
         self.remove(names);
     }
 
@@ -171,15 +187,13 @@ impl DiskCache {
         {
             let mut index = self.index();
             names.retain(|name| index.remove(name));
+            self.show(&index);
         }
         self.unlink(&names);
     }
 
     fn unlink(&self, names: &[String]) {
-        for name in names {
-            // One that somebody else removed is removed.
-            let _ = std::fs::remove_file(self.folder.join(name));
-        }
+        names.iter().for_each(|name| self.folder.remove(name));
     }
 
     /// Waits until what was to be written is.
@@ -194,16 +208,26 @@ impl DiskCache {
     }
 }
 
-/// What a file that is being written ends with.
-const UNFINISHED: &str = ".new";
+/// Digits of a hash in the name of a file.
+const HASH: usize = 32;
 
 /// Names of objects may have `/`: files are named by their hash.
 fn object_prefix(object: &str) -> String {
     let hash = blake3::hash(object.as_bytes()).to_hex();
-    format!("{}-", &hash[..32])
+    format!("{}-", &hash[..HASH])
 }
 
-fn file_name(id: &PageId) -> String {
+/// Whether a file may be that of a page.
+pub(super) fn is_of_a_page(name: &str) -> bool {
+    name.split_once('-').is_some_and(|(hash, number)| {
+        hash.len() == HASH
+            && hash.bytes().all(|digit| digit.is_ascii_hexdigit())
+            && !number.is_empty()
+            && number.bytes().all(|digit| digit.is_ascii_digit())
+    })
+}
+
+pub(super) fn file_name(id: &PageId) -> String {
     format!("{}{}", object_prefix(&id.object), id.number)
 }
 

@@ -5,6 +5,7 @@
 //! one request. Long ranges go by: what is read in one go is rarely read again, and would push everything else out.
 
 mod disk;
+mod folder;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,8 @@ use quick_cache::{DefaultHashBuilder, Weighter};
 use crate::object_error::ObjectError;
 use crate::object_store::{ObjectFuture, ObjectInfo, ObjectStore};
 use disk::DiskCache;
+use folder::LocalFolder;
+pub use folder::{PageFile, PageFolder, PageFolderFuture};
 
 /// How much is kept near.
 #[derive(Clone, Debug)]
@@ -108,14 +111,40 @@ impl<S: ObjectStore> CachedStore<S> {
     /// # Errors
     /// The folder cannot be made or listed.
     pub fn new(store: S, settings: CacheSettings, registry: &Registry) -> std::io::Result<Self> {
-        let disk = match &settings.disk {
-            Some((folder, limit)) => Some(DiskCache::open(folder, *limit)?),
+        let folder: Option<(Arc<dyn PageFolder>, u64)> = match &settings.disk {
+            Some((path, limit)) => Some((Arc::new(LocalFolder::open(path)?), *limit)),
+            None => None,
+        };
+        Self::with_folder(store, settings, folder, registry)
+    }
+
+    /// Like [`CachedStore::new`], with pages in this folder, which have at most `limit` octets; [`CacheSettings::disk`] is not looked at.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn within(
+        store: S,
+        settings: CacheSettings,
+        folder: (Arc<dyn PageFolder>, u64),
+        registry: &Registry,
+    ) -> std::io::Result<Self> {
+        Self::with_folder(store, settings, Some(folder), registry)
+    }
+
+    fn with_folder(
+        store: S,
+        settings: CacheSettings,
+        folder: Option<(Arc<dyn PageFolder>, u64)>,
+        registry: &Registry,
+    ) -> std::io::Result<Self> {
+        let metrics = Metrics::new(registry);
+        let disk = match folder {
+            Some((folder, limit)) => Some(DiskCache::open(folder, limit, metrics.disk.clone())?),
             None => None,
         };
         let expected = (settings.memory / settings.page_size.max(1)).max(16);
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
         let memory = Cache::with_weighter(expected, settings.memory, ByLength);
-        let metrics = Metrics::new(registry);
         Ok(Self { inner: Arc::new(Inner { store, settings, memory, disk, metrics }) })
     }
 
@@ -124,8 +153,9 @@ impl<S: ObjectStore> CachedStore<S> {
         let size = self.inner.settings.page_size;
         let pages = range.start / size..range.end.div_ceil(size);
         if pages.end.saturating_sub(pages.start) > self.inner.settings.longest_run {
-            self.inner.metrics.count("past", pages.end - pages.start);
-            return self.inner.store.get(name, range).await;
+            let octets = self.inner.store.get(name, range).await?;
+            self.inner.metrics.count("past", (octets.len() as u64).div_ceil(size));
+            return Ok(octets);
         }
         let skip = usize::try_from(range.start - pages.start * size).unwrap_or(usize::MAX);
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
@@ -216,9 +246,7 @@ impl<S: ObjectStore> CachedStore<S> {
 
     async fn disk_page(&self, id: &PageId) -> Option<Bytes> {
         let disk = self.inner.disk.as_ref()?;
-        let page = disk.get(id).await;
-        self.inner.metrics.disk.set(i64::try_from(disk.size()).unwrap_or(i64::MAX));
-        page
+        disk.get(id).await
     }
 
     /// Pages that follow each other, in one request; those past the end of the object are empty.
@@ -226,8 +254,11 @@ impl<S: ObjectStore> CachedStore<S> {
         let size = self.inner.settings.page_size;
         self.inner.metrics.count("store", pages.end - pages.start);
         let mut octets = self.inner.store.get(object, pages.start * size..pages.end * size).await?;
+        let octets_of_answer = octets.len();
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        Ok(pages.map(|_| octets.split_to(octets.len().min(size))).collect())
+        // A page that shares its memory with others would keep all of it, and be counted as one.
+        let own = |page: Bytes| if octets_of_answer > size { Bytes::copy_from_slice(&page) } else { page };
+        Ok(pages.map(|_| own(octets.split_to(octets.len().min(size)))).collect())
     }
 
     /// Drops all that is kept of an object.

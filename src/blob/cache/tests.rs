@@ -151,6 +151,93 @@ async fn a_damaged_file_is_no_page() {
     );
 }
 
+#[tokio::test]
+async fn files_of_others_are_left_alone() {
+    let (store, folder) = (store().await, tempfile::tempdir().unwrap());
+    let others = ["important.txt", "notes.new", "a-1"].map(|name| folder.path().join(name));
+    for other in &others {
+        std::fs::write(other, vec![0; 1000]).unwrap();
+    }
+    let cached = CachedStore::new(store, with_disk(folder.path(), 500), &Registry::new()).unwrap();
+    cached.get("object", 0..10).await.unwrap();
+    settled(&cached).await;
+    assert!(others.iter().all(|other| other.exists()));
+    assert_eq!(cached.inner.disk.as_ref().unwrap().size(), PAGE + 16);
+}
+
+#[tokio::test]
+async fn nothing_stays_of_a_page_that_cannot_be_written() {
+    let (store, folder) = (store().await, tempfile::tempdir().unwrap());
+    let id = PageId { object: "object".into(), number: 0 };
+    // Nothing can be put in the place of a folder.
+    let obstacle = folder.path().join(disk::file_name(&id));
+    std::fs::create_dir(&obstacle).unwrap();
+    let cached = CachedStore::new(store, with_disk(folder.path(), 5000), &Registry::new()).unwrap();
+    assert_eq!(cached.get("object", 0..10).await.unwrap(), octets(10));
+    settled(&cached).await;
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, [obstacle]);
+}
+
+/// A folder that writes when it is told to.
+struct Held(LocalFolder, Arc<tokio::sync::Semaphore>);
+
+impl PageFolder for Held {
+    fn list(&self) -> std::io::Result<Vec<PageFile>> {
+        self.0.list()
+    }
+
+    fn read(&self, name: &str) -> PageFolderFuture<Vec<u8>> {
+        self.0.read(name)
+    }
+
+    fn write(&self, name: &str, octets: Vec<u8>) -> PageFolderFuture<()> {
+        let (held, write) = (Arc::clone(&self.1), self.0.write(name, octets));
+        Box::pin(async move {
+            held.acquire().await.unwrap().forget();
+            write.await
+        })
+    }
+
+    fn remove(&self, name: &str) {
+        self.0.remove(name);
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_being_written_when_its_object_is_forgotten_is_not_kept() {
+    let (store, folder) = (store().await, tempfile::tempdir().unwrap());
+    let held = Arc::new(tokio::sync::Semaphore::new(0));
+    let pages = Arc::new(Held(LocalFolder::open(folder.path()).unwrap(), Arc::clone(&held)));
+    let cached = CachedStore::within(store.clone(), settings(0), (pages, 5000), &Registry::new()).unwrap();
+    store.damage("object", |octets| octets[5] ^= 1);
+    assert_ne!(cached.get("object", 0..50).await.unwrap(), octets(50));
+    store.damage("object", |octets| octets[5] ^= 1);
+    cached.forget("object");
+    held.add_permits(100);
+    settled(&cached).await;
+    assert_eq!(cached.get("object", 0..50).await.unwrap(), octets(50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_keeps_no_more_than_itself_in_memory() {
+    let store = store().await;
+    let cached = CachedStore::new(store, settings(1 << 20), &Registry::new()).unwrap();
+    cached.get("object", 0..300).await.unwrap();
+    let page = |number| cached.inner.memory.peek(&PageId { object: "object".into(), number }).unwrap();
+    let (first, second) = (page(0), page(1));
+    assert_ne!(first.as_ptr().wrapping_add(first.len()), second.as_ptr(), "they are one piece of memory");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_by_is_counted_by_what_came() {
+    let (store, registry) = (store().await, Registry::new());
+    let cached = CachedStore::new(store, settings(1 << 20), &registry).unwrap();
+    cached.get("object", 0..u64::MAX).await.unwrap();
+    let shown = registry.render();
+    assert!(shown.contains("ekitei_blob_cache_pages_total{from=\"past\"} 11"), "{shown}");
+}
+
 proptest! {
     #[test]
     fn any_range_is_what_the_store_has(ranges in proptest::collection::vec((0..1200u64, 0..700u64), 1..30), memory in 0..2000u64) {
