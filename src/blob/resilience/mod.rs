@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -36,7 +37,10 @@ use budget::Budget;
 use health::Health;
 
 /// The object whose absence tells that a store answers.
-const PROBE: &str = "probe-of-the-store";
+pub(crate) const PROBE: &str = "probe-of-the-store";
+
+/// Objects of one call that are deleted at the same time. (Not in one request: not every server has that, and Amazon charges for neither.)
+const DELETIONS: usize = 8;
 
 /// An object store that copes with the failures of another one. Clones share everything.
 #[derive(Clone)]
@@ -75,7 +79,7 @@ impl Resilient {
             store: Box::new(store),
             budget: Budget::new(settings.retry_share, settings.retry_reserve),
             requests: Semaphore::new(settings.max_requests.clamp(1, Semaphore::MAX_PERMITS)),
-            health: Health::new(settings.away_after),
+            health: Health::new(settings.away_after, settings.max_delay),
             metrics,
             random: Mutex::new(StdRng::seed_from_u64(seed)),
             settings,
@@ -117,12 +121,15 @@ impl Resilient {
             // Only who asked after that time knows that it is missing.
             let retries_missing = operation == Operation::Get && asked < inner.settings.visibility_delay;
             let again = error.kind().is_temporary() || (error.is_not_found() && retries_missing);
-            let pause = again.then(|| backoff.next(error.kind(), &mut self.random())).flatten();
-            let Some(pause) = pause else { return Err(error) };
-            if Instant::now() + pause >= deadline || !inner.budget.spend() {
-                inner.metrics.given_up(operation);
+            if !again {
                 return Err(error);
             }
+            let pause = backoff.next(error.kind(), &mut self.random());
+            let pause = pause.filter(|pause| Instant::now() + *pause < deadline && inner.budget.spend());
+            let Some(pause) = pause else {
+                inner.metrics.given_up(operation);
+                return Err(error);
+            };
             inner.metrics.retried(operation, error.kind());
             tracing::debug!(%operation, name, %error, ?pause, "the object store is asked again");
             tokio::time::sleep(pause).await;
@@ -161,7 +168,7 @@ impl Resilient {
         request: &(impl Fn() -> ObjectFuture<'a, T> + Send + Sync),
     ) -> Option<impl Future<Output = Result<T, ObjectError>> + Send> {
         let permit = self.inner.requests.try_acquire().ok()?;
-        self.inner.budget.spend().then(|| self.request(call, until, permit, request()))
+        self.inner.budget.spend_on_the_slow().then(|| self.request(call, until, permit, request()))
     }
 
     /// One request, measured.
@@ -200,13 +207,13 @@ impl Resilient {
 
     /// Learns from how a request ended that began at this time.
     fn note(&self, begun: Instant, error: Option<ObjectErrorKind>) {
-        let health = &self.inner.health;
         if !matches!(error, Some(ObjectErrorKind::Unavailable | ObjectErrorKind::Throttled)) {
-            health.answered();
-        } else if health.failed(begun) {
+            self.inner.answered();
+        } else if self.inner.health.failed(begun) {
             tracing::warn!("the object store is away: nothing is asked of it until it answers a probe");
             self.inner.metrics.away(true);
-            tokio::spawn(probe_until_back(Arc::downgrade(&self.inner)));
+            let outage = self.inner.health.outage();
+            tokio::spawn(probe_until_back(Arc::downgrade(&self.inner), outage));
         }
     }
 
@@ -215,9 +222,18 @@ impl Resilient {
     }
 }
 
+impl Inner {
+    /// The store answered: a probe, or somebody who asked before it went away.
+    fn answered(&self) {
+        if self.health.answered() {
+            self.metrics.away(false);
+            tracing::info!("the object store is back");
+        }
+    }
+}
+
 /// Asks a store that is away now and then, until it answers, or nobody needs it any more.
-async fn probe_until_back(store: Weak<Inner>) {
-    let gone = Instant::now();
+async fn probe_until_back(store: Weak<Inner>, outage: u64) {
     loop {
         let Some(inner) = store.upgrade() else { return };
         let interval = inner.settings.probe_interval;
@@ -226,6 +242,9 @@ async fn probe_until_back(store: Weak<Inner>) {
         drop(inner);
         tokio::time::sleep(interval.mul_f64(jitter)).await;
         let Some(inner) = store.upgrade() else { return };
+        if !inner.health.is_away() || inner.health.outage() != outage {
+            return; // somebody else heard of it
+        }
         let until = Instant::now() + inner.settings.attempt;
         let measured = inner.metrics.begin(Operation::Head);
         let answer = timeout_at(until, inner.store.head(PROBE)).await;
@@ -243,9 +262,7 @@ async fn probe_until_back(store: Weak<Inner>) {
             Err(_) => false,
         };
         if well {
-            inner.health.answered();
-            inner.metrics.away(false);
-            tracing::info!(after = ?gone.elapsed(), "the object store is back");
+            inner.answered();
             return;
         }
     }
@@ -268,7 +285,9 @@ impl ObjectStore for Resilient {
     fn get<'a>(&'a self, name: &'a str, range: Range<u64>) -> ObjectFuture<'a, Bytes> {
         let inner = &*self.inner;
         // Whoever reads to the end of an object without saying where that is has the time of a large one.
-        let carries = range.end.saturating_sub(range.start).min(inner.settings.largest_object);
+        let is_open = range.end == u64::MAX;
+        let carries =
+            if is_open { inner.settings.largest_object } else { range.end.saturating_sub(range.start) };
         Box::pin(async move {
             let read = self
                 .call(Operation::Get, name, carries, move || inner.store.get(name, range.clone()))
@@ -284,6 +303,13 @@ impl ObjectStore for Resilient {
 
     fn delete<'a>(&'a self, name: &'a str) -> ObjectFuture<'a, ()> {
         Box::pin(self.call(Operation::Delete, name, 0, move || self.inner.store.delete(name)))
+    }
+
+    fn delete_many<'a>(&'a self, names: &'a [String]) -> ObjectFuture<'a, ()> {
+        Box::pin(async move {
+            let deletions: Vec<_> = names.iter().map(|name| self.delete(name)).collect();
+            futures_util::stream::iter(deletions).buffer_unordered(DELETIONS).try_collect().await
+        })
     }
 
     fn list<'a>(

@@ -232,6 +232,59 @@ async fn a_store_that_hangs_is_away_even_if_one_request_comes_after_the_other() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn pauses_that_are_longer_than_the_patience_do_not_hide_that_a_store_is_away() {
+    let settings = Settings {
+        first_delay: Duration::from_secs(5),
+        away_after: Duration::from_millis(500),
+        ..Settings::default()
+    };
+    let fixture = fixture(settings, |_: Operation, _: &str| fails(ObjectErrorKind::Unavailable));
+    fixture.put().await.unwrap_err();
+    assert!(fixture.store.is_away());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_tells_that_the_store_is_back() {
+    let settings = Settings { attempt: Duration::from_secs(40), ..Settings::default() };
+    let fixture = fixture(settings, |_: Operation, name: &str| match name {
+        "slow" => takes(Duration::from_secs(30)),
+        _ => fails(ObjectErrorKind::Unavailable),
+    });
+    let slow = tokio::spawn({
+        let store = fixture.store.clone();
+        async move { store.put("slow", Vec::new()).await }
+    });
+    while !fixture.store.is_away() {
+        fixture.put().await.unwrap_err();
+    }
+    fixture.assert_shown("ekitei_blob_object_store_away 1");
+    slow.await.unwrap().unwrap();
+    assert!(!fixture.store.is_away());
+    fixture.assert_shown("ekitei_blob_object_store_away 0");
+    // Nobody asks any more.
+    let probes = fixture.memory.calls(Operation::Head);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(fixture.memory.calls(Operation::Head), probes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_fails_with_damage_again_and_again_is_given_up() {
+    let fixture = fixture(Settings::default(), |_: Operation, _: &str| fails(ObjectErrorKind::Damaged));
+    fixture.put().await.unwrap_err();
+    fixture.assert_shown("ekitei_blob_object_given_up_total{operation=\"put\"} 1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_are_deleted_side_by_side() {
+    let fixture = fixture(Settings::default(), |_: Operation, _: &str| takes(Duration::from_millis(100)));
+    let names: Vec<String> = (0..40).map(|n| format!("object-{n}")).collect();
+    let begun = Instant::now();
+    fixture.store.delete_many(&names).await.unwrap();
+    assert_eq!(fixture.memory.calls(Operation::Delete), 40);
+    assert!(begun.elapsed() <= Duration::from_millis(700), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn whatever_a_store_does_what_was_written_is_read() {
     for seed in 0..50 {
         // Damage that nobody notices is not of this layer: bodies have their own checksums.
