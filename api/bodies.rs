@@ -97,7 +97,7 @@ pub struct BlobScrub {
 /// Something that checking found. Nothing is deleted because of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BlobFinding {
-    /// `damaged`, `missing`, `orphan` or `unreferenced`.
+    /// `damaged`, `missing`, `orphan`, `unreferenced` or `refused`.
     #[schema(example = "damaged")]
     pub kind: String,
     /// The body's id or the object's name.

@@ -4,6 +4,9 @@
 //! delivery or copy that commits meanwhile makes it void; an object is deleted only under an intent row that says so, which a
 //! late delivery sees. It may run in several processes at once.
 //!
+//! Who wrote an object that is given up may only be paused, and send it afterwards. So its name is kept in a row: the scrubber knows it by that when it
+//! meets it, and hands it over to be deleted once more.
+//!
 //! Segments that nothing lives in are retired by compaction, and their objects deleted here a grace period later: readers may be at them.
 
 use std::ops::Range;
@@ -133,6 +136,7 @@ impl Blobs {
                     }
                     None => {
                         check_empty(&transaction, segment).await?;
+                        give_up(&transaction, &segment.object_name(), now);
                         transaction.set(&key, &rows::encode_intent(Intent::Delete, now));
                     }
                 }
@@ -221,18 +225,21 @@ impl Blobs {
             .transact(|transaction| async move {
                 let key = rows::intent(body);
                 let intent = transaction.get(&key).await?;
-                match intent.as_deref().and_then(rows::decode_intent) {
-                    Some((Intent::Delete, _)) => {}
-                    Some((Intent::Write, begun)) if self.is_old(begun) => {}
+                let is_abandoned = match intent.as_deref().and_then(rows::decode_intent) {
+                    Some((Intent::Delete, _)) => false,
+                    Some((Intent::Write, begun)) if self.is_old(begun) => true,
                     // Its delivery ended just now, or began again.
                     _ => return Ok::<_, Error>(false),
-                }
+                };
                 let record = transaction.get(&rows::record(body)).await?;
                 let record = record.map(|record| BodyRecord::decode(body, &record)).transpose()?;
                 if record.is_some_and(|record| record.place == Place::Object) {
                     tracing::warn!(%body, "an object was to be deleted that a body is in");
                     transaction.clear(&key);
                     return Ok(false);
+                }
+                if is_abandoned {
+                    give_up(&transaction, &body.to_string(), now);
                 }
                 transaction.set(&key, &rows::encode_intent(Intent::Delete, now));
                 Ok(true)
@@ -251,6 +258,11 @@ impl Blobs {
         self.inner.database.transact(clear).await?;
         Ok(true)
     }
+}
+
+/// Keeps the name of an object that is deleted although somebody may still be about to write it.
+pub(crate) fn give_up(transaction: &Transaction, name: &str, now: Duration) {
+    transaction.set(&rows::given_up(name), &rows::encode_time(now));
 }
 
 /// Makes sure that no row says that a body is in the segment.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use ekitei_kv::{KeyValue, RangeOptions, Transaction};
 
-use crate::block;
+use crate::block::{self, Encoding};
 use crate::encryption::{BodyKey, KeyError};
 use crate::record::{BodyRecord, Place};
 use crate::{Blobs, BodyId, Error, Result, rows};
@@ -102,7 +102,10 @@ impl Blobs {
                 .map_err(|what| Error::Damaged { body, what })?;
             // What is read in one go is rarely read again; what is read in pieces, at once.
             if wanted.len() == 1 && u64::from(record.block_size) == self.inner.settings.block_size as u64 {
-                self.inner.cache.insert((body, index), raw.clone());
+                // What is not decoded is a piece of something larger, all of which a piece in the cache would keep in memory.
+                let is_piece = key.is_none() && block.encoding == Encoding::Identity;
+                let own = if is_piece { Bytes::copy_from_slice(&raw) } else { raw.clone() };
+                self.inner.cache.insert((body, index), own);
             }
             decoded.push(raw);
         }
@@ -127,14 +130,30 @@ impl BodyRecord {
     /// # Errors
     /// [`Error::Damaged`].
     pub(crate) fn check_stored(&self, body: BodyId, pieces: &[Bytes]) -> Result<()> {
+        self.check_blocks(body, 0..self.blocks.len(), None, pieces)
+    }
+
+    /// Checks what is stored of some blocks: with the key of a body that is encrypted by decrypting it, without by its checksums.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub(crate) fn check_blocks(
+        &self,
+        body: BodyId,
+        blocks: Range<usize>,
+        key: Option<&BodyKey>,
+        pieces: &[Bytes],
+    ) -> Result<()> {
         let damaged = |what| Error::Damaged { body, what };
         let mut rest = cut(pieces.to_vec(), 0, u64::MAX);
-        for (index, block) in self.blocks.iter().enumerate() {
+        for index in blocks {
+            let block = self.blocks.get(index).ok_or_else(|| damaged("a block is missing"))?;
             let octets = rest.split_to(rest.len().min(block.stored as usize));
-            if self.key.is_some() {
+            if self.key.is_some() && key.is_none() {
                 block::check_sealed(block, &octets).map_err(damaged)?;
             } else {
-                block::decode(block, octets, self.block_length(index), None).map_err(damaged)?;
+                let sealing = key.map(|key| (key, index));
+                block::decode(block, octets, self.block_length(index), sealing).map_err(damaged)?;
             }
         }
         if rest.is_empty() { Ok(()) } else { Err(damaged("there is more of it than its record says")) }
@@ -169,4 +188,34 @@ fn cut(mut pieces: Vec<Bytes>, skip: u64, length: u64) -> Bytes {
     let mut rest = all.split_off(skip.min(all.len()));
     rest.truncate(length);
     rest
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use ekitei_kv::Database;
+    use ekitei_kv::clock::SystemClock;
+
+    use super::*;
+    use crate::{MemoryStore, ObjectStore, Owner, Settings};
+
+    #[tokio::test]
+    async fn a_block_in_the_cache_keeps_nothing_else_in_memory() {
+        let (database, objects) = (Database::in_memory(), MemoryStore::new(Arc::new(SystemClock)));
+        let settings = Settings { hot_limit: 100, block_size: 1000, ..Settings::default() };
+        let blobs = Blobs::new(database.clone(), objects.clone(), settings, Arc::new(SystemClock));
+        // What does not compress.
+        let body: Bytes = (0..4000).map(|_| rand::random::<u8>()).collect();
+        let prepared = &blobs.prepare(body.clone()).await.unwrap();
+        database
+            .transact(|transaction| async move { prepared.store(&transaction, Owner::Account(1)).await })
+            .await
+            .unwrap();
+        assert_eq!(blobs.read(prepared.id(), 10..20).await.unwrap(), body.slice(10..20));
+        let kept = blobs.inner.cache.get(&(prepared.id(), 0)).unwrap();
+        let object = objects.get(&prepared.id().to_string(), 0..u64::MAX).await.unwrap();
+        assert!(!object.as_ptr_range().contains(&kept.as_ptr()), "it is a piece of the object");
+    }
 }

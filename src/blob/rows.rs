@@ -18,6 +18,7 @@
 //! | `(BODIES, 10, 1, kind, name)` | something that the scrubber found: format octet and postcard of `FindingRow` |
 //! | `(BODIES, 10, 2)` | the scrubber is to begin now; empty |
 //! | `(BODIES, 11, group)` | the packer is not to wait until bodies are old or many; empty |
+//! | `(BODIES, 12, name)` | the object of this name was given up before a body was in it: milliseconds |
 
 use std::ops::Range;
 use std::time::Duration;
@@ -164,6 +165,14 @@ pub(crate) fn segment_of_hint(key: &[u8]) -> Option<SegmentId> {
 
 pub(crate) fn pack_request(group: Group) -> Vec<u8> {
     key(&(BODIES, 11u32, group.number()))
+}
+
+pub(crate) fn given_up(name: &str) -> Vec<u8> {
+    key(&(BODIES, 12u32, name))
+}
+
+pub(crate) fn all_given_up() -> Range<Vec<u8>> {
+    range(&(BODIES, 12u32))
 }
 
 pub(crate) fn scrub_state() -> Vec<u8> {

@@ -89,7 +89,8 @@ impl Scrubber {
             Place::Hot => {
                 let octets: Vec<Bytes> = chunks.into_iter().map(|chunk| chunk.value).collect();
                 step.tally.octets += record.stored_octets();
-                match record.check_stored(body, &octets) {
+                let key = self.key(step, body, &record).await?;
+                match record.check_blocks(body, 0..record.blocks.len(), key.as_ref(), &octets) {
                     Ok(()) => {
                         let owner = look.holder.map_or(Owner::Transit, owner_of);
                         let entered = self.enter(lease, body, &record, owner).await?;
@@ -121,10 +122,10 @@ impl Scrubber {
     async fn object(&self, step: &mut Step, body: BodyId, record: &BodyRecord) -> Result<()> {
         let name = body.to_string();
         self.blobs.inner.objects.forget(&name);
-        let mut offset = 0;
-        for blocks in record.pieces(PIECE) {
-            let end = offset + blocks.stored_octets();
-            let octets = match self.blobs.inner.objects.get(&name, offset..end).await {
+        let key = self.key(step, body, record).await?;
+        for blocks in record.runs(PIECE) {
+            let range = record.stored_offset(blocks.start)..record.stored_offset(blocks.end);
+            let octets = match self.blobs.inner.objects.get(&name, range.clone()).await {
                 Ok(octets) => octets,
                 Err(error) if error.is_not_found() => {
                     if self.blobs.record(body).await?.is_some() {
@@ -132,21 +133,20 @@ impl Scrubber {
                     }
                     return Ok(());
                 }
-                Err(error) => return self.unreadable(step, body, error),
+                Err(error) => return self.unreadable(step, body, error).await,
             };
             step.tally.octets += octets.len() as u64;
-            if blocks.check_stored(body, &[octets]).is_err() {
+            if record.check_blocks(body, blocks.clone(), key.as_ref(), &[octets]).is_err() {
                 // It may have been spoiled on its way.
                 self.blobs.inner.objects.forget(&name);
-                let octets = match self.blobs.inner.objects.get(&name, offset..end).await {
+                let octets = match self.blobs.inner.objects.get(&name, range).await {
                     Ok(octets) => octets,
-                    Err(error) => return self.unreadable(step, body, error),
+                    Err(error) => return self.unreadable(step, body, error).await,
                 };
-                if let Err(error) = blocks.check_stored(body, &[octets]) {
+                if let Err(error) = record.check_blocks(body, blocks, key.as_ref(), &[octets]) {
                     step.find(FindingKind::Damaged, body, error.to_string());
                 }
             }
-            offset = end;
         }
         Ok(())
     }
@@ -195,9 +195,9 @@ fn after(body: BodyId) -> Vec<u8> {
 }
 
 impl BodyRecord {
-    /// The record cut into those of parts whose blocks have about so many octets together.
-    fn pieces(&self, octets: u64) -> Vec<Self> {
-        let mut pieces = Vec::new();
+    /// The blocks in runs of about so many octets.
+    fn runs(&self, octets: u64) -> Vec<Range<usize>> {
+        let mut runs = Vec::new();
         let mut begin = 0;
         while begin < self.blocks.len() {
             let mut sum = 0;
@@ -207,10 +207,9 @@ impl BodyRecord {
                 fits
             });
             let end = begin + count.count().max(1);
-            let size = (begin..end).map(|index| self.block_length(index) as u64).sum();
-            pieces.push(Self { size, blocks: self.blocks[begin..end].to_vec(), ..self.clone() });
+            runs.push(begin..end);
             begin = end;
         }
-        pieces
+        runs
     }
 }

@@ -1,11 +1,14 @@
 //! The scrubber: reads everything again, in steps, and tells what is damaged, missing or left over.
 //!
 //! One process works, under a lease. Where it is, is a row that is written under that lease, so that another goes on there. It repairs what follows
-//! from other rows (the hot index, counters); it never deletes or rewrites a body or an object: what it is in doubt about, it tells.
+//! from other rows (the hot index, counters); it never deletes or rewrites a body or an object: what it is in doubt about, it tells. Objects that were
+//! given up, and came all the same, it hands over to the collector.
 
 mod bodies;
 mod index;
+mod keys;
 mod objects;
+mod refusal;
 mod segments;
 mod state;
 
@@ -13,10 +16,15 @@ use std::time::Duration;
 
 use ekitei_kv::lease::Lease;
 
+use keys::Keys;
+use refusal::{is_refusal, refusal_row};
 pub use state::{Finding, FindingKind, ScrubPhase, ScrubReport, ScrubTally};
 pub(crate) use state::{FindingRow, ScrubState};
 
 use crate::{Blobs, Error, ObjectError, Result, rows};
+
+/// The pause of a scrubber that cannot go on for now.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +48,11 @@ pub struct Scrubber {
 }
 
 /// What a step found, to be written with the new state.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Step {
     tally: ScrubTally,
     findings: Vec<Finding>,
+    keys: Keys,
     /// Where the next step begins; `None` when the phase is over.
     next: Option<Vec<u8>>,
 }
@@ -51,6 +60,9 @@ struct Step {
 impl Step {
     fn find(&mut self, kind: FindingKind, name: impl std::fmt::Display, what: impl Into<String>) {
         let finding = Finding { kind, name: name.to_string(), what: what.into() };
+        if self.findings.iter().any(|known| known.kind == kind && known.name == finding.name) {
+            return;
+        }
         tracing::error!(
             kind = kind.name(),
             name = finding.name,
@@ -89,14 +101,21 @@ impl Scrubber {
             state.begin(now);
         }
         if self.blobs.inner.objects.is_away() {
-            return Ok(Scrubbed::Idle(Duration::from_secs(60)));
+            return Ok(Scrubbed::Idle(PAUSE));
         }
         let step = match state.phase {
-            ScrubPhase::Idle => Step::default(),
-            ScrubPhase::Segments => self.segment(lease, &state.cursor).await?,
-            ScrubPhase::Bodies => self.bodies(lease, &state.cursor).await?,
-            ScrubPhase::Index => self.index(lease, &state.cursor).await?,
-            ScrubPhase::Objects => self.objects(&state.cursor).await?,
+            ScrubPhase::Idle => Ok(Step::default()),
+            ScrubPhase::Segments => self.segment(lease, &state.cursor).await,
+            ScrubPhase::Bodies => self.bodies(lease, &state.cursor).await,
+            ScrubPhase::Index => self.index(lease, &state.cursor).await,
+            ScrubPhase::Objects => self.objects(lease, &state.cursor).await,
+        };
+        let step = match step {
+            Err(Error::Objects(error)) if is_refusal(error.kind()) => {
+                self.tell_refusal(lease, &state, &error, now).await?;
+                return Ok(Scrubbed::Idle(PAUSE));
+            }
+            step => step?,
         };
         state.tally += step.tally;
         match step.next {
@@ -113,9 +132,14 @@ impl Scrubber {
     /// Tells of what a store that is there does not give.
     ///
     /// # Errors
-    /// The same error if the store is away: then the step is done again.
-    fn unreadable(&self, step: &mut Step, name: impl std::fmt::Display, error: ObjectError) -> Result<()> {
-        if self.blobs.inner.objects.is_away() {
+    /// The same error if the store is away, or refuses all: then the step is done again.
+    async fn unreadable(
+        &self,
+        step: &mut Step,
+        name: impl std::fmt::Display,
+        error: ObjectError,
+    ) -> Result<()> {
+        if self.blobs.inner.objects.is_away() || (is_refusal(error.kind()) && self.is_refused().await?) {
             return Err(error.into());
         }
         step.find(FindingKind::Damaged, name, format!("it cannot be read: {error}"));
@@ -143,6 +167,7 @@ impl Scrubber {
                 lease.check(&transaction).await?;
                 transaction.set(&rows::scrub_state(), &state.encode());
                 transaction.clear(&rows::scrub_request());
+                transaction.clear(&refusal_row());
                 for finding in findings {
                     let row = FindingRow::new(state.run, now, finding);
                     transaction.set(&rows::finding(finding.kind, &finding.name), &row.encode());

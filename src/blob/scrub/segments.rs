@@ -1,15 +1,20 @@
 //! Segments: every body in them is read, and what is counted of them is counted again.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use ekitei_kv::lease::Lease;
 use ekitei_kv::{RangeOptions, decode_counter};
 
 use super::{FindingKind, Scrubber, Step};
+use crate::encryption::BodyKey;
 use crate::hot::signed;
 use crate::record::{BodyRecord, Place};
 use crate::segments::{Extent, Living, SegmentRow};
 use crate::{BodyId, Error, Result, SegmentId, rows};
 
+/// Octets of a segment that is checked by the task that read it.
+const CHECKED_HERE: usize = 256 << 10;
 /// Extents that are counted in one transaction.
 const COUNTED: usize = 50_000;
 
@@ -38,16 +43,18 @@ impl Scrubber {
                 return Ok(step);
             }
             Err(error) => {
-                self.unreadable(&mut step, &name, error)?;
+                self.unreadable(&mut step, &name, error).await?;
                 return Ok(step);
             }
         };
         step.tally.octets += octets.len() as u64;
-        for living in &living {
-            step.tally.bodies += 1;
-            if !is_sound(living, &octets) {
-                self.look_again(&mut step, segment, living).await?;
-            }
+        step.tally.bodies += living.len() as u64;
+        let mut bodies = Vec::with_capacity(living.len());
+        for living in living {
+            bodies.push((self.key(&mut step, living.0, &living.1).await?, living));
+        }
+        for (key, living) in unsound(bodies, octets).await? {
+            self.look_again(&mut step, segment, &living, key.as_ref()).await?;
         }
         Ok(step)
     }
@@ -80,15 +87,21 @@ impl Scrubber {
     }
 
     /// A body that was not read as it should be: it may be elsewhere by now, or have been spoiled on its way.
-    async fn look_again(&self, step: &mut Step, segment: SegmentId, living: &Living) -> Result<()> {
+    async fn look_again(
+        &self,
+        step: &mut Step,
+        segment: SegmentId,
+        living: &Living,
+        key: Option<&BodyKey>,
+    ) -> Result<()> {
         let (body, record, extent) = living;
         let now = self.blobs.record(*body).await?;
         if now.as_ref() != Some(record) {
             return Ok(());
         }
         let name = segment.object_name();
-        let again = match self.blobs.read_again(&name, *body, record, *extent).await {
-            Err(Error::Objects(error)) => return self.unreadable(step, body, error),
+        let again = match self.blobs.read_again((&name, *extent), *body, record, key).await {
+            Err(Error::Objects(error)) => return self.unreadable(step, body, error).await,
             again => again?,
         };
         if let Err(error) = again {
@@ -101,9 +114,10 @@ impl Scrubber {
     async fn recount(&self, lease: &Lease, segment: SegmentId) -> Result<bool> {
         let options = RangeOptions { limit: COUNTED, ..RangeOptions::default() };
         let mut void = Vec::new();
-        let living = self.blobs.living(segment).await?;
+        let living: HashSet<BodyId> =
+            self.blobs.living(segment).await?.into_iter().map(|(body, ..)| body).collect();
         for (body, _) in self.blobs.extents(segment).await? {
-            if !living.iter().any(|(known, ..)| *known == body) {
+            if !living.contains(&body) {
                 void.push(body);
             }
         }
@@ -154,10 +168,23 @@ fn may_be_in(body: BodyId, record: &[u8], segment: SegmentId) -> bool {
     )
 }
 
-fn is_sound((body, record, extent): &Living, segment: &Bytes) -> bool {
+/// A body of a segment, and its key if it is encrypted and that is at hand.
+type Keyed = (Option<BodyKey>, Living);
+
+/// Those that are not what was written. Decoding a whole segment takes long enough for a thread of its own.
+async fn unsound(bodies: Vec<Keyed>, segment: Bytes) -> Result<Vec<Keyed>> {
+    let is_small = segment.len() <= CHECKED_HERE;
+    let work = move || bodies.into_iter().filter(|body| !is_sound(body, &segment)).collect();
+    if is_small {
+        return Ok(work());
+    }
+    Ok(tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?)
+}
+
+fn is_sound((key, (body, record, extent)): &Keyed, segment: &Bytes) -> bool {
     let at = |offset: u64| usize::try_from(offset).map_or(segment.len(), |at| at.min(segment.len()));
     let octets = segment.slice(at(extent.offset)..at(extent.offset + extent.octets));
-    record.check_stored(*body, &[octets]).is_ok()
+    record.check_blocks(*body, 0..record.blocks.len(), key.as_ref(), &[octets]).is_ok()
 }
 
 impl crate::Blobs {

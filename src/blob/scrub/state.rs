@@ -80,11 +80,14 @@ pub enum FindingKind {
     Orphan,
     /// A body that nobody refers to, and the collector does not know of.
     Unreferenced,
+    /// The object store refuses all: nothing can be checked.
+    Refused,
 }
 
 impl FindingKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Damaged, Self::Missing, Self::Orphan, Self::Unreferenced];
+    pub const ALL: [Self; 5] =
+        [Self::Damaged, Self::Missing, Self::Orphan, Self::Unreferenced, Self::Refused];
 
     /// A word for logs and reports.
     pub const fn name(self) -> &'static str {
@@ -93,6 +96,7 @@ impl FindingKind {
             Self::Missing => "missing",
             Self::Orphan => "orphan",
             Self::Unreferenced => "unreferenced",
+            Self::Refused => "refused",
         }
     }
 

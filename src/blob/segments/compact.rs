@@ -10,6 +10,7 @@ use futures_util::future::try_join_all;
 use super::build::Piece;
 use super::rows::{Extent, SegmentRow, has_no_extents, read_segment, retire};
 use super::{Packer, Packing};
+use crate::encryption::BodyKey;
 use crate::owner::Group;
 use crate::record::{BodyRecord, Place};
 use crate::{BodyId, Error, Result, SegmentId, rows};
@@ -231,7 +232,7 @@ impl Packer {
                 let own = Bytes::copy_from_slice(&octets[at(begin)..at(begin + extent.octets)]);
                 let octets = match record.check_stored(*body, std::slice::from_ref(&own)) {
                     Ok(()) => Ok(own),
-                    Err(_) => match self.blobs.read_again(&name, *body, record, *extent).await {
+                    Err(_) => match self.blobs.read_again((&name, *extent), *body, record, None).await {
                         Err(error @ Error::Objects(_)) if !self.blobs.inner.objects.is_away() => Err(error),
                         again => again?,
                     },
@@ -298,14 +299,15 @@ impl crate::Blobs {
     /// itself. The inner error tells that it is damaged.
     pub(crate) async fn read_again(
         &self,
-        name: &str,
+        (name, extent): (&str, Extent),
         body: BodyId,
         record: &BodyRecord,
-        extent: Extent,
+        key: Option<&BodyKey>,
     ) -> Result<std::result::Result<Bytes, Error>> {
         self.inner.objects.forget(name);
         let octets = self.inner.objects.get(name, extent.offset..extent.offset + extent.octets).await?;
-        Ok(record.check_stored(body, std::slice::from_ref(&octets)).map(|()| octets))
+        let checked = record.check_blocks(body, 0..record.blocks.len(), key, std::slice::from_ref(&octets));
+        Ok(checked.map(|()| octets))
     }
 }
 

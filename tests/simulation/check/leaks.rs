@@ -112,9 +112,15 @@ pub async fn check_after_deletion(world: &Arc<World>) {
         let elements = unpack::<Vec<Element<'_>>>(&row.key).unwrap_or_default();
         let subspace =
             elements.first().and_then(Element::as_i64).and_then(|number| u32::try_from(number).ok());
-        // Counters stay, at zero; and the queue's shards keep what their owners are woken by.
-        let is_wake = subspace == Some(QUEUE) && elements.get(1).and_then(Element::as_i64) == Some(4);
-        if is_wake || row.value[..] == [0; 8] {
+        // Counters stay, at zero; the queue's shards keep what their owners are woken by; and names of objects that were given up are kept.
+        let table = elements.get(1).and_then(Element::as_i64);
+        let is_wake = subspace == Some(QUEUE) && table == Some(4);
+        let is_name = subspace == Some(BODIES) && table == Some(12);
+        // Nor is that all accounts count for their domains, and what the scrubber remembers.
+        let is_of_all = subspace == Some(MAILBOXES)
+            && elements.get(1).and_then(Element::as_str) == Some("counted")
+            || subspace == Some(BODIES) && table == Some(10);
+        if is_wake || is_name || is_of_all || row.value[..] == [0; 8] {
             continue;
         }
         if matches!(subspace, Some(MAILBOXES | INDEX | MESSAGES | CHANGES | BODIES | QUEUE)) {

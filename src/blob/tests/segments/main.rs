@@ -4,9 +4,12 @@
 mod away;
 mod compaction;
 mod crash;
+mod late;
 mod obstacles;
 mod packing;
+mod refused;
 mod restore;
 mod scrub;
+mod sealed;
 mod support;
 mod throughput;

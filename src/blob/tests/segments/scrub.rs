@@ -27,7 +27,7 @@ pub async fn lease(database: &Database) -> Lease {
 }
 
 /// One whole run, and how many steps it took.
-async fn scrub(world: &World, lease: &Lease) -> (ScrubTally, u32) {
+pub async fn scrub(world: &World, lease: &Lease) -> (ScrubTally, u32) {
     let scrubber = Scrubber::new(world.blobs.clone(), INTERVAL);
     world.blobs.request_scrub().await.unwrap();
     let mut steps = 0;
@@ -41,13 +41,13 @@ async fn scrub(world: &World, lease: &Lease) -> (ScrubTally, u32) {
     }
 }
 
-async fn findings(world: &World) -> Vec<(FindingKind, String)> {
+pub async fn findings(world: &World) -> Vec<(FindingKind, String)> {
     let report = world.blobs.scrub_report().await.unwrap();
     report.findings.into_iter().map(|finding| (finding.kind, finding.name)).collect()
 }
 
 /// Hot bodies, segments and an object.
-async fn full() -> World {
+pub async fn full() -> World {
     let mut world = World::new().await;
     for n in 0..30 {
         world.store(n % 4, 1500).await;
