@@ -50,6 +50,20 @@ fn without_an_answer<E: Error + 'static>(doing: &str, error: &SdkError<E, HttpRe
     ObjectError::new(kind, format!("{doing}: {}", words.join(": ")))
 }
 
+/// Whether the service does not know the keys or the token, which may have been replaced where they come from.
+pub(crate) fn is_of_the_keys(status: Option<u16>, code: Option<&str>) -> bool {
+    match code {
+        Some(code) => {
+            matches!(
+                code,
+                "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "InvalidSecurity"
+            )
+        }
+        // An answer to HEAD has no body, and says no more than this.
+        None => matches!(status, Some(401 | 403)),
+    }
+}
+
 /// What an answer means. Codes first: some servers give them with unusual statuses.
 pub(crate) fn kind_of(status: u16, code: Option<&str>) -> ObjectErrorKind {
     use ObjectErrorKind::{Damaged, Denied, Expired, Invalid, NotFound, Throttled, Unavailable};
@@ -57,6 +71,10 @@ pub(crate) fn kind_of(status: u16, code: Option<&str>) -> ObjectErrorKind {
         "NoSuchKey" => NotFound,
         // An upload in parts that somebody broke off: the whole is begun again.
         "NoSuchUpload" => Unavailable,
+        // Of a new bucket, until the name servers know where it is.
+        "TemporaryRedirect" => Unavailable,
+        // A header that the server does not know, such as one that asks it to encrypt. It will not know it later.
+        "NotImplemented" => Invalid,
         "NoSuchBucket" | "InvalidBucketName" | "PermanentRedirect" | "AuthorizationHeaderMalformed" => {
             Invalid
         }
@@ -82,7 +100,8 @@ pub(crate) fn kind_of(status: u16, code: Option<&str>) -> ObjectErrorKind {
             404 => NotFound,
             429 => Throttled,
             401 | 403 => Denied,
-            408 | 500.. => Unavailable,
+            501 => Invalid,
+            307 | 408 | 500.. => Unavailable,
             // "200" with an error inside is one of a large request that failed late.
             200..300 => Unavailable,
             _ => Invalid,
@@ -110,6 +129,10 @@ mod tests {
             (400, Some("BadDigest"), ObjectErrorKind::Damaged),
             (400, Some("InvalidArgument"), ObjectErrorKind::Invalid),
             (301, Some("PermanentRedirect"), ObjectErrorKind::Invalid),
+            (307, Some("TemporaryRedirect"), ObjectErrorKind::Unavailable),
+            (501, Some("NotImplemented"), ObjectErrorKind::Invalid),
+            (501, None, ObjectErrorKind::Invalid),
+            (507, None, ObjectErrorKind::Unavailable),
         ] {
             assert_eq!(kind_of(status, code), kind, "{status} {code:?}");
         }

@@ -1,6 +1,8 @@
 //! Uploads in parts: a large object in several requests, which exists when the last one says so. What is broken off is aborted, since parts
 //! without an object are invisible and cost money. Only until the last request is sent: after that the object may exist.
 
+use std::time::Duration;
+
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
@@ -9,6 +11,9 @@ use ekitei_blob::ObjectError;
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::store::S3Store;
+
+/// How long an abortion may take: nobody waits for it, and a store that hangs must not collect them.
+const ABORTION: Duration = Duration::from_secs(30);
 
 /// An upload that is aborted if it is dropped before it is to be completed.
 struct Upload {
@@ -42,10 +47,7 @@ pub(crate) async fn put(
         .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
     // Without an answer nobody knows whether it is complete; what is left then is for the rule of the bucket.
     upload.completing = true;
-    match request.send().await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(store.failure(&format!("CompleteMultipartUpload {name}"), error).await),
-    }
+    store.send(&format!("CompleteMultipartUpload {name}"), request.send()).await.map(drop)
 }
 
 async fn begin(store: &S3Store, name: &str) -> Result<Upload, ObjectError> {
@@ -59,10 +61,7 @@ async fn begin(store: &S3Store, name: &str) -> Result<Upload, ObjectError> {
         .set_server_side_encryption(encryption)
         .set_ssekms_key_id(kms_key);
     let doing = format!("CreateMultipartUpload {name}");
-    let answer = match request.send().await {
-        Ok(answer) => answer,
-        Err(error) => return Err(store.failure(&doing, error).await),
-    };
+    let answer = store.send(&doing, request.send()).await?;
     let id = answer.upload_id().ok_or_else(|| ObjectError::damaged(format!("{doing}: no id")))?.to_owned();
     Ok(Upload { client: store.client.clone(), bucket: store.bucket.clone(), key, id, completing: false })
 }
@@ -82,13 +81,9 @@ async fn upload_part(
         .upload_id(&upload.id)
         .part_number(number)
         .body(ByteStream::from(join(&part)));
-    match request.send().await {
-        Ok(answer) => {
-            let etag = answer.e_tag().map(str::to_owned);
-            Ok(CompletedPart::builder().set_e_tag(etag).part_number(number).build())
-        }
-        Err(error) => Err(store.failure(&format!("UploadPart {number} of {name}"), error).await),
-    }
+    let answer = store.send(&format!("UploadPart {number} of {name}"), request.send()).await?;
+    let etag = answer.e_tag().map(str::to_owned);
+    Ok(CompletedPart::builder().set_e_tag(etag).part_number(number).build())
 }
 
 impl Drop for Upload {
@@ -102,11 +97,13 @@ impl Drop for Upload {
             self.client.abort_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(&self.id);
         let key = self.key.clone();
         runtime.spawn(async move {
-            if let Err(error) = request.send().await {
-                let error = crate::error::from_sdk("AbortMultipartUpload", &error);
-                if !error.is_not_found() {
-                    tracing::warn!(%error, key, "parts of an upload that was broken off stay in the bucket");
-                }
+            let error = match tokio::time::timeout(ABORTION, request.send()).await {
+                Ok(Ok(_)) => return,
+                Ok(Err(error)) => crate::error::from_sdk("AbortMultipartUpload", &error),
+                Err(_) => ObjectError::unavailable(format!("no answer for {ABORTION:?}")),
+            };
+            if !error.is_not_found() {
+                tracing::warn!(%error, key, "parts of an upload that was broken off stay in the bucket");
             }
         });
     }

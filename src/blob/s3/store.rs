@@ -13,16 +13,14 @@ use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::ServerSideEncryption;
 use bytes::{Bytes, BytesMut};
 use ekitei_blob::{ObjectError, ObjectErrorKind, ObjectFuture, ObjectInfo, ObjectStore, check_name};
-use futures_util::{StreamExt, TryStreamExt};
+use tokio::time::Instant;
 
-use crate::aws::{Access, Renewable};
-use crate::error::from_sdk;
+use crate::aws::{Access, Connection, KeySource, Renewable};
+use crate::error::{from_sdk, is_of_the_keys};
 use crate::multipart;
 
 /// The most names that a server gives in one answer.
 const PAGE: usize = 1000;
-/// Objects that are deleted at the same time. (Not in one request: not every server has that, and Amazon charges for neither.)
-const DELETIONS: usize = 8;
 /// No object is larger.
 const LARGEST: u64 = 5 << 40;
 
@@ -78,13 +76,24 @@ impl S3Store {
     /// # Errors
     /// [`Access::connect`]'s.
     pub async fn open(settings: Settings) -> Result<Self, ObjectError> {
-        let connection = settings.access.connect().await?;
+        Ok(Self::over(settings.access.connect().await?, settings))
+    }
+
+    /// Like [`S3Store::open`], with keys that may be replaced at any time in place of [`Access::keys`].
+    ///
+    /// # Errors
+    /// [`Access::connect`]'s.
+    pub async fn open_with(settings: Settings, keys: KeySource) -> Result<Self, ObjectError> {
+        Ok(Self::over(settings.access.connect_with(Some(keys)).await?, settings))
+    }
+
+    fn over(connection: Connection, settings: Settings) -> Self {
         let config = aws_sdk_s3::config::Builder::from(&connection.config)
             .force_path_style(settings.path_style)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .build();
-        Ok(Self {
+        Self {
             client: Client::from_conf(config),
             credentials: connection.credentials,
             bucket: settings.bucket,
@@ -92,7 +101,7 @@ impl S3Store {
             encryption: settings.encryption,
             part_size: usize::try_from(settings.part_size).unwrap_or(usize::MAX).max(1),
             part_uploads: settings.part_uploads.max(1),
-        })
+        }
     }
 
     pub(crate) fn key(&self, name: &str) -> Result<String, ObjectError> {
@@ -108,16 +117,31 @@ impl S3Store {
         }
     }
 
-    /// The error of a request; credentials that have expired are forgotten, so that the next one has new ones.
-    pub(crate) async fn failure<E>(&self, doing: &str, error: SdkError<E, HttpResponse>) -> ObjectError
+    /// Sends a request that does `doing`. Credentials that have expired, or that the service does not know, are forgotten, so that the next
+    /// request has new ones.
+    pub(crate) async fn send<T, E>(
+        &self,
+        doing: &str,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, ObjectError>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let error = from_sdk(doing, &error);
-        if error.kind() == ObjectErrorKind::Expired {
-            self.credentials.forget().await;
+        let begun = Instant::now();
+        request.await.map_err(|error| self.failure(begun, doing, &error))
+    }
+
+    fn failure<E>(&self, begun: Instant, doing: &str, error: &SdkError<E, HttpResponse>) -> ObjectError
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let known = from_sdk(doing, error);
+        if known.kind() == ObjectErrorKind::Expired {
+            self.credentials.expired(begun);
+        } else if is_of_the_keys(status_of(error), error.code()) {
+            self.credentials.unknown();
         }
-        error
+        known
     }
 
     async fn put_whole(&self, name: &str, octets: Bytes) -> Result<(), ObjectError> {
@@ -130,10 +154,7 @@ impl S3Store {
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(key)
             .body(ByteStream::from(octets));
-        match request.send().await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.failure(&format!("PutObject {name}"), error).await),
-        }
+        self.send(&format!("PutObject {name}"), request.send()).await.map(drop)
     }
 
     async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, ObjectError> {
@@ -145,14 +166,31 @@ impl S3Store {
         } else {
             format!("bytes={}-{}", range.start, range.end - 1)
         };
-        let doing = format!("GetObject {name}");
+        let (doing, begun) = (format!("GetObject {name}"), Instant::now());
         let request = self.client.get_object().bucket(&self.bucket).key(self.key(name)?).range(asked);
         match request.send().await {
             Ok(answer) => collect(&doing, answer, range).await,
             // Past the end of the object.
-            Err(error) if error.code() == Some("InvalidRange") => Ok(Bytes::new()),
-            Err(error) => Err(self.failure(&doing, error).await),
+            Err(error) if is_past_the_end(&error) => Ok(Bytes::new()),
+            Err(error) => Err(self.failure(begun, &doing, &error)),
         }
+    }
+
+    async fn head_object(&self, name: &str) -> Result<ObjectInfo, ObjectError> {
+        let (doing, begun) = (format!("HeadObject {name}"), Instant::now());
+        let request = self.client.head_object().bucket(&self.bucket).key(self.key(name)?);
+        let answer = request.send().await.map_err(|error| {
+            let known = self.failure(begun, &doing, &error);
+            if !is_bare_400(&error) {
+                return known;
+            }
+            // The answer to other requests would say so; this one has no body.
+            self.credentials.expired(begun);
+            ObjectError::new(ObjectErrorKind::Expired, format!("{known}; the credentials may have expired"))
+        })?;
+        let size = answer.content_length().and_then(|size| u64::try_from(size).ok());
+        let size = size.ok_or_else(|| ObjectError::damaged(format!("{doing}: no length")))?;
+        Ok(ObjectInfo { name: name.to_owned(), size, modified: since_epoch(answer.last_modified()) })
     }
 
     async fn list_some(
@@ -174,10 +212,7 @@ impl S3Store {
                 .max_keys(page)
                 .set_start_after(begin)
                 .set_continuation_token(next.take());
-            let answer = match request.send().await {
-                Ok(answer) => answer,
-                Err(error) => return Err(self.failure(&format!("ListObjectsV2 {prefix}"), error).await),
-            };
+            let answer = self.send(&format!("ListObjectsV2 {prefix}"), request.send()).await?;
             found.extend(answer.contents().iter().filter_map(|object| {
                 let name = object.key()?.strip_prefix(&self.prefix)?;
                 check_name(name).ok()?; // somebody else's object is none of ours
@@ -216,35 +251,16 @@ impl ObjectStore for S3Store {
     }
 
     fn head<'a>(&'a self, name: &'a str) -> ObjectFuture<'a, ObjectInfo> {
-        Box::pin(async move {
-            let request = self.client.head_object().bucket(&self.bucket).key(self.key(name)?);
-            let answer = match request.send().await {
-                Ok(answer) => answer,
-                Err(error) => return Err(self.failure(&format!("HeadObject {name}"), error).await),
-            };
-            let size = answer.content_length().and_then(|size| u64::try_from(size).ok());
-            let size = size.ok_or_else(|| ObjectError::damaged(format!("HeadObject {name}: no length")))?;
-            Ok(ObjectInfo { name: name.to_owned(), size, modified: since_epoch(answer.last_modified()) })
-        })
+        Box::pin(self.head_object(name))
     }
 
     fn delete<'a>(&'a self, name: &'a str) -> ObjectFuture<'a, ()> {
         Box::pin(async move {
             let request = self.client.delete_object().bucket(&self.bucket).key(self.key(name)?);
-            match request.send().await {
-                Ok(_) => Ok(()),
-                Err(error) => match self.failure(&format!("DeleteObject {name}"), error).await {
-                    error if error.is_not_found() => Ok(()),
-                    error => Err(error),
-                },
+            match self.send(&format!("DeleteObject {name}"), request.send()).await {
+                Err(error) if !error.is_not_found() => Err(error),
+                _ => Ok(()),
             }
-        })
-    }
-
-    fn delete_many<'a>(&'a self, names: &'a [String]) -> ObjectFuture<'a, ()> {
-        Box::pin(async move {
-            let deletions: Vec<_> = names.iter().map(|name| self.delete(name)).collect();
-            futures_util::stream::iter(deletions).buffer_unordered(DELETIONS).try_collect().await
         })
     }
 
@@ -263,10 +279,36 @@ fn since_epoch(time: Option<&DateTime>) -> Duration {
     Duration::from_millis(millis.unwrap_or_default())
 }
 
+fn status_of<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
+    error.raw_response().map(|response| response.status().as_u16())
+}
+
+/// Whether an object has nothing of the range that was asked for.
+fn is_past_the_end<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    error.code() == Some("InvalidRange") || (error.code().is_none() && status_of(error) == Some(416))
+}
+
+/// Whether a request was refused without any reason: not even that the bucket is elsewhere.
+fn is_bare_400<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let names_region = |response: &HttpResponse| response.headers().get("x-amz-bucket-region").is_some();
+    status_of(error) == Some(400) && !error.raw_response().is_some_and(names_region)
+}
+
+/// Where a range begins that an answer has (`bytes 5-9/100`); `None` if it does not say so.
+fn beginning(content_range: &str) -> Option<u64> {
+    content_range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}
+
 /// Reads an answer to its end, which must be where it was announced.
 async fn collect(doing: &str, answer: GetObjectOutput, range: Range<u64>) -> Result<Bytes, ObjectError> {
     let announced = answer.content_length().and_then(|length| u64::try_from(length).ok());
     let whole = answer.content_range().is_none();
+    if let Some(begin) = answer.content_range().and_then(beginning).filter(|begin| *begin != range.start) {
+        let asked = range.start;
+        let what =
+            "octets came of another range than was asked for; does something before the server keep answers?";
+        return Err(ObjectError::damaged(format!("{doing}: {what} ({begin} and not {asked})")));
+    }
     let longest = if whole { range.end } else { range.end - range.start };
     let capacity = announced.unwrap_or_default().min(longest);
     let mut body = answer.body;
@@ -292,4 +334,29 @@ async fn collect(doing: &str, answer: GetObjectOutput, range: Range<u64>) -> Res
     }
     read.truncate(usize::try_from(range.end - range.start).unwrap_or(usize::MAX));
     Ok(read)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_says_where_it_begins() {
+        assert_eq!(beginning("bytes 5-9/100"), Some(5));
+        assert_eq!(beginning("bytes 0-9/*"), Some(0));
+        assert_eq!(beginning("bytes */100"), None);
+    }
+
+    #[tokio::test]
+    async fn octets_of_another_range_are_not_taken_for_those_that_were_asked_for() {
+        let answer = |range: &str| {
+            let body = ByteStream::from_static(b"abcde");
+            GetObjectOutput::builder().content_length(5).content_range(range).body(body).build()
+        };
+        let read = collect("GetObject", answer("bytes 5-9/10"), 5..10).await;
+        assert_eq!(read.as_deref(), Ok(&b"abcde"[..]));
+        let error = collect("GetObject", answer("bytes 0-4/10"), 5..10).await.unwrap_err();
+        assert_eq!(error.kind(), ObjectErrorKind::Damaged);
+    }
 }

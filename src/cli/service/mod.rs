@@ -90,9 +90,9 @@ impl Service {
         if !config.cluster.work {
             leases.stand_aside();
         }
-        let objects = objects::open(&config.blobs, &registry).await?;
-        let objects = objects::near(objects, &config.blobs, &registry)?;
         let live = Live::new(config.clone());
+        let objects = objects::open_live(&live, &registry).await?;
+        let objects = objects::near(objects, &config.blobs, &registry)?;
         let keyring = keys::open(&live, &database, &cluster, &clock, &registry).await?;
         let bodies = ekitei_blob::Settings {
             data_keys: Some(Arc::new(keyring.clone())),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use ekitei_blob::resilience::{Metrics, Settings as Patience};
 use ekitei_blob::{CacheSettings, CachedStore, DirectoryStore, ObjectStore, Resilient};
-use ekitei_config::{BlobSse, BlobStore, Blobs};
-use ekitei_s3::aws::{Access, Keys};
+use ekitei_config::{BlobCredentials, BlobSse, BlobStore, Blobs, Live};
+use ekitei_s3::aws::{Access, KeySource, Keys};
 use ekitei_s3::{S3Store, ServerEncryption};
 use ekitei_telemetry::Registry;
 
@@ -17,11 +17,43 @@ use super::store::private_directory;
 /// # Errors
 /// A directory that cannot be made, certificates that are none, a region that nobody knows.
 pub async fn open(blobs: &Blobs, registry: &Registry) -> anyhow::Result<Resilient> {
+    open_with(blobs, None, registry).await
+}
+
+/// Like [`open`], for a service: when `blobs.credentials` are replaced, the next request has the new ones.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_live(live: &Live, registry: &Registry) -> anyhow::Result<Resilient> {
+    let blobs = &live.load().blobs;
+    open_with(blobs, live_keys(live), registry).await
+}
+
+async fn open_with(
+    blobs: &Blobs,
+    given: Option<KeySource>,
+    registry: &Registry,
+) -> anyhow::Result<Resilient> {
     let (patience, metrics) = (patience(blobs), Metrics::new(registry));
     Ok(match blobs.kind {
         BlobStore::Directory => Resilient::new(directory(blobs)?, patience.for_a_disk(), metrics),
-        BlobStore::S3 => Resilient::new(bucket(blobs).await?, patience, metrics),
+        BlobStore::S3 => Resilient::new(bucket(blobs, given).await?, patience, metrics),
     })
+}
+
+/// The keys that the configuration has when it is asked; `None` if it has none at the start, and they are the environment's.
+fn live_keys(live: &Live) -> Option<KeySource> {
+    let first = keys(live.load().blobs.credentials.as_ref()?);
+    let live = live.clone();
+    Some(KeySource::new(move || live.load().blobs.credentials.as_ref().map_or_else(|| first.clone(), keys)))
+}
+
+fn keys(given: &BlobCredentials) -> Keys {
+    Keys {
+        access_key_id: given.access_key_id.expose().to_owned(),
+        secret_access_key: given.secret_access_key.expose().to_owned(),
+        session_token: given.session_token.as_ref().map(|token| token.expose().to_owned()),
+    }
 }
 
 /// The store with what was read of it kept near, if it is not on this machine anyway.
@@ -51,7 +83,7 @@ pub fn near(store: Resilient, blobs: &Blobs, registry: &Registry) -> anyhow::Res
 pub async fn open_plain(blobs: &Blobs) -> anyhow::Result<Box<dyn ObjectStore>> {
     Ok(match blobs.kind {
         BlobStore::Directory => Box::new(directory(blobs)?),
-        BlobStore::S3 => Box::new(bucket(blobs).await?),
+        BlobStore::S3 => Box::new(bucket(blobs, None).await?),
     })
 }
 
@@ -60,25 +92,24 @@ fn directory(blobs: &Blobs) -> anyhow::Result<DirectoryStore> {
     opened.with_context(|| format!("cannot open the directory of bodies {}", blobs.path.display()))
 }
 
-async fn bucket(blobs: &Blobs) -> anyhow::Result<S3Store> {
+async fn bucket(blobs: &Blobs, given: Option<KeySource>) -> anyhow::Result<S3Store> {
     let settings = bucket_settings(blobs)?;
-    S3Store::open(settings).await.with_context(|| format!("cannot use the bucket {}", blobs.bucket))
+    let opened = match given {
+        Some(keys) => S3Store::open_with(settings, keys).await,
+        None => S3Store::open(settings).await,
+    };
+    opened.with_context(|| format!("cannot use the bucket {}", blobs.bucket))
 }
 
 fn bucket_settings(blobs: &Blobs) -> anyhow::Result<ekitei_s3::Settings> {
     let authorities = blobs.ca_file.as_deref().map(|path| {
         std::fs::read(path).with_context(|| format!("blobs.caFile: cannot read {}", path.display()))
     });
-    let keys = blobs.credentials.as_ref().map(|keys| Keys {
-        access_key_id: keys.access_key_id.expose().to_owned(),
-        secret_access_key: keys.secret_access_key.expose().to_owned(),
-        session_token: keys.session_token.as_ref().map(|token| token.expose().to_owned()),
-    });
     Ok(ekitei_s3::Settings {
         access: Access {
             region: blobs.region.clone(),
             endpoint: blobs.endpoint.clone(),
-            keys,
+            keys: blobs.credentials.as_ref().map(keys),
             authorities: authorities.transpose()?,
             connect_timeout: blobs.timeouts.connect.get(),
         },
@@ -137,6 +168,29 @@ mod tests {
             shown.contains("ekitei_blob_object_requests_total{operation=\"put\",outcome=\"ok\"} 1"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn keys_that_are_replaced_in_a_running_service_are_used() {
+        let config = |key: &str| {
+            let text = format!(
+                "blobs: {{kind: s3, bucket: mail, endpoint: 'http://127.0.0.1:1', credentials: {{accessKeyId: {key}, secretAccessKey: hidden}}}}"
+            );
+            ekitei_config::Config::parse(&text, &|_| None).unwrap()
+        };
+        let live = Live::new(config("old"));
+        let keys = live_keys(&live).unwrap();
+        assert_eq!(keys.now().access_key_id, "old");
+        let changes = live.replace(config("new"));
+        assert_eq!(keys.now().access_key_id, "new");
+        assert!(
+            changes.iter().all(|change| change.path == "blobs.credentials" && change.live),
+            "{changes:?}"
+        );
+        // Without them it would be the environment that is asked: that takes a restart.
+        let changes = live.replace(ekitei_config::Config::default());
+        assert_eq!(keys.now().access_key_id, "old");
+        assert!(changes.iter().any(|change| change.path == "blobs.credentials" && !change.live));
     }
 
     #[tokio::test]

@@ -1,10 +1,12 @@
 //! A bucket of a real server keeps what an object store promises.
 
+use std::sync::{Arc, Mutex};
+
 use crate::support::proxy::Proxy;
 use crate::support::tls::TlsFront;
 use crate::support::{bucket, noise, seaweed, settings};
 use ekitei_blob::{ObjectErrorKind, ObjectStore};
-use ekitei_s3::aws::Keys;
+use ekitei_s3::aws::{KeySource, Keys};
 use ekitei_s3::{S3Store, ServerEncryption, Settings};
 
 #[tokio::test]
@@ -100,6 +102,22 @@ async fn a_mistake_in_the_settings_is_told_from_a_store_that_is_away() {
     let mut nowhere = right.clone();
     nowhere.access.endpoint = Some("http://127.0.0.1:1".to_owned());
     assert_eq!(kind(nowhere).await, ObjectErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn keys_that_are_replaced_are_used_by_the_next_request() {
+    let Some(address) = seaweed::shared() else { return };
+    bucket(&address, "replaced-keys").await;
+    let settings = settings(&address, "replaced-keys");
+    let right = settings.access.keys.clone().unwrap();
+    let wrong = Keys { secret_access_key: "another".to_owned(), ..right.clone() };
+    let keys = Arc::new(Mutex::new(wrong));
+    let now = Arc::clone(&keys);
+    let source = KeySource::new(move || now.lock().unwrap().clone());
+    let store = S3Store::open_with(settings, source).await.unwrap();
+    assert_eq!(store.list("", "", 1).await.unwrap_err().kind(), ObjectErrorKind::Denied);
+    *keys.lock().unwrap() = right;
+    assert!(store.list("", "", 1).await.unwrap().is_empty());
 }
 
 #[tokio::test]
