@@ -102,6 +102,8 @@ pub struct Host {
     pub canonical: String,
     /// Its addresses, IPv6 first.
     pub addresses: Vec<IpAddr>,
+    /// Whether DNSSEC vouches for what the name itself has: its addresses, or the CNAME record, wherever that leads.
+    pub name_security: Security,
 }
 
 /// A CAA record (RFC 8659 §4.1).

@@ -50,6 +50,8 @@ struct Found {
     canonical: Name,
     records: Vec<Record>,
     security: Security,
+    /// Of the records of the question's own name: the answer, or a CNAME.
+    name_security: Security,
 }
 
 impl Resolver {
@@ -183,6 +185,7 @@ impl Resolver {
         if let Some(more) = more {
             answer.records.extend(more.records);
             answer.security = weaker(answer.security, more.security);
+            answer.name_security = weaker(answer.name_security, more.name_security);
         }
         let addresses: Vec<IpAddr> = answer
             .records
@@ -193,7 +196,8 @@ impl Resolver {
                 _ => None,
             })
             .collect();
-        let value = Host { canonical: name::text(&answer.canonical), addresses };
+        let (canonical, name_security) = (name::text(&answer.canonical), answer.name_security);
+        let value = Host { canonical, addresses, name_security };
         Ok(Answer { value, security: answer.security })
     }
 
@@ -353,6 +357,7 @@ fn belonging(question: &Name, record_type: RecordType, lookup: &Lookup) -> Optio
     let answers = lookup.answers();
     let mut owner = question;
     let mut security = Security::Secure;
+    let mut name_security = None;
     for _ in 0..CHAIN {
         let records: Vec<Record> = answers
             .iter()
@@ -361,13 +366,15 @@ fn belonging(question: &Name, record_type: RecordType, lookup: &Lookup) -> Optio
             .collect();
         if !records.is_empty() {
             let security = records.iter().map(of).fold(security, weaker);
-            return Some(Found { canonical: owner.clone(), records, security });
+            let name_security = name_security.unwrap_or(security);
+            return Some(Found { canonical: owner.clone(), records, security, name_security });
         }
         let (alias, target) = answers.iter().find_map(|record| match &record.data {
             RData::CNAME(target) if record.name == *owner => Some((record, &target.0)),
             _ => None,
         })?;
         security = weaker(security, of(alias));
+        name_security.get_or_insert(security);
         owner = target;
     }
     None

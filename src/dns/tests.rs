@@ -153,6 +153,7 @@ async fn dnssec_vouches_for_what_is_signed_down_the_whole_chain() {
     assert_eq!(resolver.host("mail.unsigned.example").await.unwrap().security, Security::Insecure);
     let half = resolver.host("half.example").await.unwrap();
     assert_eq!((half.security, half.value.canonical.as_str()), (Security::Insecure, "mail.unsigned.example"));
+    assert_eq!(half.value.name_security, Security::Secure, "that it is an alias is sure");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What somebody must still hold when their change is committed.
 
+use std::fmt;
+
 use ekitei_kv::Transaction;
 use futures_util::future::{BoxFuture, ready};
 
@@ -10,6 +12,12 @@ pub trait Fence: Send + Sync {
     /// # Errors
     /// [`ekitei_kv::Error::Fenced`] when it is another's; failures of the read.
     fn check<'a>(&'a self, transaction: &'a Transaction) -> BoxFuture<'a, ekitei_kv::Result<()>>;
+}
+
+impl fmt::Debug for dyn Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fence")
+    }
 }
 
 /// For those who need hold nothing.

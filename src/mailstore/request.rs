@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ekitei_directory::Quota;
 
 use crate::companion::Companion;
+use crate::fence::Fence;
 use crate::types::{AccountId, Flags, Keywords, MailboxId, MailboxName, ModSeq, SpecialUse, Uid};
 
 /// Limits and defaults of the mailstore.
@@ -109,6 +110,8 @@ pub struct Delivery {
     pub targets: Vec<Target>,
     /// What is written with it: its entries in the queue.
     pub companions: Vec<Arc<dyn Companion>>,
+    /// What whoever delivers it must still hold when it is committed; `None` for those who need hold nothing.
+    pub fence: Option<Arc<dyn Fence>>,
 }
 
 /// One recipient of a [`Delivery`].

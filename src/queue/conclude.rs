@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use ekitei_relay::{Envelope, Failure, FailureKind, Notify, Recipient, RecipientOutcome, Status};
+use ekitei_relay::{DeliverBy, Envelope, Failure, FailureKind, Notify, Recipient, RecipientOutcome, Status};
 
 use crate::classify;
 use crate::dsn::{Action, Told};
-use crate::model::RecipientState;
+use crate::model::{EntryRow, RecipientState, Schedule};
 use crate::schedule::{Decision, DelayReason, Expiry, Facts, RetrySchedule};
 use crate::settlement::Next;
 use crate::spool::Loaded;
@@ -143,6 +143,7 @@ impl Attempt<'_> {
             deliver_by,
             priority: message.envelope.priority,
             delay_told: entry.delay_notified,
+            deadline_told: deliver_by.is_some_and(|by| knows_deadline(entry, by)),
             variation: self.variation,
         });
         match decision {
@@ -153,7 +154,12 @@ impl Attempt<'_> {
             }
             Decision::Retry { due, notice } => {
                 let end = schedule.until(message.received, deliver_by);
-                conclusion.next = Next::At(due.max(self.not_before.min(end)));
+                // A block of its destination does not keep it from being told of its deadline.
+                let deadline = deliver_by.map(|by| Duration::from_secs(by.deadline));
+                let latest = deadline
+                    .filter(|&deadline| deadline > self.now)
+                    .map_or(end, |deadline| deadline.min(end));
+                conclusion.next = Next::At(due.max(self.not_before.min(latest)));
                 conclusion.delay_notified |= notice.is_some();
                 for (place, failure) in deferred {
                     let recipient = self.recipient(place);
@@ -174,6 +180,14 @@ impl Attempt<'_> {
             }
         }
     }
+}
+
+/// Whether the sender of an entry was told that its deadline has passed. No wait that begins before the deadline ends after it
+/// ([`RetrySchedule::next`]); so an entry that waited for longer, or was tried after it, was told with that.
+fn knows_deadline(entry: &EntryRow, by: DeliverBy) -> bool {
+    let deadline = Duration::from_secs(by.deadline);
+    let waited_beyond = matches!(entry.schedule, Schedule::At(due) if due > deadline);
+    waited_beyond || entry.last_attempt.is_some_and(|ended| ended >= deadline)
 }
 
 /// With mode `N` of BY everybody is told who does not forbid it (RFC 2852 §4.1.4).
@@ -266,10 +280,9 @@ pub(crate) fn trouble_here(text: &str) -> Failure {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use ekitei_blob::BodyId;
-    use ekitei_relay::DeliverBy;
 
     use super::*;
-    use crate::model::{EntryId, EntryRow, MessageRow, Origin, QueueId, RecipientRow, Schedule};
+    use crate::model::{EntryId, MessageRow, Origin, QueueId, RecipientRow};
 
     const RECEIVED: Duration = Duration::from_secs(1_000_000);
     const MINUTE: Duration = Duration::from_secs(60);
@@ -386,6 +399,31 @@ mod tests {
         loaded.message.envelope.deliver_by = Some(DeliverBy { deadline, or_return: false });
         let end = conclude(&loaded, vec![deferred(), deferred()], 2 * MINUTE);
         assert_eq!(actions(&end.told), [Action::Delayed]);
+    }
+
+    #[test]
+    fn a_deadline_is_told_once_whether_or_not_a_delay_was_told_before() {
+        let mut loaded = loaded(&[None]);
+        let deadline = RECEIVED + 6 * 60 * MINUTE;
+        loaded.message.envelope.deliver_by =
+            Some(DeliverBy { deadline: deadline.as_secs(), or_return: false });
+        let mut told = Vec::new();
+        let mut at = RECEIVED + MINUTE;
+        while at < deadline + 3 * 60 * MINUTE {
+            let end = conclude(&loaded, vec![deferred()], at - RECEIVED);
+            told.extend(end.told.iter().map(|_| at));
+            let Next::At(due) = end.next else { panic!("it is not given up") };
+            loaded.entry.schedule = Schedule::At(due);
+            loaded.entry.last_attempt = Some(at);
+            loaded.entry.attempts += 1;
+            loaded.entry.delay_notified = end.delay_notified;
+            at = due;
+        }
+        assert_eq!(
+            (told.len(), told.last()),
+            (2, Some(&deadline)),
+            "of the delay, and at the deadline: {told:?}"
+        );
     }
 
     #[test]

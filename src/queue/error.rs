@@ -21,6 +21,9 @@ pub enum Error {
     /// The lease is another process's by now: the work is not this one's any more.
     #[error("another process works on this part of the queue now")]
     Fenced,
+    /// A message of our own cannot be signed now; says why: temporary.
+    #[error("the message cannot be signed: {0}")]
+    Unsigned(String),
     /// The message cannot be stored.
     #[error(transparent)]
     MailStore(#[from] ekitei_mailstore::Error),

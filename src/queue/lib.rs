@@ -46,6 +46,7 @@ pub use model::{
     EntryId, EntryRow, Hint, MessageRow, NewMessage, NewRecipient, Origin, Place, QueueId, RecipientRow,
     RecipientState, Schedule, Shard, Stamp,
 };
+pub use notify::Signer;
 pub use queue::{Queue, QueueContext};
 pub use quota::{QuotaExceeded, QuotaOf};
 pub use scheduler::{Scheduler, SchedulerContext, Variation};
@@ -53,7 +54,7 @@ pub use settlement::{Fence, Next, Notification, Settled, Settlement};
 pub use spool::{DueCursor, FreshCursor, FreshPage, Loaded, Spool};
 pub use statistics::{DestinationStatistics, Figures, QueueStatistics};
 pub use suppression::Suppressed;
-pub use transport::{Handled, Transport, TransportFuture};
+pub use transport::{Handled, Transport, TransportFuture, Way};
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

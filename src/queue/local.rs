@@ -10,8 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ekitei_config::Live;
 use ekitei_directory::{AccountId, Directory, Domain, EmailAddress, LocalRecipient, Quota, Recipient};
+use ekitei_kv::AsKvError as _;
 use ekitei_kv::clock::SharedClock;
-use ekitei_mailstore::{Companion, Delivery, Flags, Folder, MailStore, MailboxName, Target};
+use ekitei_mailstore::{Companion, Delivery, Fence, Flags, Folder, MailStore, MailboxName, Target};
 use ekitei_relay::{self as relay, Failure, FailureKind, Notify, RecipientOutcome, Relay, Shipment, Status};
 
 use crate::conclude::trouble_here;
@@ -48,21 +49,25 @@ pub struct LocalOrRelay {
 }
 
 impl Transport for Relay {
-    fn send(&self, shipment: Shipment) -> TransportFuture<'_> {
+    fn send(&self, shipment: Shipment, _: Arc<dyn Fence>) -> TransportFuture<'_> {
         Box::pin(async move { Self::send(self, shipment).await.into_iter().map(Handled::relayed).collect() })
+    }
+
+    fn through(&self, destination: &str, sender_domain: Option<&str>) -> Option<Arc<str>> {
+        Self::through(self, destination, sender_domain).map(Arc::from)
     }
 }
 
 impl Transport for LocalOrRelay {
-    fn send(&self, shipment: Shipment) -> TransportFuture<'_> {
+    fn send(&self, shipment: Shipment, fence: Arc<dyn Fence>) -> TransportFuture<'_> {
         Box::pin(async move {
             let is_local = match Domain::parse(&shipment.destination) {
                 Ok(domain) => self.directory.is_local_domain(&domain).await,
                 Err(_) => Ok(false),
             };
             match is_local {
-                Ok(true) => self.deliver(shipment).await,
-                Ok(false) => self.elsewhere.send(shipment).await,
+                Ok(true) => self.deliver(shipment, fence).await,
+                Ok(false) => self.elsewhere.send(shipment, fence).await,
                 Err(error) => {
                     tracing::warn!(%error, "a destination cannot be looked up");
                     let trouble = trouble_here("the directory cannot be asked now");
@@ -70,6 +75,10 @@ impl Transport for LocalOrRelay {
                 }
             }
         })
+    }
+
+    fn through(&self, destination: &str, sender_domain: Option<&str>) -> Option<Arc<str>> {
+        self.elsewhere.through(destination, sender_domain)
     }
 }
 
@@ -80,8 +89,8 @@ struct Route {
 }
 
 impl LocalOrRelay {
-    /// Delivers into mailboxes, and queues what leads elsewhere, in one transaction.
-    async fn deliver(&self, shipment: Shipment) -> Vec<Handled> {
+    /// Delivers into mailboxes, and queues what leads elsewhere, in one transaction behind the fence.
+    async fn deliver(&self, shipment: Shipment, fence: Arc<dyn Fence>) -> Vec<Handled> {
         let message = Bytes::from(shipment.message.concat());
         let mut routes = Vec::with_capacity(shipment.recipients.len());
         for recipient in &shipment.recipients {
@@ -107,7 +116,14 @@ impl LocalOrRelay {
                 }
             }
         }
-        let outcomes = self.store(&shipment, message, targets.into_values().collect(), companions).await;
+        let delivery = Delivery {
+            message,
+            received: self.clock.now(),
+            targets: targets.into_values().collect(),
+            companions,
+            fence: Some(fence),
+        };
+        let outcomes = self.store(&shipment, delivery).await;
         let remote = self.live.load().hostname.clone();
         let handled = |route: Result<Route, Handled>| match (route, &outcomes) {
             (Err(handled), _) => handled,
@@ -203,26 +219,24 @@ impl LocalOrRelay {
     async fn store(
         &self,
         shipment: &Shipment,
-        message: Bytes,
-        targets: Vec<Target>,
-        companions: Vec<Arc<dyn Companion>>,
+        delivery: Delivery,
     ) -> Result<BTreeMap<AccountId, Result<(), Failure>>, Failure> {
-        if targets.is_empty() && companions.is_empty() {
+        if delivery.targets.is_empty() && delivery.companions.is_empty() {
             return Ok(BTreeMap::new());
         }
+        // The transaction would be refused all the same.
         if !(shipment.may_finish)() {
-            let kind = FailureKind::Fenced;
-            return Err(Failure { kind, ..trouble_here("another process took the work over") });
+            return Err(taken_over());
         }
-        let accounts: Vec<(AccountId, bool)> = targets
-            .iter()
-            .map(|target| {
-                let never_fits = |quota: &Quota| quota.never_fits(message.len() as u64);
-                (target.account, target.quota.as_ref().is_some_and(never_fits))
-            })
-            .collect();
-        let delivery = Delivery { message, received: self.clock.now(), targets, companions };
+        let size = delivery.message.len() as u64;
+        let never_fits =
+            |target: &Target| target.quota.as_ref().is_some_and(|quota: &Quota| quota.never_fits(size));
+        let accounts: Vec<(AccountId, bool)> =
+            delivery.targets.iter().map(|target| (target.account, never_fits(target))).collect();
         let outcomes = self.mailstore.deliver(delivery).await.map_err(|error| {
+            if matches!(error.as_kv_error(), Some(ekitei_kv::Error::Fenced)) {
+                return taken_over();
+            }
             tracing::warn!(%error, "a queued message cannot be stored");
             trouble_here("the message cannot be stored now")
         })?;
@@ -274,6 +288,11 @@ impl Route {
 
 fn deferred(failure: Failure) -> Handled {
     Handled { outcome: RecipientOutcome::Deferred(failure), success: Action::Delivered }
+}
+
+/// The shard is another process's now.
+fn taken_over() -> Failure {
+    Failure { kind: FailureKind::Fenced, ..trouble_here("another process took the work over") }
 }
 
 /// A refusal of ours.

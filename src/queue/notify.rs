@@ -4,15 +4,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ekitei_config::Config;
-use ekitei_directory::EmailAddress;
+use ekitei_directory::{Domain, EmailAddress};
 use ekitei_relay::{BodyType, Envelope, Notify, Return};
+use futures_util::future::BoxFuture;
 
-use crate::Result;
 use crate::conclude::Conclusion;
 use crate::dsn::{self, Action, Report, Reporter, Told};
 use crate::model::{MessageRow, NewMessage, NewRecipient, Origin, QueueId};
+use crate::scheduler::Context;
 use crate::settlement::Notification;
-use crate::spool::{Loaded, Spool};
+use crate::spool::Loaded;
+use crate::{Error, Result};
+
+/// Signs what the service itself writes.
+pub trait Signer: Send + Sync {
+    /// DKIM-Signature fields, each with its CRLF, for a message whose author is in `domain`; empty where there is no key for it.
+    ///
+    /// # Errors
+    /// Why it cannot be signed now: it has to wait.
+    fn sign<'a>(&'a self, domain: &'a Domain, message: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, String>>;
+}
 
 /// What a notification is called, and when it is made (since the epoch).
 #[derive(Clone, Copy, Debug)]
@@ -22,19 +33,20 @@ pub(crate) struct About {
 }
 
 /// Makes the notifications of a settlement ready: to the sender, if there is one who wants to know; to the postmaster, if a notification itself
-/// failed and somebody is configured to hear of that. `bare` leaves out what would come back of the message: it cannot be read.
+/// failed and somebody is configured to hear of that. `bare` leaves out what would come back of the message, which cannot be read, and
+/// signatures that cannot be made.
 ///
 /// # Errors
 /// When the message cannot be read or the notification not be stored: try again. What cannot be told to anyone is no error.
 pub(crate) async fn notifications(
-    spool: &Spool,
+    context: &Context,
     config: &Config,
     loaded: &Loaded,
     conclusion: &Conclusion,
     about: About,
     bare: bool,
 ) -> Result<Vec<Notification>> {
-    let About { id, now } = about;
+    let (About { id, now }, spool) = (about, &context.spool);
     let Some((to, told)) = addressee(config, loaded, conclusion) else { return Ok(Vec::new()) };
     let message = &loaded.message;
     let settings = &config.queue.notifications;
@@ -62,6 +74,13 @@ pub(crate) async fn notifications(
         now,
     });
     let Some(composed) = composed else { return Ok(Vec::new()) };
+    let octets = match signed(context, domain, &composed.octets).await {
+        Err(error) if bare => {
+            tracing::warn!(%error, "a notification goes unsigned");
+            composed.octets
+        }
+        signed => signed?,
+    };
     let body = if composed.eight_bit { BodyType::EightBitMime } else { BodyType::SevenBit };
     // RFC 3461 §6.1: a null reverse-path, and nobody is told of this message's own fate.
     let recipient = NewRecipient { address: to, notify: Some(Notify::NEVER), original: None };
@@ -69,12 +88,21 @@ pub(crate) async fn notifications(
         envelope: Envelope { body, smtputf8: composed.smtputf8, ..Envelope::default() },
         recipients: vec![recipient],
         received: now,
-        size: composed.octets.len() as u64,
+        size: octets.len() as u64,
         header: Bytes::new(),
         account: message.account,
         origin: Origin::Notification,
     };
-    Ok(vec![spool.prepare(composed.octets, new).await?])
+    Ok(vec![spool.prepare(octets, new).await?])
+}
+
+/// A message with the signatures of its author's domain in front.
+async fn signed(context: &Context, author: &str, message: &Bytes) -> Result<Bytes> {
+    let (Some(signer), Ok(author)) = (&context.signer, Domain::parse(author)) else {
+        return Ok(message.clone());
+    };
+    let signatures = signer.sign(&author, message).await.map_err(Error::Unsigned)?;
+    Ok(if signatures.is_empty() { message.clone() } else { [&signatures, &message[..]].concat().into() })
 }
 
 /// Who is told, and what.

@@ -83,7 +83,7 @@ impl Queue {
         let accepted = self.accept(message)?.ok_or(Error::NoRecipients)?;
         let id = accepted.id();
         let companions: Vec<Arc<dyn Companion>> = vec![Arc::new(accepted)];
-        let delivery = Delivery { message: octets, received, targets: Vec::new(), companions };
+        let delivery = Delivery { message: octets, received, targets: Vec::new(), companions, fence: None };
         self.mailstore.deliver(delivery).await?;
         Ok(id)
     }

@@ -34,6 +34,8 @@ pub struct Facts {
     pub priority: i8,
     /// Whether the sender was told of the delay already.
     pub delay_told: bool,
+    /// Whether the sender was told already that the deadline of BY has passed.
+    pub deadline_told: bool,
     /// A number from 0 to 1 that varies the wait.
     pub variation: f64,
 }
@@ -120,10 +122,11 @@ impl RetrySchedule {
             (!facts.delay_told && told_at <= facts.now).then_some(DelayReason::Waiting)
         });
         if let Some(by) = facts.deliver_by {
+            // Every wait ends there, so that who waits beyond it is known to have been told.
             let deadline = Duration::from_secs(by.deadline);
             if deadline > facts.now {
                 due = due.min(deadline);
-            } else if !facts.delay_told {
+            } else if !facts.deadline_told {
                 notice = Some(DelayReason::Deadline);
             }
         }
@@ -162,6 +165,7 @@ mod tests {
             deliver_by: None,
             priority: 0,
             delay_told: false,
+            deadline_told: false,
             variation: 0.5,
         }
     }
@@ -216,7 +220,14 @@ mod tests {
         let late = Facts { deliver_by: by(false), ..late };
         assert!(!schedule().is_too_late(late.deliver_by, late.now));
         let notice = Some(DelayReason::Deadline);
-        assert_eq!(schedule().next(&late), Decision::Retry { due: late.now + HOUR, notice });
+        let again = |notice| Decision::Retry { due: late.now + HOUR, notice };
+        assert_eq!(schedule().next(&late), again(notice));
+        assert_eq!(
+            schedule().next(&Facts { delay_told: true, ..late }),
+            again(notice),
+            "a delay is another matter"
+        );
+        assert_eq!(schedule().next(&Facts { deadline_told: true, ..late }), again(None));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use ekitei_blob::Prepared;
+use ekitei_kv::Transaction;
 use ekitei_kv::lease::Lease;
+use futures_util::future::BoxFuture;
 
 use crate::accept::Accepted;
 use crate::model::{EntryId, Hint, QueueId, RecipientState, Shard};
@@ -15,6 +17,12 @@ pub struct Fence {
     pub shard: Shard,
     /// The lease of that shard.
     pub lease: Lease,
+}
+
+impl ekitei_mailstore::Fence for Fence {
+    fn check<'a>(&'a self, transaction: &'a Transaction) -> BoxFuture<'a, ekitei_kv::Result<()>> {
+        Box::pin(self.lease.check(transaction))
+    }
 }
 
 /// What becomes of one entry. Made from what [`crate::Spool::load`] gave, by the owner of the entry's shard.

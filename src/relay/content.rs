@@ -89,33 +89,38 @@ impl Content {
         self.seven_bit.get_or_init(converted).as_ref()
     }
 
-    /// Whether the header says `TLS-Required: No` (RFC 8689 §3).
+    /// Whether the header says `TLS-Required: No`.
     pub(crate) fn waives_tls(&self) -> bool {
-        let header: Vec<u8> = self.header().collect();
-        header.split(|&octet| octet == b'\n').any(|line| {
-            let mut halves = line.splitn(2, |&octet| octet == b':').map(<[u8]>::trim_ascii);
-            let (name, value) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
-            name.eq_ignore_ascii_case(b"TLS-Required") && value.eq_ignore_ascii_case(b"No")
-        })
+        waives_tls(&self.pieces)
     }
 
     fn header_is_ascii(&self) -> bool {
-        self.header().all(|octet| octet.is_ascii())
+        header(&self.pieces).all(|octet| octet.is_ascii())
     }
+}
 
-    /// The octets of the header, and the empty line behind it.
-    fn header(&self) -> impl Iterator<Item = u8> {
-        const END: &[u8] = b"\r\n\r\n";
-        // An empty header ends with the first line end.
-        let mut matched = 2;
-        self.pieces.iter().flatten().copied().map_while(move |octet| {
-            if matched == END.len() {
-                return None;
-            }
-            matched = if octet == END[matched] { matched + 1 } else { usize::from(octet == b'\r') };
-            Some(octet)
-        })
-    }
+/// Whether the header of a message in pieces says `TLS-Required: No` (RFC 8689 §3). REQUIRETLS outweighs that.
+pub fn waives_tls(pieces: &[Bytes]) -> bool {
+    let header: Vec<u8> = header(pieces).collect();
+    header.split(|&octet| octet == b'\n').any(|line| {
+        let mut halves = line.splitn(2, |&octet| octet == b':').map(<[u8]>::trim_ascii);
+        let (name, value) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
+        name.eq_ignore_ascii_case(b"TLS-Required") && value.eq_ignore_ascii_case(b"No")
+    })
+}
+
+/// The octets of the header, and the empty line behind it.
+fn header(pieces: &[Bytes]) -> impl Iterator<Item = u8> {
+    const END: &[u8] = b"\r\n\r\n";
+    // An empty header ends with the first line end.
+    let mut matched = 2;
+    pieces.iter().flatten().copied().map_while(move |octet| {
+        if matched == END.len() {
+            return None;
+        }
+        matched = if octet == END[matched] { matched + 1 } else { usize::from(octet == b'\r') };
+        Some(octet)
+    })
 }
 
 /// An address for a server that takes SMTPUTF8 or does not; `None` if it cannot be written for it: there are A-labels for domains (RFC 5890 §2.3.2.1), and nothing for

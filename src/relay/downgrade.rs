@@ -4,16 +4,10 @@
 //! 7 bits in the first place) is not touched, nor are headers; a message that has 8-bit octets there cannot be sent. A DKIM signature over the body does not survive,
 //! as with other mail servers: a message that is read unsigned is better than one that is returned.
 
-use std::ops::Range;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use memchr::{memchr, memmem};
+use crate::mime::{Entity, write_base64, write_multipart};
 
 /// Parts within parts that are looked at.
 const MAX_DEPTH: usize = 20;
-/// Octets on a line of base64 (76 characters, RFC 2045 §6.8).
-const BASE64_LINE: usize = 57;
 /// Characters on a line of quoted-printable, without the soft line break (RFC 2045 §6.7).
 const QUOTED_LINE: usize = 75;
 
@@ -24,144 +18,58 @@ pub(crate) fn to_seven_bit(message: &[u8]) -> Option<Vec<u8>> {
     out.is_ascii().then_some(out)
 }
 
-/// What the header of a part says of its body.
-#[derive(Debug, Default)]
-struct Entity {
-    /// Octets of the header, without the empty line.
-    length: usize,
-    has_mime_version: bool,
-    media_type: Option<String>,
-    boundary: Option<String>,
-    /// Where the Content-Transfer-Encoding field is, and what it says.
-    encoding: Option<(Range<usize>, String)>,
-}
-
-impl Entity {
-    fn read(part: &[u8]) -> Self {
-        let mut entity = Self::default();
-        let mut at = 0;
-        while at < part.len() && !part[at..].starts_with(b"\r\n") {
-            let end = field_end(part, at);
-            let field = String::from_utf8_lossy(&part[at..end]);
-            if let Some((name, value)) = field.split_once(':') {
-                let name = name.trim_end();
-                if name.eq_ignore_ascii_case("Content-Type") {
-                    let (media_type, boundary) = media_type(value);
-                    (entity.media_type, entity.boundary) = (Some(media_type), boundary);
-                } else if name.eq_ignore_ascii_case("Content-Transfer-Encoding") {
-                    entity.encoding = Some((at..end, value.trim().to_ascii_lowercase()));
-                } else if name.eq_ignore_ascii_case("MIME-Version") {
-                    entity.has_mime_version = true;
-                }
-            }
-            at = end;
-        }
-        entity.length = at;
-        entity
-    }
-
-    /// Whether the body is what it is, without an encoding.
-    fn is_plain(&self) -> bool {
-        self.encoding
-            .as_ref()
-            .is_none_or(|(_, encoding)| matches!(encoding.as_str(), "7bit" | "8bit" | "binary"))
-    }
-
-    /// The header with another encoding, and the empty line. `message` is the whole message: it gets what MIME lacks (RFC 1428 §3).
-    fn write_header(&self, part: &[u8], encoding: &str, is_message: bool, out: &mut Vec<u8>) {
-        let field = format!("Content-Transfer-Encoding: {encoding}\r\n");
-        match &self.encoding {
-            Some((range, _)) => {
-                out.extend_from_slice(&part[..range.start]);
-                out.extend_from_slice(field.as_bytes());
-                out.extend_from_slice(&part[range.end..self.length]);
-            }
-            None => {
-                out.extend_from_slice(&part[..self.length]);
-                out.extend_from_slice(field.as_bytes());
-            }
-        }
-        if is_message && !self.has_mime_version {
-            out.extend_from_slice(b"MIME-Version: 1.0\r\n");
-        }
-        if self.media_type.is_none() {
-            out.extend_from_slice(b"Content-Type: text/plain; charset=unknown-8bit\r\n");
-        }
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
-/// Where the field that begins at `start` ends: after the last line that continues it.
-fn field_end(message: &[u8], start: usize) -> usize {
-    let mut at = start;
-    loop {
-        let Some(lf) = memchr(b'\n', &message[at..]) else { return message.len() };
-        at += lf + 1;
-        if !matches!(message.get(at), Some(b' ' | b'\t')) {
-            return at;
-        }
-    }
-}
-
-/// The type in lower case, and the boundary, of a Content-Type field's value.
-fn media_type(value: &str) -> (String, Option<String>) {
-    let mut pieces = value.split(';');
-    let media_type = pieces.next().unwrap_or_default().trim().to_ascii_lowercase();
-    let boundary = pieces.find_map(|piece| {
-        let (name, value) = piece.split_once('=')?;
-        let value = value.trim().trim_matches('"');
-        (name.trim().eq_ignore_ascii_case("boundary") && !value.is_empty()).then(|| value.to_owned())
-    });
-    (media_type, boundary)
-}
-
 fn write_part(part: &[u8], out: &mut Vec<u8>, depth: usize) -> Option<()> {
     if part.is_ascii() {
         out.extend_from_slice(part);
         return Some(());
     }
     let entity = Entity::read(part);
-    if depth == MAX_DEPTH || !part[..entity.length].is_ascii() || !entity.is_plain() {
+    // Whether the body is what it is, without an encoding.
+    let is_plain = matches!(entity.encoding(), None | Some("7bit" | "8bit" | "binary"));
+    if depth == MAX_DEPTH || !entity.header(part).is_ascii() || !is_plain {
         return None;
     }
-    let body = part.get(entity.length + 2..).unwrap_or_default();
-    let is_message = depth == 0;
-    match entity.media_type.as_deref().unwrap_or("text/plain") {
+    let body = entity.body(part);
+    let missing = missing(&entity, depth == 0);
+    match entity.media_type().unwrap_or("text/plain") {
         "multipart/signed" | "multipart/encrypted" => None,
         kind if kind.starts_with("multipart/") => {
-            entity.write_header(part, "7bit", is_message, out);
-            write_multipart(body, entity.boundary.as_deref()?, out, depth + 1)
+            entity.write_header(part, "7bit", &missing, out);
+            write_multipart(body, entity.boundary()?, out, |part, out| write_part(part, out, depth + 1))
         }
         "message/rfc822" => {
-            entity.write_header(part, "7bit", is_message, out);
+            entity.write_header(part, "7bit", &missing, out);
             write_part(body, out, depth + 1)
         }
         // They may not be encoded (RFC 2046 §5.2), and have no parts that may.
         kind if kind.starts_with("message/") => None,
         kind if kind.starts_with("text/") => {
-            entity.write_header(part, "quoted-printable", is_message, out);
+            entity.write_header(part, "quoted-printable", &missing, out);
             write_quoted(body, out);
             Some(())
         }
         _ => {
-            entity.write_header(part, "base64", is_message, out);
+            entity.write_header(part, "base64", &missing, out);
             write_base64(body, out);
+            // What follows the part begins on a line of its own: that CRLF belongs to the boundary, or is written here for the end of the message.
+            if body.ends_with(b"\r\n") {
+                out.extend_from_slice(b"\r\n");
+            }
             Some(())
         }
     }
 }
 
-/// Lines of base64. What follows the part begins on a line of its own: that CRLF belongs to the boundary, or is written here for the end of the message.
-fn write_base64(body: &[u8], out: &mut Vec<u8>) {
-    for (index, line) in body.chunks(BASE64_LINE).enumerate() {
-        if index > 0 {
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(STANDARD.encode(line).as_bytes());
+/// The fields that MIME wants of a header besides (RFC 1428 §3); a part of a message needs no MIME-Version.
+fn missing(entity: &Entity, is_message: bool) -> String {
+    let mut fields = String::new();
+    if is_message && !entity.has_mime_version() {
+        fields.push_str("MIME-Version: 1.0\r\n");
     }
-    if body.ends_with(b"\r\n") {
-        out.extend_from_slice(b"\r\n");
+    if entity.media_type().is_none() {
+        fields.push_str("Content-Type: text/plain; charset=unknown-8bit\r\n");
     }
+    fields
 }
 
 /// Quoted-printable (RFC 2045 §6.7): line ends stay.
@@ -197,55 +105,6 @@ fn write_quoted(body: &[u8], out: &mut Vec<u8>) {
         }
         column += width;
     }
-}
-
-fn write_multipart(body: &[u8], boundary: &str, out: &mut Vec<u8>, depth: usize) -> Option<()> {
-    let mut at = 0;
-    let mut in_part = false;
-    while let Some(delimiter) = next_delimiter(body, boundary, at) {
-        let before = &body[at..delimiter.line.start];
-        match before.strip_suffix(b"\r\n") {
-            Some(part) if in_part => {
-                write_part(part, out, depth)?;
-                out.extend_from_slice(b"\r\n");
-            }
-            _ => out.extend_from_slice(before),
-        }
-        at = delimiter.line.end;
-        out.extend_from_slice(&body[delimiter.line]);
-        in_part = !delimiter.closes;
-        if delimiter.closes {
-            break;
-        }
-    }
-    if in_part {
-        return write_part(&body[at..], out, depth);
-    }
-    out.extend_from_slice(&body[at..]);
-    Some(())
-}
-
-/// A boundary delimiter line (RFC 2046 §5.1.1), without the CRLF before it.
-struct Delimiter {
-    line: Range<usize>,
-    closes: bool,
-}
-
-fn next_delimiter(body: &[u8], boundary: &str, from: usize) -> Option<Delimiter> {
-    let dashed = format!("--{boundary}");
-    memmem::find_iter(&body[from..], dashed.as_bytes()).find_map(|found| {
-        let start = from + found;
-        if start > 0 && !body[..start].ends_with(b"\r\n") {
-            return None;
-        }
-        let rest = &body[start + dashed.len()..];
-        let (rest, closes) = rest.strip_prefix(b"--").map_or((rest, false), |rest| (rest, true));
-        let padding = rest.iter().take_while(|octet| matches!(octet, b' ' | b'\t')).count();
-        let after = &rest[padding..];
-        let line_end = if after.starts_with(b"\r\n") { 2 } else { 0 };
-        (line_end == 2 || after.is_empty())
-            .then(|| Delimiter { line: start..body.len() - after.len() + line_end, closes })
-    })
 }
 
 #[cfg(test)]

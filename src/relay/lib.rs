@@ -13,6 +13,7 @@ mod failure;
 mod host;
 pub mod inspect;
 mod metrics;
+pub mod mime;
 pub mod mx;
 mod outcome;
 mod pool;
@@ -40,6 +41,7 @@ use tls::sts::PolicyStore;
 use tls::{TlsPolicies, Wish};
 use work::Work;
 
+pub use content::waives_tls;
 pub use envelope::{BodyType, DeliverBy, Envelope, Notify, OriginalRecipient, Recipient, Return};
 pub use outcome::{Failure, FailureKind, RecipientOutcome, TlsReporter, TlsResult, TlsSession};
 pub use proto::status::Status;
@@ -111,6 +113,12 @@ impl Relay {
         let outcomes = work.finish(&rest);
         outcomes.iter().for_each(|outcome| self.inner.client.metrics.outcome(outcome));
         outcomes
+    }
+
+    /// The host that mail from `sender_domain` to `destination` goes through instead of the destination's own, as configured now: with its
+    /// port, and the name that we log in with.
+    pub fn through(&self, destination: &str, sender_domain: Option<&str>) -> Option<String> {
+        self.inner.router.through(destination, sender_domain)
     }
 
     /// Closes connections that nobody used for a while, and keeps TLS policies fresh; runs until it is dropped.

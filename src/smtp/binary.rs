@@ -6,20 +6,13 @@
 //! somebody who cannot take binary. Parts that have lines stay as they are. Binary octets anywhere else (in a header, between parts, under
 //! another encoding) are an error of the sender, and the message is refused.
 
-use std::ops::Range;
+use ekitei_relay::mime::{Entity, write_base64, write_multipart};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use memchr::memmem;
-
-use crate::header::field_end;
 use crate::proto::bdat::ChunkReader;
 use crate::proto::data::Defects;
 
 /// Parts within parts that are looked at.
 const MAX_DEPTH: usize = 20;
-/// Octets on a line of base64 (76 characters, RFC 2045 §6.8).
-const BASE64_LINE: usize = 57;
 
 /// The message with all its binary parts in base64; `None` where that does not make it a message of lines of at most
 /// `max_line` octets.
@@ -38,66 +31,9 @@ fn has_lines(octets: &[u8], max_line: usize) -> bool {
     reader.defects() == Defects::default() && reader.longest_line() <= max_line
 }
 
-/// What the header of a part says of its body.
-#[derive(Debug, Default)]
-struct Entity {
-    /// Octets of the header, without the empty line.
-    length: usize,
-    media_type: String,
-    boundary: Option<String>,
-    /// Where the Content-Transfer-Encoding field is.
-    encoding_field: Option<Range<usize>>,
-    is_binary: bool,
-}
-
-impl Entity {
-    fn read(part: &[u8]) -> Self {
-        let mut entity = Self::default();
-        let mut at = 0;
-        while at < part.len() && !part[at..].starts_with(b"\r\n") {
-            let end = field_end(part, at);
-            let field = String::from_utf8_lossy(&part[at..end]);
-            if let Some((name, value)) = field.split_once(':') {
-                let name = name.trim_end();
-                if name.eq_ignore_ascii_case("Content-Type") {
-                    (entity.media_type, entity.boundary) = media_type(value);
-                } else if name.eq_ignore_ascii_case("Content-Transfer-Encoding") {
-                    entity.is_binary = value.trim().eq_ignore_ascii_case("binary");
-                    entity.encoding_field = Some(at..end);
-                }
-            }
-            at = end;
-        }
-        entity.length = at;
-        entity
-    }
-
-    /// Writes the header with another encoding, and the empty line.
-    fn write_header(&self, part: &[u8], encoding: &str, out: &mut Vec<u8>) {
-        let replaced = self.encoding_field.clone().unwrap_or(self.length..self.length);
-        out.extend_from_slice(&part[..replaced.start]);
-        out.extend_from_slice(format!("Content-Transfer-Encoding: {encoding}\r\n").as_bytes());
-        out.extend_from_slice(&part[replaced.end..self.length]);
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
-/// The media type in lower case, and the boundary parameter.
-fn media_type(value: &str) -> (String, Option<String>) {
-    let mut pieces = value.split(';');
-    let media_type = pieces.next().unwrap_or_default().trim().to_ascii_lowercase();
-    // A boundary has no semicolon (RFC 2046 §5.1.1), so its quotes need no care in splitting.
-    let boundary = pieces.find_map(|piece| {
-        let (name, value) = piece.split_once('=')?;
-        let value = value.trim().trim_matches('"');
-        (name.trim().eq_ignore_ascii_case("boundary") && !value.is_empty()).then(|| value.to_owned())
-    });
-    (media_type, boundary)
-}
-
 fn write_part(part: &[u8], max_line: usize, out: &mut Vec<u8>, depth: usize) -> Option<()> {
     let entity = Entity::read(part);
-    let body = part.get(entity.length + 2..).unwrap_or_default();
+    let body = entity.body(part);
     if has_lines(body, max_line) {
         out.extend_from_slice(part);
         return Some(());
@@ -105,18 +41,19 @@ fn write_part(part: &[u8], max_line: usize, out: &mut Vec<u8>, depth: usize) -> 
     if depth == MAX_DEPTH {
         return None;
     }
-    let is_multipart = entity.media_type.starts_with("multipart/");
-    match &entity.boundary {
+    let media_type = entity.media_type().unwrap_or_default();
+    let is_multipart = media_type.starts_with("multipart/");
+    match entity.boundary() {
         Some(boundary) if is_multipart => {
-            entity.write_header(part, "8bit", out);
-            write_multipart(body, boundary, max_line, out, depth + 1)
+            entity.write_header(part, "8bit", "", out);
+            write_multipart(body, boundary, out, |part, out| write_part(part, max_line, out, depth + 1))
         }
-        _ if matches!(entity.media_type.as_str(), "message/rfc822" | "message/global") => {
-            entity.write_header(part, "8bit", out);
+        _ if matches!(media_type, "message/rfc822" | "message/global") => {
+            entity.write_header(part, "8bit", "", out);
             write_part(body, max_line, out, depth + 1)
         }
-        _ if entity.is_binary && !is_multipart => {
-            entity.write_header(part, "base64", out);
+        _ if entity.encoding() == Some("binary") && !is_multipart => {
+            entity.write_header(part, "base64", "", out);
             write_base64(body, out);
             Some(())
         }
@@ -124,74 +61,11 @@ fn write_part(part: &[u8], max_line: usize, out: &mut Vec<u8>, depth: usize) -> 
     }
 }
 
-/// Lines of base64, without the last CRLF: it belongs to the boundary that follows.
-fn write_base64(body: &[u8], out: &mut Vec<u8>) {
-    for (index, line) in body.chunks(BASE64_LINE).enumerate() {
-        if index > 0 {
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(STANDARD.encode(line).as_bytes());
-    }
-}
-
-fn write_multipart(
-    body: &[u8],
-    boundary: &str,
-    max_line: usize,
-    out: &mut Vec<u8>,
-    depth: usize,
-) -> Option<()> {
-    let mut at = 0;
-    let mut in_part = false;
-    while let Some(delimiter) = next_delimiter(body, boundary, at) {
-        let before = &body[at..delimiter.line.start];
-        match before.strip_suffix(b"\r\n") {
-            Some(part) if in_part => {
-                write_part(part, max_line, out, depth)?;
-                out.extend_from_slice(b"\r\n");
-            }
-            _ => out.extend_from_slice(before),
-        }
-        at = delimiter.line.end;
-        out.extend_from_slice(&body[delimiter.line]);
-        in_part = !delimiter.closes;
-        if delimiter.closes {
-            break;
-        }
-    }
-    if in_part {
-        return write_part(&body[at..], max_line, out, depth);
-    }
-    out.extend_from_slice(&body[at..]);
-    Some(())
-}
-
-/// A boundary delimiter line (RFC 2046 §5.1.1), without the CRLF before it.
-struct Delimiter {
-    line: Range<usize>,
-    closes: bool,
-}
-
-fn next_delimiter(body: &[u8], boundary: &str, from: usize) -> Option<Delimiter> {
-    let dashed = format!("--{boundary}");
-    memmem::find_iter(&body[from..], dashed.as_bytes()).find_map(|found| {
-        let start = from + found;
-        if start > 0 && !body[..start].ends_with(b"\r\n") {
-            return None;
-        }
-        let rest = &body[start + dashed.len()..];
-        let (rest, closes) = rest.strip_prefix(b"--").map_or((rest, false), |rest| (rest, true));
-        let padding = rest.iter().take_while(|octet| matches!(octet, b' ' | b'\t')).count();
-        let after = &rest[padding..];
-        let line_end = if after.starts_with(b"\r\n") { 2 } else { 0 };
-        (line_end == 2 || after.is_empty())
-            .then(|| Delimiter { line: start..body.len() - after.len() + line_end, closes })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
 
     use super::*;

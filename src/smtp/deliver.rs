@@ -159,7 +159,7 @@ impl Server {
     ) -> Result<Stored, OutcomeUnknown> {
         let accounts: Vec<AccountId> = targets.iter().map(|target| target.account).collect();
         let delivery =
-            Delivery { message: message.into_bytes(), received: (self.context.clock)(), targets, companions };
+            Delivery { message: message.into_bytes(), received: (self.context.clock)(), targets, companions, fence: None };
         let trace = trace_span!(
             "mail.delivery",
             accounts = trace_count(accounts.len()),

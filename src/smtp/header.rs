@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use ekitei_relay::mime::field_end;
 use memchr::memchr;
 
 /// What was found in the header.
@@ -84,18 +85,6 @@ fn begins_with_field(message: &[u8]) -> bool {
     let Some(colon) = memchr(b':', line) else { return false };
     let name = line[..colon].trim_ascii_end();
     !name.is_empty() && name.iter().all(|c| c.is_ascii_graphic())
-}
-
-/// Where the field that begins at `start` ends: after the last line that continues it.
-pub(crate) fn field_end(message: &[u8], start: usize) -> usize {
-    let mut at = start;
-    loop {
-        let Some(lf) = memchr(b'\n', &message[at..]) else { return message.len() };
-        at += lf + 1;
-        if !matches!(message.get(at), Some(b' ' | b'\t')) {
-            return at;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -128,6 +128,7 @@ impl Node {
             live,
             clock: clock.clone(),
             registry,
+            signer: None,
             variation: Some(variation(world, wire.name())),
         });
         let (stop, tasks) = (watch::Sender::new(false), Mutex::default());

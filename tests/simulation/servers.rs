@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ekitei_mailstore::Fence;
 use ekitei_queue::{Handled, Transport, TransportFuture, dsn};
 use ekitei_relay::{Failure, FailureKind, RecipientOutcome, Shipment, Status};
 use tokio::time::sleep;
@@ -118,7 +119,7 @@ impl Servers {
 }
 
 impl Transport for Servers {
-    fn send(&self, shipment: Shipment) -> TransportFuture<'_> {
+    fn send(&self, shipment: Shipment, _: Arc<dyn Fence>) -> TransportFuture<'_> {
         Box::pin(async move { self.carry(&shipment).await.into_iter().map(Handled::relayed).collect() })
     }
 }

@@ -16,7 +16,7 @@ use ekitei_kv::Database;
 use ekitei_kv::clock::SharedClock;
 use ekitei_kv::lease::Leases;
 use ekitei_mailstore::MailStore;
-use ekitei_queue::{LocalOrRelay, Queue, QueueContext, Scheduler, SchedulerContext, Senders};
+use ekitei_queue::{LocalOrRelay, Queue, QueueContext, Scheduler, SchedulerContext, Senders, Signer};
 use ekitei_relay::mx::OwnHosts;
 use ekitei_relay::{Relay, RelayContext};
 use ekitei_reports::{Ears, Reports};
@@ -139,6 +139,7 @@ impl Sending {
             live: base.live.clone(),
             clock: Arc::clone(base.clock),
             registry: base.registry.clone(),
+            signer: Some(Arc::new(OwnKeys(self.signing.clone()))),
             variation: None,
         })
     }
@@ -168,6 +169,24 @@ impl Senders for Srs {
 
     fn restore(&self, address: &EmailAddress) -> Option<EmailAddress> {
         self.0.srs_reverse(address.local())
+    }
+}
+
+/// The keys of our domains, for what the queue writes itself.
+struct OwnKeys(Signing);
+
+impl Signer for OwnKeys {
+    /// A host of a domain is vouched for by the domain: its own keys, or those of the nearest domain above it (aligned, RFC 9989 §4.4.1).
+    fn sign<'a>(&'a self, domain: &'a Domain, message: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, String>> {
+        Box::pin(async move {
+            let mut signatures = Vec::new();
+            let mut next = Some(domain.clone());
+            while let Some(domain) = next.filter(|_| signatures.is_empty()) {
+                signatures = self.0.sign(&domain, message).await.map_err(|error| error.to_string())?;
+                next = domain.as_ascii().split_once('.').and_then(|(_, above)| Domain::parse(above).ok());
+            }
+            Ok(signatures)
+        })
     }
 }
 

@@ -18,6 +18,7 @@ use super::quota::{bytes_used, domain_bytes_used};
 use super::transaction::{UidAllocator, ensure_account, mailbox_named, mailbox_rows};
 use super::{Inner, MailStore};
 use crate::companion::Companion;
+use crate::fence::Fence;
 use crate::mutation::{Mutation, OperationId};
 use crate::request::{Delivery, Folder, Target};
 use crate::rows::{self, IndexRow};
@@ -47,6 +48,7 @@ struct Pending {
     received: i64,
     targets: Vec<Target>,
     companions: Vec<Arc<dyn Companion>>,
+    fence: Option<Arc<dyn Fence>>,
     done: oneshot::Sender<Result<Vec<Outcome>>>,
 }
 
@@ -72,17 +74,14 @@ impl Combiner {
         Self { queue }
     }
 
+    /// Delivers a part of a message; `of` says what it is made of.
     async fn deliver(
         &self,
-        message: Arc<ReadMessage>,
-        received: i64,
-        targets: Vec<Target>,
-        companions: Vec<Arc<dyn Companion>>,
+        of: impl FnOnce(oneshot::Sender<Result<Vec<Outcome>>>) -> Pending,
     ) -> Result<Vec<Outcome>> {
         let stopped = |_| Error::Store(ekitei_kv::Error::Unavailable("the service is stopping".into()));
         let (done, outcome) = oneshot::channel();
-        let pending = Pending { message, received, targets, companions, done };
-        self.queue.send(pending).await.map_err(stopped)?;
+        self.queue.send(of(done)).await.map_err(stopped)?;
         // Without an answer the task died in the middle, and the commit with it or not.
         outcome.await.unwrap_or(Err(Error::Store(ekitei_kv::Error::CommitUnknown)))
     }
@@ -98,7 +97,8 @@ impl MailStore {
     /// ([`Error::is_outcome_unknown`]): some targets have it, and delivering it again gives those a second one.
     ///
     /// # Errors
-    /// When no target has it: [`Error::TooLarge`], [`Error::Limit`], or a failing store. When the outcome is unknown.
+    /// When no target has it: [`Error::TooLarge`], [`Error::Limit`], a fence that does not hold ([`ekitei_kv::Error::Fenced`] inside), or a
+    /// failing store. When the outcome is unknown.
     pub async fn deliver(&self, delivery: Delivery) -> Result<Vec<Result<(MailboxId, Uid)>>> {
         let accounts: Vec<AccountId> = delivery.targets.iter().map(|target| target.account).collect();
         let message = Arc::new(self.inner.read_message(delivery.message, &accounts, usize::MAX).await?);
@@ -112,8 +112,9 @@ impl MailStore {
         while let Some(targets) = chunks.next().or_else(|| (!companions.is_empty()).then(Vec::new)) {
             // They go with the first transaction, which is the one that nothing has been done before.
             let companions = std::mem::take(&mut companions);
-            let done = self.combiner.deliver(Arc::clone(&message), received, targets, companions).await;
-            let done = match done {
+            let (message, fence) = (Arc::clone(&message), delivery.fence.clone());
+            let part = |done| Pending { message, received, targets, companions, fence, done };
+            let done = match self.combiner.deliver(part).await {
                 Err(error) if outcomes.is_empty() => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "a delivery ended after some of its targets");
@@ -205,7 +206,9 @@ impl Inner {
                     return Ok(done);
                 }
                 let mut writer = Writer::new(self, &transaction, operation);
-                writer.read_ahead(batch).await?;
+                let (fences, read) = join(check_fences(&transaction, batch), writer.read_ahead(batch)).await;
+                fences?;
+                read?;
                 let mut outcomes = Vec::with_capacity(batch.len());
                 for pending in batch {
                     outcomes.push(writer.deliver(pending).await?);
@@ -221,6 +224,13 @@ impl Inner {
             })
             .await
     }
+}
+
+/// Fails the batch if one of its fences does not hold; then each is delivered alone.
+async fn check_fences(transaction: &Transaction, batch: &[Pending]) -> Result<()> {
+    let fences = batch.iter().filter_map(|pending| pending.fence.as_deref());
+    try_join_all(fences.map(|fence| fence.check(transaction))).await?;
+    Ok(())
 }
 
 /// Writes the deliveries of one transaction.

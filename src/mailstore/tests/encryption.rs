@@ -127,7 +127,7 @@ impl Fixture {
             header: Bytes::from_static(b"Delivered-To: x\r\n"),
         };
         let targets = self.accounts.iter().map(target).collect();
-        let delivery = Delivery { message: text, received: Duration::ZERO, targets, companions };
+        let delivery = Delivery { message: text, received: Duration::ZERO, targets, companions, fence: None };
         for outcome in self.store.deliver(delivery).await? {
             outcome?;
         }
@@ -210,6 +210,7 @@ async fn what_a_client_brings_is_encrypted_with_its_domains_key_and_what_only_le
         received: Duration::ZERO,
         targets: Vec::new(),
         companions: vec![entry],
+        fence: None,
     };
     fixture.store.deliver(delivery).await.unwrap();
     assert_eq!(fixture.keys_in_use().await, [SHORT, SERVICE].into());

@@ -57,6 +57,7 @@ impl World {
             received: self.clock.now(),
             targets: accounts.iter().map(target).collect(),
             companions: Vec::new(),
+            fence: None,
         };
         let outcomes = self.store.deliver(delivery).await?;
         Ok(outcomes.into_iter().map(|outcome| outcome.unwrap().1).collect())

@@ -1,10 +1,12 @@
-//! What a queue of many deferred entries costs: `million [entries] [destinations] [folder]`.
+//! What a queue of many deferred entries costs: `million [entries] [destinations] [folder] [seconds]`.
 //!
 //! Fills an embedded store with messages for one recipient each, lets all of them wait for hours, and measures what an operator and the
-//! scheduler do then: a page of a list, the figures, the scan for what is due, and trying all mail of one domain.
+//! scheduler do then: a page of a list, the figures, the scan for what is due, the processor time of a scheduler that has nothing to send for so
+//! many seconds, and trying all mail of one domain.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -15,11 +17,13 @@ use ekitei_directory::EmailAddress;
 use ekitei_kv::clock::{Clock, SystemClock};
 use ekitei_kv::lease::{Lease, LeaseOptions, Leases};
 use ekitei_kv::{Database, EmbeddedOptions, MonotonicClock};
-use ekitei_mailstore::MailStore;
+use ekitei_mailstore::{Fence as StoreFence, MailStore};
 use ekitei_queue::{
     Action, DueCursor, Envelope, Fence, Filter, NewMessage, NewRecipient, Next, Origin, Queue, QueueContext,
-    RecipientState, Settlement, Shard,
+    RecipientState, Scheduler, SchedulerContext, Settlement, Shard, Transport, TransportFuture,
 };
+use ekitei_relay::Shipment;
+use ekitei_telemetry::Registry;
 
 /// Messages that are put in at a time.
 const WRITERS: usize = 256;
@@ -30,7 +34,19 @@ const MESSAGE: &str = "From: a@here.example\r\nSubject: bench\r\n\r\nA message t
 struct Bench {
     database: Database,
     queue: Queue,
+    live: Live,
     leases: Vec<Lease>,
+}
+
+/// Counts what is sent, which should be nothing.
+#[derive(Default)]
+struct Nowhere(AtomicUsize);
+
+impl Transport for Nowhere {
+    fn send(&self, _: Shipment, _: Arc<dyn StoreFence>) -> TransportFuture<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async { Vec::new() })
+    }
 }
 
 #[tokio::main]
@@ -41,11 +57,13 @@ async fn main() -> anyhow::Result<()> {
     };
     let (entries, destinations) = (number(0, 1_000_000), number(1, 1_000).max(1));
     let folder = arguments.get(2).map_or_else(|| std::env::temp_dir().join("million"), PathBuf::from);
-    let bench = Bench::open(&folder).await?;
+    let seconds = number(3, 60);
+    let mut bench = Bench::open(&folder).await?;
     report("empty", None, &bench.database);
     bench.fill(entries, destinations).await?;
     bench.defer_all().await?;
     bench.look(destinations).await?;
+    bench.wait(seconds as u64).await?;
     bench.flush("d0.example").await?;
     bench.send_all().await
 }
@@ -61,17 +79,46 @@ impl Bench {
         let mut config = Config::default();
         config.queue.max_messages = 0;
         let live = Live::new(config);
-        let queue = Queue::new(QueueContext { database: database.clone(), blobs, mailstore, live, clock });
-        // A long lease: nobody else is there, and nothing renews it here.
-        let options = LeaseOptions {
-            duration: Duration::from_secs(86_400),
-            clock: MonotonicClock::system(),
-            alone: false,
-        };
-        let leases = Leases::new(database.clone(), options);
-        let set = leases.join("queue", Shard::all().map(Shard::lease_name));
-        leases.renew().await?;
-        Ok(Self { database, queue, leases: set.held() })
+        let context =
+            QueueContext { database: database.clone(), blobs, mailstore, live: live.clone(), clock };
+        let queue = Queue::new(context);
+        let leases = hold(&database).await?.1;
+        Ok(Self { database, queue, live, leases })
+    }
+
+    /// A scheduler with all shards, for which nothing is due: it reads all of them once, and then waits.
+    async fn wait(&mut self, seconds: u64) -> anyhow::Result<()> {
+        let nowhere = Arc::new(Nowhere::default());
+        let duration = self.live.load().queue.lease.get();
+        let options = LeaseOptions { duration, clock: MonotonicClock::system(), alone: true };
+        let leases = Leases::new(self.database.clone(), options);
+        let scheduler = Scheduler::new(SchedulerContext {
+            queue: self.queue.clone(),
+            leases: leases.clone(),
+            transport: nowhere.clone(),
+            live: self.live.clone(),
+            clock: Arc::new(SystemClock),
+            registry: Registry::default(),
+            signer: None,
+            variation: None,
+        });
+        let renewing = tokio::spawn({
+            let leases = leases.clone();
+            async move { leases.run().await }
+        });
+        let (began, used) = (Instant::now(), processor_seconds());
+        scheduler.run(tokio::time::sleep(Duration::from_secs(seconds))).await;
+        let used = processor_seconds() - used;
+        report(
+            &format!("a scheduler's {seconds} s: {used:.2} s of the processor"),
+            Some(began),
+            &self.database,
+        );
+        anyhow::ensure!(nowhere.0.load(Ordering::Relaxed) == 0, "nothing is due");
+        leases.stop().await?;
+        renewing.abort();
+        self.leases = hold(&self.database).await?.1;
+        Ok(())
     }
 
     async fn fill(&self, entries: usize, destinations: usize) -> anyhow::Result<()> {
@@ -209,6 +256,18 @@ impl Bench {
     }
 }
 
+/// All shards, with a long lease: nobody else is there, and nothing renews it here.
+async fn hold(database: &Database) -> anyhow::Result<(Leases, Vec<Lease>)> {
+    let duration = Duration::from_secs(86_400);
+    let leases = Leases::new(
+        database.clone(),
+        LeaseOptions { duration, clock: MonotonicClock::system(), alone: true },
+    );
+    let set = leases.join("queue", Shard::all().map(Shard::lease_name));
+    leases.renew().await?;
+    Ok((leases, set.held()))
+}
+
 fn message(n: usize, destinations: usize) -> anyhow::Result<NewMessage> {
     let address = EmailAddress::parse(&format!("user{n}@d{}.example", n % destinations))?;
     Ok(NewMessage {
@@ -230,6 +289,17 @@ fn report(what: &str, began: Option<Instant>, database: &Database) {
         "{what:<45} {took:>14}   resident {resident:>5} MiB   commits {:>8}",
         database.statistics().commits
     );
+}
+
+/// Time of the processor that this process used so far, in its code and in the kernel for it (proc(5), `stat`).
+fn processor_seconds() -> f64 {
+    /// `USER_HZ` of Linux, which is the same on all its platforms.
+    const TICKS: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let times =
+        behind_name.split_ascii_whitespace().skip(11).take(2).filter_map(|time| time.parse::<f64>().ok());
+    times.sum::<f64>() / TICKS
 }
 
 fn resident_kilobytes() -> u64 {

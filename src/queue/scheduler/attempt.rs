@@ -21,13 +21,15 @@ use crate::notify::{self, About};
 use crate::schedule::RetrySchedule;
 use crate::settlement::{Fence, Notification, Settled, Settlement};
 use crate::spool::Loaded;
-use crate::transport::Handled;
+use crate::transport::{Handled, Way};
 use crate::{Error, Result};
 
 /// The pause before something is tried again that the store refused.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often a notification is tried to be made with what it returns of the message.
 const NOTIFICATION_ATTEMPTS: u32 = 3;
+/// Octets of a message in which its header is looked for.
+const MAX_HEADER: u64 = 64 << 10;
 /// For so long the entries of a destination come back after the first of them, so that one finds out for all.
 const SPREAD: Duration = Duration::from_secs(5);
 
@@ -54,6 +56,8 @@ pub(crate) enum Fate {
     Void,
     /// It is settled; with what the entry was, should it have to be taken up at once.
     Settled(Settled, Box<Loaded>),
+    /// It was not put off, since what its way is left alone for does not concern it: it waives TLS.
+    Waives(Hint, Box<Loaded>),
     /// Nothing is written, since the shard is another's by now or nothing could be written. If the shard is still ours, it has to be read again.
     Unsettled,
 }
@@ -64,6 +68,10 @@ pub(crate) struct Sent {
     pub(crate) shard: Shard,
     pub(crate) token: u64,
     pub(crate) name: Name,
+    /// The way that it was taken up for.
+    pub(crate) lane: Way,
+    /// The way that it went, as it turned out: this is what the signal is about.
+    pub(crate) way: Way,
     pub(crate) began: Instant,
     pub(crate) signal: Signal,
     pub(crate) ended: Ended,
@@ -75,43 +83,63 @@ pub(crate) struct PutOff {
     pub(crate) shard: Shard,
     pub(crate) token: u64,
     pub(crate) name: Name,
+    pub(crate) way: Way,
     pub(crate) ended: Vec<Ended>,
 }
 
 impl Work {
-    /// Sends one entry.
-    pub(crate) async fn send(self, waiting: Waiting) -> Sent {
+    /// Sends one entry that was taken up for the way `lane`.
+    pub(crate) async fn send(self, lane: Way, waiting: Waiting) -> Sent {
         let began = Instant::now();
-        let entry = waiting.hint.entry;
+        let (entry, mut way) = (waiting.hint.entry, lane.clone());
         let (signal, fate) = match self.load(vec![waiting]).await.pop() {
-            Some(Some(loaded)) => self.attempt(Box::new(loaded)).await,
+            Some(Some(loaded)) => self.attempt(Box::new(loaded), &mut way).await,
             Some(None) => (Signal::Nothing, Fate::Void),
             None => (Signal::Nothing, Fate::Unsettled),
         };
         let (shard, token) = (self.fence.shard, self.fence.lease.token());
-        Sent { shard, token, name: self.name, began, signal, ended: Ended { entry, fate } }
+        Sent { shard, token, name: self.name, lane, way, began, signal, ended: Ended { entry, fate } }
     }
 
-    /// Puts entries off until their destination may be tried again.
-    pub(crate) async fn put_off(self, block: Block, entries: Vec<Waiting>) -> PutOff {
-        let ids: Vec<EntryId> = entries.iter().map(|waiting| waiting.hint.entry).collect();
+    /// Puts entries off until the way that they go may be tried again.
+    pub(crate) async fn put_off(self, way: Way, block: Block, entries: Vec<Waiting>) -> PutOff {
+        let hints: Vec<Hint> = entries.iter().map(|waiting| waiting.hint).collect();
         let loaded = self.load(entries).await;
         let remaining = block.until.saturating_duration_since(Instant::now());
         let until = self.context.clock.now().saturating_add(remaining);
+        // What TLS is missing for may go without it (RFC 8689 §3).
+        let is_about_tls = block.reason.kind == FailureKind::Tls && !way.waives_tls;
         let fates: Vec<Fate> = if loaded.is_empty() {
-            ids.iter().map(|_| Fate::Unsettled).collect()
+            hints.iter().map(|_| Fate::Unsettled).collect()
         } else {
             let (this, reason) = (&self, &block.reason);
-            join_all(loaded.into_iter().map(|loaded| async move {
-                match loaded {
-                    Some(loaded) => this.defer(Box::new(loaded), reason, until).await,
+            join_all(loaded.into_iter().zip(&hints).map(|(loaded, hint)| async move {
+                match loaded.map(Box::new) {
+                    Some(loaded) if is_about_tls && this.waives_tls(&loaded).await => {
+                        Fate::Waives(*hint, loaded)
+                    }
+                    Some(loaded) => this.defer(loaded, reason, until).await,
                     None => Fate::Void,
                 }
             }))
             .await
         };
-        let ended = ids.into_iter().zip(fates).map(|(entry, fate)| Ended { entry, fate }).collect();
-        PutOff { shard: self.fence.shard, token: self.fence.lease.token(), name: self.name, ended }
+        let ended = hints.iter().zip(fates).map(|(hint, fate)| Ended { entry: hint.entry, fate }).collect();
+        PutOff { shard: self.fence.shard, token: self.fence.lease.token(), name: self.name, way, ended }
+    }
+
+    /// Whether the header of a message waives TLS; one that cannot be read now waits as the others do.
+    async fn waives_tls(&self, loaded: &Loaded) -> bool {
+        if loaded.message.envelope.require_tls {
+            return false;
+        }
+        match self.context.spool.head(&loaded.message, MAX_HEADER).await {
+            Ok(head) => ekitei_relay::waives_tls(&[head]),
+            Err(error) => {
+                tracing::warn!(%error, entry = %loaded.id, "a queued message cannot be read");
+                false
+            }
+        }
     }
 
     /// Reads entries that were not read just now. Empty when that is not possible for as long as the shard is ours.
@@ -140,7 +168,8 @@ impl Work {
         }
     }
 
-    async fn attempt(&self, loaded: Box<Loaded>) -> (Signal, Fate) {
+    /// Tries to send an entry; `way` becomes the way that it goes.
+    async fn attempt(&self, loaded: Box<Loaded>, way: &mut Way) -> (Signal, Fate) {
         let now = self.context.clock.now();
         let (mut handled, left) = self.foregone(&loaded, now);
         let mut signal = Signal::Nothing;
@@ -154,7 +183,7 @@ impl Work {
                 recipients = trace_count(left.len()),
                 sent = tracing::field::Empty,
             );
-            let sent = self.transport(&loaded, &left).instrument(trace.clone()).await;
+            let sent = self.transport(&loaded, &left, way).instrument(trace.clone()).await;
             let gone =
                 |(_, handled): &&(usize, Handled)| matches!(handled.outcome, RecipientOutcome::Sent { .. });
             trace.record("sent", trace_count(sent.iter().filter(gone).count()));
@@ -236,7 +265,7 @@ impl Work {
     }
 
     /// Hands the message to the transport; one result for each place.
-    async fn transport(&self, loaded: &Loaded, places: &[usize]) -> Vec<(usize, Handled)> {
+    async fn transport(&self, loaded: &Loaded, places: &[usize], way: &mut Way) -> Vec<(usize, Handled)> {
         let message = &loaded.message;
         let _room = self.context.room.take(message.size).await;
         let pieces = match self.context.spool.body(message).await {
@@ -248,7 +277,8 @@ impl Work {
                 return places.iter().map(|&place| (place, deferred.clone())).collect();
             }
         };
-        let lease = self.fence.lease.clone();
+        *way = self.context.way(loaded, !message.envelope.require_tls && ekitei_relay::waives_tls(&pieces));
+        let (lease, fence) = (self.fence.lease.clone(), Arc::new(self.fence.clone()));
         let recipients: Vec<Recipient> =
             places.iter().map(|&place| loaded.entry.recipients[place].recipient.clone()).collect();
         let shipment = Shipment {
@@ -259,7 +289,7 @@ impl Work {
             message: pieces,
             may_finish: Arc::new(move || lease.holds()),
         };
-        let sending = AssertUnwindSafe(async { self.context.transport.send(shipment).await });
+        let sending = AssertUnwindSafe(async { self.context.transport.send(shipment, fence).await });
         // A message that the transport breaks at is tried again when it is due, and not at once and for ever.
         let sent = sending.catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!(entry = %loaded.id, "the transport broke at a message");
@@ -327,8 +357,7 @@ impl Work {
     async fn notifications(&self, loaded: &Loaded, conclusion: &Conclusion) -> Vec<Notification> {
         let config = self.context.live.load();
         let about = About { id: self.context.spool.inner.new_id(), now: self.context.clock.now() };
-        let make =
-            |bare| notify::notifications(&self.context.spool, &config, loaded, conclusion, about, bare);
+        let make = |bare| notify::notifications(&self.context, &config, loaded, conclusion, about, bare);
         for attempt in 1..=NOTIFICATION_ATTEMPTS + 1 {
             let bare = attempt > NOTIFICATION_ATTEMPTS;
             let made: Result<Vec<Notification>> = make(bare).await;
@@ -377,6 +406,14 @@ fn interrupted_is_deferred(handled: Handled) -> Handled {
         return Handled::relayed(RecipientOutcome::Deferred(trouble));
     }
     handled
+}
+
+impl Context {
+    /// The way that an entry goes as configured now.
+    pub(super) fn way(&self, loaded: &Loaded, waives_tls: bool) -> Way {
+        let sender = sender_domain(loaded);
+        Way { through: self.transport.through(&loaded.entry.destination, sender.as_deref()), waives_tls }
+    }
 }
 
 /// The domain that sends: of the reverse-path; a notification has none.

@@ -16,6 +16,7 @@ use crate::destination::{Block, Rules};
 use crate::model::{EntryId, Hint, Place, Shard};
 use crate::schedule::RetrySchedule;
 use crate::spool::Loaded;
+use crate::transport::Way;
 
 /// Entries of one destination that are kept as they were loaded, since they go at once.
 const KEEP_LOADED: usize = 32;
@@ -108,7 +109,7 @@ impl Backlog {
 
     /// Destinations here, and those of them that are left alone.
     pub(crate) fn destinations(&self, now: Instant) -> (usize, usize) {
-        let blocked = self.destinations.values().filter(|d| d.health.blocked(now).is_some()).count();
+        let blocked = self.destinations.values().filter(|d| d.is_blocked(now)).count();
         (self.destinations.len(), blocked)
     }
 
@@ -126,12 +127,13 @@ impl Backlog {
         names.iter().for_each(|name| self.list(name, now));
     }
 
-    /// Takes an entry, if there is room for it. `read` is when its reading began; without it, `loaded` only says what the entry is about, and it
-    /// is read again before it goes.
+    /// Takes an entry that goes by `way`, if there is room for it. `read` is when its reading began; without it, `loaded` only says what the
+    /// entry is about, and it is read again before it goes.
     pub(crate) fn offer(
         &mut self,
         hint: Hint,
         loaded: Box<Loaded>,
+        way: &Way,
         read: Option<Instant>,
         now: Instant,
     ) -> Offered {
@@ -154,13 +156,13 @@ impl Backlog {
         };
         let is_full = self.waiting >= capacity;
         let Some(destination) = self.destinations.get_mut(&name) else { return Offered::NoDestination };
-        if is_full || destination.waiting.len() >= destination.room(capacity) {
+        if is_full || destination.waiting() >= destination.room(capacity) {
             self.overflow(&name);
             return Offered::NoRoom;
         }
         if matches!(hint.place, Place::Fresh(_)) && hint.turn > 0 {
             // Released or to be tried again, by an administrator's word.
-            destination.health.probe(now);
+            destination.lane(way).health.probe(now);
             destination.postponed = None;
         }
         let envelope = &loaded.message.envelope;
@@ -169,9 +171,9 @@ impl Backlog {
         let rank = Rank::new(&hint, loaded.message.received, envelope.priority, aging, self.offered);
         // Its index may have been read while it was on its way still: what it was then must not be sent again.
         let read = read.filter(|read| self.ended.get(&hint.entry).is_none_or(|ended| ended < read));
-        let read = read.filter(|_| destination.waiting.len() < KEEP_LOADED);
+        let read = read.filter(|_| destination.waiting() < KEEP_LOADED);
         let loaded = read.map(|read| (read, loaded));
-        destination.waiting.insert(rank, Waiting { hint, loaded });
+        destination.lane(way).waiting.insert(rank, Waiting { hint, loaded });
         self.waiting += 1;
         let known = Known { turn: hint.turn, destination: Arc::clone(&name), rank: Some(rank), later: None };
         self.known.insert(hint.entry, known);
@@ -204,7 +206,7 @@ impl Backlog {
             let name = self.hungry.pop_front()?;
             let Some(destination) = self.destinations.get_mut(&name) else { continue };
             let room = destination.room(capacity);
-            let free = room.saturating_sub(destination.waiting.len());
+            let free = room.saturating_sub(destination.waiting());
             let Some(overflow) = &mut destination.overflow else { continue };
             if free * 2 < room || self.waiting + free > capacity {
                 self.hungry.push_back(name);
@@ -236,19 +238,20 @@ impl Backlog {
         self.hungry.push_back(Arc::clone(name));
     }
 
-    /// The most urgent entry that may go now. It is active from now on, and counts against its destination's limits.
-    pub(crate) fn next(&mut self, now: Instant) -> Option<(Name, Waiting)> {
+    /// The most urgent entry that may go now, with the way that it goes. It is active from now on, and counts against its destination's limits.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<(Name, Way, Waiting)> {
         self.wake(now);
         let (_, name) = self.ready.first()?.clone();
         let destination = self.destinations.get_mut(&name)?;
-        let (_, waiting) = destination.waiting.pop_first()?;
-        destination.active += 1;
-        destination.pace.count(&destination.rules, now);
-        self.active += 1;
-        self.waiting -= 1;
-        self.set_active(waiting.hint.entry);
+        let begun = destination.begin(now);
+        if let Some((_, waiting)) = &begun {
+            destination.pace.count(&destination.rules, now);
+            self.active += 1;
+            self.waiting -= 1;
+            self.set_active(waiting.hint.entry);
+        }
         self.list(&name, now);
-        Some((name, waiting))
+        begun.map(|(way, waiting)| (name, way, waiting))
     }
 
     /// The destination that [`Backlog::next`] would take an entry of.
@@ -294,30 +297,45 @@ impl Backlog {
     /// Leaves a destination alone: its entries are put off ([`Backlog::drain`]).
     pub(crate) fn block(&mut self, name: &Name, block: Block, now: Instant) {
         if let Some(destination) = self.destinations.get_mut(name) {
-            destination.health.block(block);
+            destination.block(&block);
             self.list(name, now);
         }
     }
 
-    /// A destination that is left alone and has entries to be put off.
-    pub(crate) fn to_drain(&self) -> Option<Name> {
-        self.drains.first().cloned()
+    /// A way to a destination that is left alone and has entries to be put off.
+    pub(crate) fn next_to_drain(&mut self, now: Instant) -> Option<(Name, Way)> {
+        while let Some(name) = self.drains.first().cloned() {
+            if let Some(way) = self.destinations.get(&name).and_then(|destination| destination.to_drain(now))
+            {
+                return Some((name, way.clone()));
+            }
+            // Its time is over.
+            self.drains.remove(&name);
+            self.update(&name, now, |destination| destination.listed = Listed::Nowhere);
+        }
+        None
     }
 
-    /// Entries of a destination that is left alone, to be put off, with the reason; they are active, and count against no limit.
-    pub(crate) fn drain(&mut self, name: &Name, limit: usize, now: Instant) -> Option<(Block, Vec<Waiting>)> {
-        let destination = self.destinations.get_mut(name)?;
-        let Some(block) = destination.health.blocked(now).cloned() else {
+    /// Entries of a way that is left alone, to be put off, with the reason; they are active, and count against no limit.
+    pub(crate) fn drain(
+        &mut self,
+        name: &Name,
+        way: &Way,
+        limit: usize,
+        now: Instant,
+    ) -> Option<(Block, Vec<Waiting>)> {
+        let lane = self.destinations.get_mut(name)?.lane(way);
+        let Some(block) = lane.health.blocked(now).cloned() else {
             self.list(name, now);
             return None;
         };
         let mut drained = Vec::new();
         while drained.len() < limit
-            && let Some((_, waiting)) = destination.waiting.pop_first()
+            && let Some((_, waiting)) = lane.waiting.pop_first()
         {
             drained.push(waiting);
         }
-        destination.draining = !drained.is_empty();
+        lane.draining = !drained.is_empty();
         self.waiting -= drained.len();
         for waiting in &drained {
             self.set_active(waiting.hint.entry);
@@ -333,11 +351,11 @@ impl Backlog {
         self.known.remove(&entry)?.later
     }
 
-    /// A message is not on its way any more.
-    pub(crate) fn arrived(&mut self, name: &Name) {
+    /// A message that went by `way` is not on its way any more.
+    pub(crate) fn arrived(&mut self, name: &Name, way: &Way) {
         self.active = self.active.saturating_sub(1);
         if let Some(destination) = self.destinations.get_mut(name) {
-            destination.active = destination.active.saturating_sub(1);
+            destination.arrived(way);
         }
     }
 
@@ -352,7 +370,7 @@ impl Backlog {
     fn forget_waiting(&mut self, entry: EntryId, now: Instant) {
         let Some(known) = self.known.remove(&entry) else { return };
         let Some(destination) = self.destinations.get_mut(&known.destination) else { return };
-        if known.rank.is_some_and(|rank| destination.waiting.remove(&rank).is_some()) {
+        if known.rank.is_some_and(|rank| destination.remove(rank).is_some()) {
             self.waiting -= 1;
         }
         self.list(&known.destination, now);
@@ -366,8 +384,8 @@ impl Backlog {
         for name in names {
             self.unlist(&name);
             if let Some(destination) = self.destinations.remove(&name) {
-                self.waiting -= destination.waiting.len();
-                for waiting in destination.waiting.values() {
+                self.waiting -= destination.waiting();
+                for waiting in destination.all_waiting() {
                     self.known.remove(&waiting.hint.entry);
                 }
             }
@@ -377,17 +395,9 @@ impl Backlog {
     /// Forgets destinations that have nothing here, and of which nothing is known that matters.
     pub(crate) fn sweep(&mut self, now: Instant) {
         self.ended.retain(|_, ended| now.duration_since(*ended) <= LOADED_AGE);
-        let is_idle = |d: &Destination| {
-            d.waiting.is_empty()
-                && d.active == 0
-                && !d.draining
-                && d.overflow.is_none()
-                && d.health.is_idle(now)
-                && d.pace.is_idle(now)
-        };
-        let names: Vec<Name> =
-            self.destinations.iter().filter(|(_, d)| is_idle(d)).map(|(name, _)| Arc::clone(name)).collect();
-        for name in names {
+        let idle =
+            self.destinations.iter_mut().filter_map(|(name, d)| d.is_idle(now).then(|| Arc::clone(name)));
+        for name in idle.collect::<Vec<Name>>() {
             self.unlist(&name);
             self.destinations.remove(&name);
         }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::backlog::{Backlog, Name, Offered};
 use crate::model::{EntryId, EntryRow, Hint, MessageRow, Origin, Place, QueueId, Schedule};
 use crate::spool::Loaded;
+use crate::transport::Way;
 
 const DESTINATIONS: u8 = 4;
 const CONCURRENCY: u32 = 3;
@@ -57,6 +58,12 @@ fn loaded(entry: EntryId, destination: &str, priority: i8) -> Box<Loaded> {
     })
 }
 
+/// An entry goes directly or through a host, always the same way.
+fn way(entry: EntryId) -> Way {
+    let through = (entry.message.0[1] % 3 == 0).then(|| "smart.example".into());
+    Way { through, waives_tls: false }
+}
+
 /// The store, the network and the clock around a backlog.
 struct Around {
     backlog: Backlog,
@@ -97,22 +104,29 @@ impl Around {
     }
 
     fn read(&mut self, name: &Name, entry: EntryId, priority: i8) {
-        let offered =
-            self.backlog.offer(hint(entry), loaded(entry, name, priority), Some(self.now), self.now);
+        let offered = self.backlog.offer(
+            hint(entry),
+            loaded(entry, name, priority),
+            &way(entry),
+            Some(self.now),
+            self.now,
+        );
         assert_ne!(offered, Offered::NoDestination);
     }
 
     /// Sends as much as may go, and puts off what has to be.
     fn begin(&mut self) {
-        while let Some(name) = self.backlog.to_drain() {
-            let Some((_, entries)) = self.backlog.drain(&name, 7, self.now) else { continue };
+        while let Some((name, way)) = self.backlog.next_to_drain(self.now) {
+            let Some((_, entries)) = self.backlog.drain(&name, &way, 7, self.now) else { continue };
             for waiting in entries {
+                assert_eq!(self::way(waiting.hint.entry), way, "only what goes that way is put off");
                 self.backlog.done(waiting.hint.entry, self.now);
                 self.later.push((Arc::clone(&name), waiting.hint.entry));
             }
-            self.backlog.update(&name, self.now, |destination| destination.draining = false);
+            self.backlog.update(&name, self.now, |destination| destination.lane(&way).draining = false);
         }
-        while let Some((name, waiting)) = self.backlog.next(self.now) {
+        while let Some((name, way, waiting)) = self.backlog.next(self.now) {
+            assert_eq!(self::way(waiting.hint.entry), way);
             assert!(!self.sent.contains(&waiting.hint.entry), "sent twice");
             self.on_their_way.push_back((name, waiting.hint.entry));
         }
@@ -125,7 +139,8 @@ impl Around {
 
     fn end(&mut self, end: End) {
         let Some((name, entry)) = self.on_their_way.pop_front() else { return };
-        self.backlog.arrived(&name);
+        let way = way(entry);
+        self.backlog.arrived(&name, &way);
         let (now, began) = (self.now, self.now);
         let failure = Failure {
             kind: FailureKind::Connection,
@@ -135,8 +150,8 @@ impl Around {
             remote: None,
         };
         self.backlog.update(&name, now, |destination| match end {
-            End::Sent | End::Refused => destination.health.answered(began, destination.rules.concurrency),
-            End::Unreachable => destination.health.failed(began, now, &failure, &BACKOFF),
+            End::Sent | End::Refused => destination.lane(&way).health.answered(began, CONCURRENCY as usize),
+            End::Unreachable => destination.lane(&way).health.failed(began, now, &failure, &BACKOFF),
         });
         self.backlog.done(entry, self.now);
         if matches!(end, End::Sent) {
@@ -194,9 +209,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// Offers an entry, takes it for sending, and says whether it goes as it was read then.
 fn goes_as_read(backlog: &mut Backlog, entry: EntryId, read: Option<Instant>) -> bool {
     let now = Instant::now();
-    assert_eq!(backlog.offer(hint(entry), loaded(entry, "a.example", 0), read, now), Offered::Taken);
-    let (name, waiting) = backlog.next(now).unwrap();
-    backlog.arrived(&name);
+    let way = Way::default();
+    assert_eq!(backlog.offer(hint(entry), loaded(entry, "a.example", 0), &way, read, now), Offered::Taken);
+    let (name, way, waiting) = backlog.next(now).unwrap();
+    backlog.arrived(&name, &way);
     waiting.loaded.is_some()
 }
 
@@ -223,12 +239,39 @@ async fn a_turn_that_comes_while_an_entry_is_on_its_way_is_not_forgotten() {
         goes_as_read(&mut backlog, entry, Some(now));
         for &turn in turns {
             let hint = Hint { turn, ..hint(entry) };
-            let offered = backlog.offer(hint, loaded(entry, "a.example", 0), Some(now), now);
+            let offered = backlog.offer(hint, loaded(entry, "a.example", 0), &Way::default(), Some(now), now);
             assert_eq!(offered, Offered::Known);
         }
         backlog.done(entry, now)
     };
     assert_eq!((later(&[]), later(&[0]), later(&[2, 1])), (None, None, Some(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_way_that_is_left_alone_keeps_no_other_way_waiting() {
+    let (mut backlog, now) = (Backlog::new(Arc::new(Queue::default())), Instant::now());
+    let direct = Way::default();
+    let smart = Way { through: Some("smart.example".into()), waives_tls: false };
+    let failure = Failure {
+        kind: FailureKind::Connection,
+        status: Status(4, 4, 1),
+        code: None,
+        text: String::new(),
+        remote: None,
+    };
+    for (number, way) in [(1, &smart), (2, &direct), (3, &smart)] {
+        backlog.offer(hint(id(number)), loaded(id(number), "a.example", 0), way, None, now);
+    }
+    let (name, way, first) = backlog.next(now).unwrap();
+    assert_eq!((&way, first.hint.entry), (&smart, id(1)));
+    backlog.arrived(&name, &way);
+    backlog
+        .update(&name, now, |destination| destination.lane(&way).health.failed(now, now, &failure, &BACKOFF));
+    assert_eq!(backlog.next_to_drain(now), Some((Arc::clone(&name), smart.clone())));
+    let (_, put_off) = backlog.drain(&name, &smart, 10, now).unwrap();
+    assert_eq!(put_off.iter().map(|waiting| waiting.hint.entry).collect::<Vec<_>>(), [id(3)]);
+    let (_, way, next) = backlog.next(now).unwrap();
+    assert_eq!((way, next.hint.entry), (direct, id(2)), "it goes while the others are put off");
 }
 
 proptest! {

@@ -11,13 +11,14 @@ use super::{Context, DRAIN, Outcome, Scheduler, TICK, Task, warm_up};
 use crate::Result;
 use crate::model::{EntryId, Hint, Place, Shard};
 use crate::settlement::Fence;
+use crate::transport::Way;
 
 impl Scheduler {
     /// Begins everything that may begin now.
     pub(super) fn work(&mut self) {
         let now = Instant::now();
-        while let Some(name) = self.backlog.to_drain() {
-            self.drain(&name, now);
+        while let Some((name, way)) = self.backlog.next_to_drain(now) {
+            self.drain(&name, way, now);
         }
         let max_active = usize::try_from(self.config.queue.max_active).unwrap_or(usize::MAX);
         while self.backlog.active() < max_active && self.send_next(now) {}
@@ -51,9 +52,9 @@ impl Scheduler {
         {
             return true;
         }
-        let Some((_, waiting)) = self.backlog.next(now) else { return false };
-        let task = Task::Send(Arc::clone(&name), shard, waiting.hint.entry);
-        self.spawn(task, async move { Outcome::Sent(Box::new(work.send(waiting).await)) });
+        let Some((_, way, waiting)) = self.backlog.next(now) else { return false };
+        let task = Task::Send(Arc::clone(&name), way.clone(), shard, waiting.hint.entry);
+        self.spawn(task, async move { Outcome::Sent(Box::new(work.send(way, waiting).await)) });
         true
     }
 
@@ -77,19 +78,19 @@ impl Scheduler {
         }
     }
 
-    /// Puts off entries of a destination that is left alone.
-    fn drain(&mut self, name: &Name, now: Instant) {
+    /// Puts off entries of a way to a destination that is left alone.
+    fn drain(&mut self, name: &Name, way: Way, now: Instant) {
         let Some(shard) = self.backlog.shard(name) else { return };
         let Some(work) = self.work_on(name, shard) else {
             // Nothing can be written now: they stay, and are looked at again with the next tick.
-            self.backlog.update(name, now, |destination| destination.draining = true);
-            self.stalled.push(Arc::clone(name));
+            self.backlog.update(name, now, |destination| destination.lane(&way).draining = true);
+            self.stalled.push((Arc::clone(name), way));
             return;
         };
-        let Some((block, entries)) = self.backlog.drain(name, DRAIN, now) else { return };
+        let Some((block, entries)) = self.backlog.drain(name, &way, DRAIN, now) else { return };
         let ids = entries.iter().map(|waiting| waiting.hint.entry).collect();
-        let task = Task::PutOff(Arc::clone(name), shard, ids);
-        self.spawn(task, async move { Outcome::PutOff(work.put_off(block, entries).await) });
+        let task = Task::PutOff(Arc::clone(name), way.clone(), shard, ids);
+        self.spawn(task, async move { Outcome::PutOff(work.put_off(way, block, entries).await) });
     }
 
     /// Reads more of a destination that has more than was kept.

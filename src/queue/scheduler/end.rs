@@ -44,14 +44,17 @@ impl Scheduler {
 
     fn sent(&mut self, sent: Sent) {
         let now = Instant::now();
-        self.backlog.arrived(&sent.name);
+        self.backlog.arrived(&sent.name, &sent.lane);
         let backoff: Vec<Duration> = self.config.queue.backoff.iter().map(|wait| wait.get()).collect();
-        self.backlog.update(&sent.name, now, |destination| match &sent.signal {
-            Signal::Answered => {
-                destination.health.answered(sent.began, destination.rules.concurrency);
+        self.backlog.update(&sent.name, now, |destination| {
+            let concurrency = destination.rules.concurrency;
+            match &sent.signal {
+                Signal::Answered => destination.lane(&sent.way).health.answered(sent.began, concurrency),
+                Signal::Unreachable(failure) => {
+                    destination.lane(&sent.way).health.failed(sent.began, now, failure, &backoff);
+                }
+                Signal::Nothing => {}
             }
-            Signal::Unreachable(failure) => destination.health.failed(sent.began, now, failure, &backoff),
-            Signal::Nothing => {}
         });
         self.entry_ended(sent.shard, sent.token, sent.ended);
     }
@@ -60,7 +63,9 @@ impl Scheduler {
         for ended in put_off.ended {
             self.entry_ended(put_off.shard, put_off.token, ended);
         }
-        self.backlog.update(&put_off.name, Instant::now(), |destination| destination.draining = false);
+        let way = &put_off.way;
+        self.backlog
+            .update(&put_off.name, Instant::now(), |destination| destination.lane(way).draining = false);
     }
 
     /// Work on an entry ended: it is forgotten, unless it has to go on at once.
@@ -73,7 +78,13 @@ impl Scheduler {
             Fate::Settled(Settled::Waits(hint), loaded) if owned.lease.token() == token => {
                 Some((hint, loaded))
             }
-            Fate::Settled(..) | Fate::Void => None,
+            Fate::Waives(hint, loaded) if owned.lease.token() == token => {
+                if later > Some(hint.turn) {
+                    return reader.again();
+                }
+                return self.offer(hint, loaded, None, true);
+            }
+            Fate::Settled(..) | Fate::Waives(..) | Fate::Void => None,
             Fate::Unsettled => return reader.again(),
         };
         if later > settled.as_ref().map(|(hint, _)| hint.turn) {
@@ -83,7 +94,9 @@ impl Scheduler {
         match settled {
             Some((Hint { place: Place::Due(due), .. }, _)) => reader.deferred(due),
             // The same, and the result was written after that: it goes on as it is now, not as it was.
-            Some((hint @ Hint { place: Place::Fresh(_), .. }, loaded)) => self.offer(hint, loaded, None),
+            Some((hint @ Hint { place: Place::Fresh(_), .. }, loaded)) => {
+                self.offer(hint, loaded, None, false)
+            }
             Some((Hint { place: Place::Held, .. }, _)) | None => {}
         }
     }
@@ -92,12 +105,12 @@ impl Scheduler {
     fn died(&mut self, task: Task) {
         let now = Instant::now();
         let entries = match &task {
-            Task::Send(name, _, entry) => {
-                self.backlog.arrived(name);
+            Task::Send(name, way, _, entry) => {
+                self.backlog.arrived(name, way);
                 vec![*entry]
             }
-            Task::PutOff(name, _, entries) => {
-                self.backlog.update(name, now, |destination| destination.draining = false);
+            Task::PutOff(name, way, _, entries) => {
+                self.backlog.update(name, now, |destination| destination.lane(way).draining = false);
                 entries.clone()
             }
             Task::Feed(name, _) => {

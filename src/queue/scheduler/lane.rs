@@ -1,4 +1,6 @@
-//! One destination in memory: what waits for it, in which order, and whether any of it may go now.
+//! One destination in memory: what waits for it, by which way and in which order, and whether any of it may go now.
+//!
+//! Limits are the destination's. Whether it can be reached is known of each *way* to it ([`Way`]), and each has a lane of its own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,9 +8,10 @@ use std::time::Duration;
 use ekitei_config::Queue;
 use tokio::time::Instant;
 
-use crate::destination::{Health, Pace, Rules};
+use crate::destination::{Block, Health, Pace, Rules};
 use crate::model::{EntryId, Hint, Place, Shard};
 use crate::spool::Loaded;
+use crate::transport::Way;
 
 /// In which order entries go: the lower, the sooner. Urgency is the time at which the entry became due, in milliseconds, less what its
 /// priority is worth; so of two entries the same one is first for as long as both wait. Those that are as urgent go as they came.
@@ -43,17 +46,24 @@ pub(crate) struct Waiting {
 pub(crate) struct Destination {
     pub(crate) shard: Shard,
     pub(crate) rules: Rules,
-    pub(crate) health: Health,
     pub(crate) pace: Pace,
-    pub(super) waiting: BTreeMap<Rank, Waiting>,
-    /// Messages on their way.
-    pub(super) active: usize,
+    /// The ways to it that something is known of. Few: as many as there are smart hosts.
+    lanes: BTreeMap<Way, Lane>,
     /// Not before, for a reason of ours.
     pub(super) postponed: Option<Instant>,
-    /// Its entries are being put off.
-    pub(crate) draining: bool,
     pub(super) overflow: Option<Overflow>,
     pub(super) listed: Listed,
+}
+
+/// One way to a destination.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    pub(crate) health: Health,
+    /// Its entries are being put off.
+    pub(crate) draining: bool,
+    pub(super) waiting: BTreeMap<Rank, Waiting>,
+    /// Messages on their way.
+    active: usize,
 }
 
 /// Entries of a destination that are in the store only.
@@ -76,8 +86,27 @@ pub(super) enum Listed {
     Nowhere,
     Ready(Rank),
     Wake(Instant),
-    /// It is left alone, and has entries to be put off.
+    /// A way to it is left alone, and has entries to be put off.
     Drain,
+}
+
+impl Lane {
+    /// Whether its entries are to be put off. The end of the draining lists it again.
+    fn is_to_drain(&self, now: Instant) -> bool {
+        !self.draining && !self.waiting.is_empty() && self.health.blocked(now).is_some()
+    }
+
+    /// The rank of its first entry, if that may go.
+    fn first(&self, now: Instant) -> Option<Rank> {
+        let may_go =
+            !self.draining && self.active < self.health.window() && self.health.blocked(now).is_none();
+        self.waiting.first_key_value().filter(|_| may_go).map(|(&rank, _)| rank)
+    }
+
+    /// Whether it can be forgotten.
+    fn is_idle(&self, now: Instant) -> bool {
+        self.waiting.is_empty() && self.active == 0 && !self.draining && self.health.is_idle(now)
+    }
 }
 
 impl Destination {
@@ -85,15 +114,64 @@ impl Destination {
         Self {
             shard: Shard::of(name),
             rules: Rules::of(settings, name),
-            health: Health::default(),
             pace: Pace::default(),
-            waiting: BTreeMap::new(),
-            active: 0,
+            lanes: BTreeMap::new(),
             postponed: None,
-            draining: false,
             overflow: None,
             listed: Listed::Nowhere,
         }
+    }
+
+    /// What is known of a way to it.
+    pub(crate) fn lane(&mut self, way: &Way) -> &mut Lane {
+        self.lanes.entry(way.clone()).or_default()
+    }
+
+    /// Leaves it alone by every way, for a reason of ours.
+    pub(super) fn block(&mut self, block: &Block) {
+        self.lanes.values_mut().for_each(|lane| lane.health.block(block.clone()));
+    }
+
+    /// Whether a way to it is left alone.
+    pub(super) fn is_blocked(&self, now: Instant) -> bool {
+        self.lanes.values().any(|lane| lane.health.blocked(now).is_some())
+    }
+
+    /// Its entries here.
+    pub(super) fn waiting(&self) -> usize {
+        self.lanes.values().map(|lane| lane.waiting.len()).sum()
+    }
+
+    /// All its entries here.
+    pub(super) fn all_waiting(&self) -> impl Iterator<Item = &Waiting> {
+        self.lanes.values().flat_map(|lane| lane.waiting.values())
+    }
+
+    /// Takes an entry out; ranks are of one entry alone, whatever its way.
+    pub(super) fn remove(&mut self, rank: Rank) -> Option<Waiting> {
+        self.lanes.values_mut().find_map(|lane| lane.waiting.remove(&rank))
+    }
+
+    /// The most urgent entry that may go, which is on its way from now on.
+    pub(super) fn begin(&mut self, now: Instant) -> Option<(Way, Waiting)> {
+        let first = |(way, lane): (&Way, &Lane)| Some((lane.first(now)?, way.clone()));
+        let (rank, way) = self.lanes.iter().filter_map(first).min()?;
+        let lane = self.lanes.get_mut(&way)?;
+        let waiting = lane.waiting.remove(&rank)?;
+        lane.active += 1;
+        Some((way, waiting))
+    }
+
+    /// A message is not on its way any more.
+    pub(super) fn arrived(&mut self, way: &Way) {
+        if let Some(lane) = self.lanes.get_mut(way) {
+            lane.active = lane.active.saturating_sub(1);
+        }
+    }
+
+    /// A way that is left alone and has entries to be put off.
+    pub(super) fn to_drain(&self, now: Instant) -> Option<&Way> {
+        self.lanes.iter().find(|(_, lane)| lane.is_to_drain(now)).map(|(way, _)| way)
     }
 
     /// Entries that it may keep here: a share of all, and of a slow one no more than go in some minutes.
@@ -106,18 +184,24 @@ impl Destination {
     }
 
     pub(super) fn stands(&self, now: Instant) -> Listed {
-        let Some((&rank, _)) = self.waiting.first_key_value() else { return Listed::Nowhere };
-        // The end of the draining lists it again, and so does a message that is done.
-        if self.draining {
-            return Listed::Nowhere;
-        }
-        if self.health.blocked(now).is_some() {
+        if self.to_drain(now).is_some() {
             return Listed::Drain;
         }
-        if self.active >= self.health.window().min(self.rules.concurrency) {
+        let active: usize = self.lanes.values().map(|lane| lane.active).sum();
+        // What is done or put off lists it again.
+        let Some(rank) = self.lanes.values().filter_map(|lane| lane.first(now)).min() else {
+            return Listed::Nowhere;
+        };
+        if active >= self.rules.concurrency {
             return Listed::Nowhere;
         }
         let at = self.postponed.unwrap_or(now).max(self.pace.next(&self.rules, now));
         if at > now { Listed::Wake(at) } else { Listed::Ready(rank) }
+    }
+
+    /// Forgets ways of which nothing is known that matters; whether nothing is left.
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+        self.lanes.retain(|_, lane| !lane.is_idle(now));
+        self.lanes.is_empty() && self.overflow.is_none() && self.pace.is_idle(now)
     }
 }

@@ -32,8 +32,9 @@ use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::model::{EntryId, Hint, Shard};
+use crate::notify::Signer;
 use crate::spool::{Loaded, Spool};
-use crate::transport::Transport;
+use crate::transport::{Transport, Way};
 use crate::{Queue, Result};
 use attempt::{PutOff, Sent};
 use backlog::{Backlog, Name, Offered};
@@ -69,6 +70,8 @@ pub struct SchedulerContext {
     pub clock: SharedClock,
     /// Metrics.
     pub registry: Registry,
+    /// Signs notifications; `None` leaves them unsigned.
+    pub signer: Option<Arc<dyn Signer>>,
     /// Varies waits, so that a simulation can repeat them; `None` for chance.
     pub variation: Option<Variation>,
 }
@@ -78,6 +81,7 @@ pub(crate) struct Context {
     pub(crate) queue: Queue,
     pub(crate) spool: Spool,
     pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) signer: Option<Arc<dyn Signer>>,
     pub(crate) live: Live,
     pub(crate) clock: SharedClock,
     pub(crate) metrics: Metrics,
@@ -112,8 +116,8 @@ enum Outcome {
 /// What a task works on, should it die.
 #[derive(Clone)]
 enum Task {
-    Send(Name, Shard, EntryId),
-    PutOff(Name, Shard, Vec<EntryId>),
+    Send(Name, Way, Shard, EntryId),
+    PutOff(Name, Way, Shard, Vec<EntryId>),
     Feed(Name, Shard),
     Other,
 }
@@ -130,8 +134,8 @@ pub struct Scheduler {
     allowances: Allowances,
     /// Shards of which something was not taken, since there was no room for another destination.
     unread: BTreeSet<Shard>,
-    /// Destinations whose entries could not be put off when they should have been.
-    stalled: Vec<Name>,
+    /// Ways to destinations whose entries could not be put off when they should have been.
+    stalled: Vec<(Name, Way)>,
     tasks: JoinSet<Outcome>,
     running: HashMap<Id, Task>,
     events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
@@ -141,15 +145,16 @@ pub struct Scheduler {
 impl Scheduler {
     /// A scheduler that owns nothing yet.
     pub fn new(context: SchedulerContext) -> Self {
-        let SchedulerContext { queue, leases, transport, live, clock, registry, variation } = context;
+        let SchedulerContext { queue, leases, transport, live, clock, registry, signer, variation } = context;
         let spool = queue.spool().clone();
         let metrics = Metrics::new(&registry);
         let variation = variation.unwrap_or_else(|| Arc::new(rand::random::<f64>));
         let config = live.load();
         let backlog = Backlog::new(Arc::new(config.queue.clone()));
         let room = Room::new(&config.queue);
+        let context = Context { queue, spool, transport, signer, live, clock, metrics, variation, room };
         Self {
-            context: Arc::new(Context { queue, spool, transport, live, clock, metrics, variation, room }),
+            context: Arc::new(context),
             leases,
             config,
             owned: BTreeMap::new(),
@@ -278,13 +283,15 @@ impl Scheduler {
 
     fn offer_all(&mut self, entries: Entries) {
         for (hint, loaded) in entries.found {
-            self.offer(hint, loaded, Some(entries.read));
+            self.offer(hint, loaded, Some(entries.read), false);
         }
     }
 
-    fn offer(&mut self, hint: Hint, loaded: Box<Loaded>, read: Option<Instant>) {
+    /// Offers an entry; `waives_tls` is known only of one that was looked into.
+    fn offer(&mut self, hint: Hint, loaded: Box<Loaded>, read: Option<Instant>, waives_tls: bool) {
         let shard = Shard::of(&loaded.entry.destination);
-        if self.backlog.offer(hint, loaded, read, Instant::now()) == Offered::NoDestination {
+        let way = self.context.way(&loaded, waives_tls);
+        if self.backlog.offer(hint, loaded, &way, read, Instant::now()) == Offered::NoDestination {
             self.unread.insert(shard);
         }
     }
@@ -297,8 +304,8 @@ impl Scheduler {
             self.backlog.configure(Arc::new(config.queue.clone()), now);
             self.config = config;
         }
-        for name in std::mem::take(&mut self.stalled) {
-            self.backlog.update(&name, now, |destination| destination.draining = false);
+        for (name, way) in std::mem::take(&mut self.stalled) {
+            self.backlog.update(&name, now, |destination| destination.lane(&way).draining = false);
         }
         self.backlog.sweep(now);
         let capacity = usize::try_from(self.config.queue.backlog).unwrap_or(usize::MAX);
@@ -363,7 +370,7 @@ impl Scheduler {
 impl Task {
     fn shard(&self) -> Option<Shard> {
         match self {
-            Self::Send(_, shard, _) | Self::PutOff(_, shard, _) | Self::Feed(_, shard) => Some(*shard),
+            Self::Send(_, _, shard, _) | Self::PutOff(_, _, shard, _) | Self::Feed(_, shard) => Some(*shard),
             Self::Other => None,
         }
     }

@@ -4,17 +4,20 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ekitei_blob::{Blobs, DirectoryStore};
 use ekitei_directory::{
     AccountId, Directory, Domain, EmailAddress, NewAccount, NewDomain, NewPassword, Settings,
 };
-use ekitei_kv::MemoryOptions;
+use ekitei_kv::lease::{LeaseOptions, Leases};
+use ekitei_kv::{MemoryOptions, MonotonicClock, Transaction};
 use ekitei_mailstore::MailStore;
 use ekitei_queue::dsn::Action;
-use ekitei_queue::{Filter, Handled, LocalOrRelay, Origin, Senders, Transport};
-use ekitei_relay::{Envelope, Recipient, RecipientOutcome, Shipment};
+use ekitei_queue::{Fence, Filter, Handled, LocalOrRelay, Origin, Senders, Shard, Transport};
+use ekitei_relay::{Envelope, FailureKind, Recipient, RecipientOutcome, Shipment};
+use futures_util::future::{BoxFuture, ready};
 use support::{Fake, Journal, World, sent};
 
 /// Rewrites senders by a word in front.
@@ -28,6 +31,15 @@ impl Senders for Rewriting {
     fn restore(&self, given: &EmailAddress) -> Option<EmailAddress> {
         let (user, host) = given.local().as_str().strip_prefix("srs=")?.split_once('=')?;
         Some(address(&format!("{user}@{host}")))
+    }
+}
+
+/// A fence that always holds.
+struct Granted;
+
+impl ekitei_mailstore::Fence for Granted {
+    fn check<'a>(&'a self, _: &'a Transaction) -> BoxFuture<'a, ekitei_kv::Result<()>> {
+        Box::pin(ready(Ok(())))
     }
 }
 
@@ -95,6 +107,16 @@ impl Fixture {
     }
 
     async fn send(&self, to: &[&str], text: &str, may_finish: bool) -> Vec<Handled> {
+        self.send_behind(to, text, may_finish, Arc::new(Granted)).await
+    }
+
+    async fn send_behind(
+        &self,
+        to: &[&str],
+        text: &str,
+        may_finish: bool,
+        fence: Arc<dyn ekitei_mailstore::Fence>,
+    ) -> Vec<Handled> {
         let recipient =
             |address: &&str| Recipient { address: (*address).into(), notify: None, original: None };
         let shipment = Shipment {
@@ -105,7 +127,7 @@ impl Fixture {
             message: vec![Bytes::from(text.to_owned())],
             may_finish: Arc::new(move || may_finish),
         };
-        self.transport.send(shipment).await
+        self.transport.send(shipment, fence).await
     }
 
     async fn messages(&self, account: AccountId) -> u64 {
@@ -190,4 +212,36 @@ async fn a_loop_ends_and_work_that_was_taken_over_is_left_alone() {
     let handled = fixture.send(&["bob@here.example"], TEXT, false).await;
     assert!(matches!(&handled[0].outcome, RecipientOutcome::Deferred(_)));
     assert_eq!(fixture.messages(fixture.bob).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_took_over_in_the_last_moment_is_refused_by_the_store() {
+    const LEASE: Duration = Duration::from_secs(15);
+    let fixture = Fixture::new().await;
+    let shard = Shard::of("here.example");
+    let process = || {
+        let options = LeaseOptions { duration: LEASE, clock: MonotonicClock::runtime(), alone: false };
+        Leases::new(fixture.world.database.clone(), options)
+    };
+    let (paused, other) = (process(), process());
+    let held = paused.join("queue", [shard.lease_name()]);
+    paused.renew().await.unwrap();
+    let fence = Arc::new(Fence { shard, lease: held.held().remove(0) });
+    let handled = fixture.send_behind(&["bob@here.example"], TEXT, true, fence.clone()).await;
+    assert!(matches!(handled[0].outcome, RecipientOutcome::Sent { .. }), "while it is ours");
+
+    let taken = other.join("queue", [shard.lease_name()]);
+    while taken.held().is_empty() {
+        other.renew().await.unwrap();
+        tokio::time::advance(LEASE / 3).await;
+    }
+    // The process went to sleep after it had asked its clock.
+    let to = ["bob@here.example", "away@here.example"];
+    let handled = fixture.send_behind(&to, TEXT, true, fence).await;
+    for handled in &handled {
+        let RecipientOutcome::Deferred(failure) = &handled.outcome else { panic!("{handled:?}") };
+        assert_eq!(failure.kind, FailureKind::Fenced);
+    }
+    assert_eq!(fixture.messages(fixture.bob).await, 1, "not a second time");
+    assert!(fixture.world.queue.list(&Filter::default(), None, 10).await.unwrap().items.is_empty());
 }

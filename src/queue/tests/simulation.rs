@@ -355,7 +355,7 @@ impl Simulation {
         let (seed, calls) = (self.seed, AtomicU64::new(0));
         let variation =
             Arc::new(move || chance(seed, ("variation", n, calls.fetch_add(1, Ordering::SeqCst))));
-        self.nodes[n] = Some(self.world.node(transport, NodeOptions { wire, variation }));
+        self.nodes[n] = Some(self.world.node(transport, NodeOptions { wire, variation, signer: None }));
     }
 
     async fn submit(&mut self, number: usize) {

@@ -60,6 +60,8 @@ pub struct Host {
     pub mx_security: Security,
     /// Whether DNSSEC vouches for the addresses and all CNAME records on the way to them.
     pub address_security: Security,
+    /// Whether it vouches for what the name itself has, which may be a CNAME record that leads out of what is signed.
+    pub name_security: Security,
 }
 
 /// What the MX hosts of a destination turned out to be.
@@ -96,11 +98,7 @@ impl Router {
             false => ekitei_dns::normalize(destination)
                 .map_err(|error| dns_failure(&error.to_string(), Status(5, 1, 2)))?,
         };
-        let rule = rules::matching(&config.relay.routes, &destination, sender_domain);
-        let smart_host = match rule {
-            Some(rule) => rules::smart_host(rule),
-            None => config.relay.smart_host.clone().filter(|host| !host.host.is_empty()),
-        };
+        let (rule, smart_host) = rules::followed(&config, &destination, sender_domain);
         if let Some(smart_host) = smart_host.map(rules::with_port) {
             let tls = Some(smart_host.tls.unwrap_or_else(|| rules::tls_with(&smart_host)));
             let hosts = vec![self.smart_host(&config, &smart_host).await?];
@@ -114,6 +112,18 @@ impl Router {
             false => self.exchangers(&config, &destination).await?,
         };
         Ok(Route { destination, smart_host: None, tls: rule.and_then(|rule| rule.tls), hosts })
+    }
+
+    /// The smart host of a route, in words; `None` for the destination's own hosts.
+    pub(crate) fn through(&self, destination: &str, sender_domain: Option<&str>) -> Option<String> {
+        let config = self.live.load();
+        let destination = match destination.starts_with('[') {
+            true => destination.to_owned(),
+            false => ekitei_dns::normalize(destination).ok()?,
+        };
+        let (_, smart_host) = rules::followed(&config, &destination, sender_domain);
+        let SmartHost { host, port, username, .. } = rules::with_port(smart_host?);
+        Some(format!("{username}@{host}:{port}"))
     }
 
     /// A smart host. That it cannot be found is a matter for its administrator, never a reason to return mail.
@@ -131,6 +141,7 @@ impl Router {
             addresses: self.arrange(config, found.value.addresses, smart_host.port),
             mx_security: Security::Secure,
             address_security: found.security,
+            name_security: found.value.name_security,
         })
     }
 
@@ -204,6 +215,7 @@ impl Router {
                         addresses: self.arrange(config, usable, config.relay.port),
                         mx_security: Security::Insecure,
                         address_security: answer.security,
+                        name_security: answer.value.name_security,
                     };
                     lookups.hosts.push((mx.preference, host));
                 }
@@ -228,10 +240,7 @@ pub(crate) fn is_ignored(networks: &[Cidr], address: IpAddr) -> bool {
 
 /// The smart host that mail from a domain to the world at large goes to, if there is one.
 pub fn gateway(config: &Config, sender_domain: &str) -> Option<SmartHost> {
-    match rules::matching(&config.relay.routes, "", Some(sender_domain)) {
-        Some(rule) => rules::smart_host(rule),
-        None => config.relay.smart_host.clone().filter(|host| !host.host.is_empty()),
-    }
+    rules::followed(config, "", Some(sender_domain)).1
 }
 
 /// The host of an address literal (RFC 5321 §4.1.3).
@@ -261,6 +270,7 @@ fn address_host(address: IpAddr, port: u16) -> Host {
         addresses: vec![SocketAddr::new(address, port)],
         mx_security: Security::Secure,
         address_security: Security::Insecure,
+        name_security: Security::Insecure,
     }
 }
 

@@ -1,13 +1,23 @@
 //! Configured routes: which one a destination and a sender match.
 
-use ekitei_config::{RelayRoute, SmartHost, TlsRule};
+use ekitei_config::{Config, RelayRoute, SmartHost, TlsRule};
 
-/// The first route that matches.
-pub(super) fn matching<'a>(
-    routes: &'a [RelayRoute],
+/// The route that a destination and a sender match, and the smart host that follows: the route's, or, without a route, that for all mail.
+pub(super) fn followed<'a>(
+    config: &'a Config,
     destination: &str,
     sender: Option<&str>,
-) -> Option<&'a RelayRoute> {
+) -> (Option<&'a RelayRoute>, Option<SmartHost>) {
+    let rule = matching(&config.relay.routes, destination, sender);
+    let smart_host = match rule {
+        Some(rule) => smart_host(rule),
+        None => config.relay.smart_host.clone().filter(|host| !host.host.is_empty()),
+    };
+    (rule, smart_host)
+}
+
+/// The first route that matches.
+fn matching<'a>(routes: &'a [RelayRoute], destination: &str, sender: Option<&str>) -> Option<&'a RelayRoute> {
     let sender = sender.map(|sender| ekitei_dns::normalize(sender).unwrap_or_default());
     routes
         .iter()
@@ -15,7 +25,7 @@ pub(super) fn matching<'a>(
 }
 
 /// The smart host of a route, if it has one.
-pub(super) fn smart_host(route: &RelayRoute) -> Option<SmartHost> {
+fn smart_host(route: &RelayRoute) -> Option<SmartHost> {
     (!route.host.is_empty()).then(|| SmartHost {
         host: route.host.clone(),
         port: route.port,

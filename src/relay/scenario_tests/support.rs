@@ -184,6 +184,7 @@ pub fn host(name: &str, addresses: &[&str]) -> Host {
         addresses: addresses.iter().map(|address| SocketAddr::new(address.parse().unwrap(), 25)).collect(),
         mx_security: Security::Insecure,
         address_security: Security::Insecure,
+        name_security: Security::Insecure,
     }
 }
 

@@ -19,8 +19,8 @@ use std::time::{Duration, SystemTime};
 use ekitei_config::{Live, TlsRule};
 use ekitei_dns::{Answer, Error, Resolver, Security, Tlsa};
 use ekitei_telemetry::Registry;
-use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::mx::{Host, Route};
 use crate::outcome::{Failure, FailureKind, TlsReporter, TlsResult, TlsSession};
@@ -80,6 +80,20 @@ enum Published {
     Usable(Dane, String),
     /// Only records that cannot be used: the host has TLS, whose certificate is not to be verified (RFC 7672 §2.2).
     Unusable,
+}
+
+/// TLS with web servers of others, which have to show a certificate of an authority that is trusted (`relay.caFile`).
+pub fn https(settings: &ekitei_config::Relay) -> ClientConfig {
+    trusting(authorities::load(settings.ca_file.as_deref()))
+}
+
+/// TLS with whom these authorities vouch for.
+fn trusting(authorities: Arc<RootCertStore>) -> ClientConfig {
+    ClientConfig::builder_with_provider(verify::provider())
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the suites of TLS 1.2 and 1.3")
+        .with_root_certificates(authorities)
+        .with_no_client_auth()
 }
 
 impl TlsPolicies {
@@ -189,26 +203,27 @@ impl TlsPolicies {
         Ok(HostTls::new(level, &host.name, demand, destination.require_tls(), None))
     }
 
-    /// The TLSA records of a host: only where DNSSEC vouches for the way to it (RFC 7672 §2.2.1, §2.2.2), at its name after CNAME first (§2.2.3).
+    /// The TLSA records of a host: only where DNSSEC vouches for the way to it (RFC 7672 §2.2.1, §2.2.2), at its name after CNAME first, and
+    /// otherwise at the name that its domain gives it (§2.2.3, RFC 7671 §7). Where CNAME leads out of what is signed, that one is left.
     ///
     /// # Errors
     /// They cannot be had, and nobody can say that there are none: mail must wait (RFC 7672 §2.1.2).
     async fn published(&self, destination: &DestinationTls, host: &Host) -> Result<Published, Failure> {
-        let secure = host.mx_security == Security::Secure && host.address_security == Security::Secure;
-        if !secure || !self.live.load().relay.dane {
+        let is_named = host.mx_security == Security::Secure && host.name_security == Security::Secure;
+        if !is_named || !self.live.load().relay.dane {
             return Ok(Published::Nothing);
         }
         let port = host.addresses.first().map_or(25, std::net::SocketAddr::port);
-        let mut bases = vec![host.canonical.as_str()];
-        if host.name != host.canonical {
-            bases.push(&host.name);
-        }
+        let canonical = (host.address_security == Security::Secure).then_some(host.canonical.as_str());
+        let own = (host.name != host.canonical).then_some(host.name.as_str());
+        let bases = canonical.into_iter().chain(own);
         for base in bases {
             match self.dns.tlsa(&format!("_{port}._tcp.{base}")).await {
                 Ok(Answer { value, security: Security::Secure }) if !value.is_empty() => {
                     return Ok(self.usable(&value, base, destination, host));
                 }
-                Ok(_) => return Ok(Published::Nothing),
+                // As good as none, for whom nobody vouches.
+                Ok(_) => {}
                 Err(error) if error.is_temporary() => return Err(self.unknown(destination, host, &error)),
                 Err(_) => {}
             }

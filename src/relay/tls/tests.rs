@@ -252,6 +252,39 @@ async fn the_name_after_cname_has_the_records_first() {
 }
 
 #[tokio::test]
+async fn an_alias_that_leads_out_of_what_is_signed_has_records_of_its_own() {
+    let (at_alias, other) = (certificate(&["a"]), certificate(&["b"]));
+    let zone = format!(
+        "example.org MX 10 alias.example.org\nalias.example.org CNAME mx.unsigned.example\n\
+         unsigned.example NS ns.test\nmx.unsigned.example A 192.0.2.1\n\
+         _25._tcp.mx.unsigned.example TLSA {}\n_25._tcp.alias.example.org TLSA {}\n",
+        tlsa(&other),
+        tlsa(&at_alias)
+    );
+    let dns = TestDns::signed(&zone);
+    let tls = scene(&dns, None, None).policy("example.org", false).await.unwrap();
+    assert!(tls.mandatory());
+    assert_eq!(handshake(&tls, &at_alias).await, Ok(true));
+    assert!(handshake(&tls, &other).await.is_err(), "nobody vouches for those");
+}
+
+#[tokio::test]
+async fn records_that_nobody_vouches_for_do_not_hide_those_of_the_alias() {
+    let (at_alias, forged) = (certificate(&["a"]), certificate(&["b"]));
+    let zone = format!(
+        "example.org MX 10 alias.example.org\nalias.example.org CNAME mx.example.org\nmx.example.org A 192.0.2.1\n\
+         _25._tcp.mx.example.org CNAME keys.unsigned.example\nunsigned.example NS ns.test\n\
+         keys.unsigned.example TLSA {}\n_25._tcp.alias.example.org TLSA {}\n",
+        tlsa(&forged),
+        tlsa(&at_alias)
+    );
+    let dns = TestDns::signed(&zone);
+    let tls = scene(&dns, None, None).policy("example.org", false).await.unwrap();
+    assert_eq!(handshake(&tls, &at_alias).await, Ok(true));
+    assert!(handshake(&tls, &forged).await.is_err());
+}
+
+#[tokio::test]
 async fn mta_sts_demands_a_valid_certificate_of_a_named_host() {
     let (good, other) = (certificate(&["mx.example.org"]), certificate(&["other.example.org"]));
     let dns = TestDns::start(&zone(STS_RECORD));

@@ -50,6 +50,7 @@ impl World {
             received: NOON,
             targets: Vec::new(),
             companions: vec![companion],
+            fence: None,
         };
         self.mailstore.deliver(delivery).await.unwrap();
         true

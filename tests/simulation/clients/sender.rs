@@ -83,7 +83,7 @@ impl Sender {
             format!("{}: hands in {name} for {accounts:?} and {:?}", node.wire.name(), posted.recipients);
         self.world.trace.note(&self.name, format_args!("{what}"));
         let companions = companion.into_iter().collect();
-        let delivery = Delivery { message, received: node.clock.now(), targets, companions };
+        let delivery = Delivery { message, received: node.clock.now(), targets, companions, fence: None };
         let told = tokio::select! {
             biased;
             outcome = node.mailstore.deliver(delivery) => self.told(&name, &accounts, &floors, outcome),

@@ -23,6 +23,7 @@ async fn hot_bodies_are_packed_and_checked_when_somebody_asks() {
             header: Bytes::new(),
         }],
         companions: Vec::new(),
+        fence: None,
     };
     service.mailstore.deliver(delivery).await.unwrap();
     let status = client.blob_status().await.unwrap();

@@ -23,6 +23,7 @@ async fn received_reports_are_listed_shown_and_added_up() {
         received: Duration::from_secs(1),
         targets: Vec::new(),
         companions: vec![companion],
+        fence: None,
     };
     service.mailstore.deliver(delivery).await.unwrap();
     service.reports.read_pending(&|| true).await.unwrap();

@@ -134,6 +134,7 @@ impl Fixture {
             received: self.clock.now(),
             targets: accounts.iter().map(|&account| target(account)).collect(),
             companions: Vec::new(),
+            fence: None,
         }
     }
 

@@ -166,6 +166,7 @@ impl Fixture {
                 header: Bytes::new(),
             }],
             companions: Vec::new(),
+            fence: None,
         };
         for outcome in self.store.deliver(delivery).await.unwrap() {
             outcome.unwrap();

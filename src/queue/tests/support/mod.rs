@@ -14,10 +14,10 @@ use ekitei_directory::EmailAddress;
 use ekitei_kv::clock::{Clock, SharedClock};
 use ekitei_kv::lease::{LeaseOptions, Leases};
 use ekitei_kv::{Database, Error, Link, LinkFuture, MemoryOptions, MonotonicClock};
-use ekitei_mailstore::MailStore;
+use ekitei_mailstore::{Fence, MailStore};
 use ekitei_queue::{
     Handled, NewMessage, NewRecipient, Origin, Queue, QueueContext, QueueId, Scheduler, SchedulerContext,
-    Transport, TransportFuture, Variation,
+    Signer, Transport, TransportFuture, Variation,
 };
 use ekitei_relay::{Envelope, Failure, FailureKind, RecipientOutcome, Shipment, Status};
 use ekitei_telemetry::Registry;
@@ -95,6 +95,7 @@ impl World {
             live: self.live.clone(),
             clock: self.clock.clone(),
             registry: registry.clone(),
+            signer: options.signer,
             variation: Some(options.variation),
         });
         let (stop, mut stopped) = watch::channel(false);
@@ -126,11 +127,12 @@ fn open(database: &Database, folder: &std::path::Path, live: &Live, clock: &Shar
 pub struct NodeOptions {
     pub wire: Arc<Wire>,
     pub variation: Variation,
+    pub signer: Option<Arc<dyn Signer>>,
 }
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        Self { wire: Arc::default(), variation: Arc::new(|| 0.5) }
+        Self { wire: Arc::default(), variation: Arc::new(|| 0.5), signer: None }
     }
 }
 
@@ -246,7 +248,7 @@ impl Fake {
 }
 
 impl Transport for Fake {
-    fn send(&self, shipment: Shipment) -> TransportFuture<'_> {
+    fn send(&self, shipment: Shipment, _: Arc<dyn Fence>) -> TransportFuture<'_> {
         Box::pin(async move { (self.0)(shipment).await.into_iter().map(Handled::relayed).collect() })
     }
 }

@@ -9,12 +9,11 @@ use ekitei_dns::Resolver;
 use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::CONTENT_TYPE;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 
 use super::policy::PolicyError;
 use crate::mx::is_ignored;
 use crate::tls::report;
-use crate::tls::verify::provider;
 
 /// The longest policy (RFC 8461 §3.3 suggests 64 kilobytes).
 const LARGEST: usize = 64 * 1024;
@@ -53,13 +52,8 @@ impl Https {
         limit: Duration,
         port: u16,
     ) -> Self {
-        let tls = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .expect("the provider has the suites of TLS 1.2 and 1.3")
-            .with_root_certificates(authorities)
-            .with_no_client_auth();
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
+            .tls_backend_preconfigured(crate::tls::trusting(authorities))
             .dns_resolver(Arc::new(Names { dns, ignored }))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
