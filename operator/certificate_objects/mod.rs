@@ -193,3 +193,30 @@ impl Standing {
             .collect()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::domain::testing::domain;
+
+    #[test]
+    fn how_long_keys_last_is_what_the_spec_says() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let service = Client::new("http://127.0.0.1:1", None).unwrap();
+        let (object, host) = (domain("example.org"), "mail.example.org".parse::<HostName>().unwrap());
+        let wanted = |spec: &Spec, ttl| {
+            let wanted = Wanted::new(&object, "certificate", vec![host.clone()], spec, &service);
+            let wanted = wanted.with_tlsa(ttl, None);
+            (wanted.key_age.map(|age| age.as_secs()), wanted.timing)
+        };
+        let mut spec = Spec::default();
+        assert_eq!(wanted(&spec, Some(300)), (Some(180 * 86_400), Timing::default()));
+        assert_eq!(wanted(&spec, None).0, Some(0), "without records, each certificate has its own");
+        spec.key.rotation = "0s".parse().unwrap();
+        spec.key.margin = "1m".parse().unwrap();
+        spec.key.keep_retired = "30m".parse().unwrap();
+        let timing = Timing { margin: Duration::from_secs(60), retire_after: Duration::from_secs(1800) };
+        assert_eq!(wanted(&spec, Some(300)), (None, timing), "for ever");
+    }
+}

@@ -29,7 +29,7 @@ mod service;
 mod summary;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod testing;
+pub(crate) mod testing;
 mod watches;
 mod work;
 

@@ -211,6 +211,10 @@ mod tests {
     #[test]
     fn drivers_that_hide_zones_are_drivers() {
         assert!(HIDING.is_sorted());
+        let page =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/dns.md")).unwrap();
+        let told = HIDING.map(|name| format!("`{name}`")).join(", ");
+        assert!(page.contains(&told), "docs/dns.md lacks: {told}");
         for name in HIDING {
             assert!(KINDS.iter().any(|kind| kind.name == name), "{name}");
         }
