@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::time::{Instant, timeout};
 
 use crate::scan::{Peer, ScanError, ScanMetrics, on_failure};
+use crate::servers::Servers;
 use crate::socket::{self, Socket};
 use crate::{Disposition, Refusal};
 
@@ -67,18 +68,19 @@ fn printable(text: &str) -> String {
 /// clamd as configured.
 pub(crate) struct Clamd {
     config: Config,
+    servers: Servers,
     metrics: ScanMetrics,
 }
 
 impl Clamd {
     pub(crate) fn new(config: Config, metrics: ScanMetrics) -> Self {
-        Self { config, metrics }
+        Self { servers: Servers::new(config.servers.clone()), config, metrics }
     }
 
     /// What becomes of a message.
     pub(crate) async fn scan(&self, peer: &Peer, message: &Bytes) -> Disposition {
         let config = &self.config;
-        if config.servers.is_empty() || peer.client.authenticated && !config.submissions {
+        if self.servers.is_empty() || peer.client.authenticated && !config.submissions {
             return Disposition::Accept;
         }
         let start = Instant::now();
@@ -114,11 +116,15 @@ impl Clamd {
     async fn ask_all(&self, message: &Bytes) -> Result<Reply, ScanError> {
         let asking = async {
             let mut last = Err(ScanError::Timeout);
-            for server in &self.config.servers {
+            for asked in self.servers.in_turn() {
+                let server = asked.endpoint();
                 last = self.ask(server, message).await;
                 match &last {
                     Ok(Reply::Error(reason)) => tracing::debug!(%server, reason, "clamd cannot"),
-                    Ok(_) => break,
+                    Ok(_) => {
+                        asked.answered();
+                        break;
+                    }
                     Err(error) => tracing::debug!(%server, %error, "clamd gave no answer"),
                 }
             }

@@ -2,18 +2,19 @@
 
 use bytes::Bytes;
 use ekitei_config::Authentication;
-use mail_auth::{AuthenticatedMessage, MessageAuthenticator};
+use mail_auth::AuthenticatedMessage;
+use mail_auth::common::headers::Header;
+use mail_auth::dkim::Signature;
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::time::Instant;
 
-use crate::auth::Outcome;
+use crate::auth::answers::{Answers, Names};
 use crate::auth::arc::{self, Arc};
 use crate::auth::authors;
 use crate::auth::dkim::{self, Dkim};
 use crate::auth::dmarc::{self, Dmarc};
-use crate::auth::related;
 use crate::auth::sender::Spf;
-use crate::metrics::Metrics;
+use crate::auth::{Outcome, a_labels, related};
+use crate::metrics::{Metrics, Running};
 use crate::spf::SpfResult;
 
 /// Messages from this size on are hashed where that keeps nobody waiting.
@@ -47,46 +48,98 @@ impl Findings {
     }
 }
 
-/// Looks at a message. `spf` is the result that counts for DMARC.
-pub(crate) async fn examine(
-    authenticator: &MessageAuthenticator,
-    message: &Bytes,
-    spf: Option<&Spf>,
-    settings: &Authentication,
-    metrics: &Metrics,
-) -> Findings {
-    let mut findings = Findings::none();
-    let Some(mut parsed) = parse(message) else {
-        if settings.dmarc {
-            findings.dmarc = Dmarc::without_author();
+/// A message as far as it can be read without asking anybody.
+pub(crate) struct Examination<'x> {
+    /// `None` for what is no message.
+    parsed: Option<AuthenticatedMessage<'x>>,
+    authors: Vec<String>,
+    signatures: Vec<Header<'x, Signature>>,
+    running: Running,
+}
+
+impl<'x> Examination<'x> {
+    /// Reads a message.
+    pub(crate) fn begin(message: &'x Bytes, settings: &Authentication, metrics: &Metrics) -> Self {
+        let running = metrics.start();
+        let mut parsed = parse(message);
+        let authors = parsed.as_ref().map(authors::domains).unwrap_or_default();
+        let signatures = match &mut parsed {
+            Some(parsed) if settings.dkim => dkim::select(parsed, only(&authors), settings),
+            _ => Vec::new(),
+        };
+        Self { parsed, authors, signatures, running }
+    }
+
+    /// The author's domain, if there is one and only one.
+    pub(crate) fn author(&self) -> Option<&str> {
+        only(&self.authors)
+    }
+
+    /// What DNS has to be asked. `identity` is the domain that SPF is about.
+    pub(crate) fn names(&self, settings: &Authentication, identity: Option<&str>) -> Names {
+        let mut names = Names::default();
+        let Some(parsed) = &self.parsed else { return names };
+        names.keys.extend(dkim::keys(&self.signatures, settings));
+        if settings.arc && arc::is_there(parsed) {
+            names.keys.extend(arc::keys(parsed, settings));
         }
-        return findings;
-    };
-    let authors = authors::domains(&parsed);
-    findings.author = match authors.as_slice() {
-        [only] => Some(only.clone()),
+        if settings.dmarc && self.authors.len() < authors::MAX_DOMAINS {
+            names.policies.extend(self.authors.iter().cloned());
+            // Where another identity may have the same organizational domain, it is found by a walk from there.
+            let signers = self.signatures.iter().map(|header| a_labels(&header.header.d));
+            let others = signers.chain(identity.map(a_labels));
+            names
+                .policies
+                .extend(others.filter(|domain| self.author().is_some_and(|a| are_close(domain, a))));
+        }
+        names
+    }
+
+    /// Looks at the message by what was answered. `spf` is the result that counts for DMARC.
+    pub(crate) async fn finish(
+        self,
+        answers: &Answers<'_>,
+        spf: Option<&Spf>,
+        settings: &Authentication,
+        metrics: &Metrics,
+    ) -> Findings {
+        let Self { parsed, authors, signatures, running } = self;
+        let mut findings = Findings::none();
+        let Some(mut parsed) = parsed else {
+            if settings.dmarc {
+                findings.dmarc = Dmarc::without_author();
+            }
+            return findings;
+        };
+        findings.author = only(&authors).map(str::to_owned);
+        if settings.dkim {
+            findings.dkim = dkim::verify(answers, &mut parsed, signatures, settings).await;
+            running.finish(metrics, "dkim", best(&findings.dkim));
+        }
+        if settings.arc && arc::is_there(&parsed) {
+            findings.arc = arc::verify(answers, &parsed, only(&authors), settings).await;
+            running.finish(metrics, "arc", findings.arc.outcome.name());
+        }
+        if settings.dmarc {
+            findings.dmarc = dmarc::evaluate(answers, &mut parsed, spf, &findings.dkim).await;
+            running.finish(metrics, "dmarc", findings.dmarc.outcome.name());
+        }
+        findings
+    }
+}
+
+/// The only one of some domains.
+fn only(domains: &[String]) -> Option<&str> {
+    match domains {
+        [only] => Some(only),
         _ => None,
-    };
-    let author = findings.author.as_deref();
-    // Each check has its own time: keys that a sender lets us wait for must not keep us from the author's policy.
-    let deadline = || Instant::now() + settings.time_limit.get();
-    if settings.dkim {
-        let timer = metrics.start();
-        findings.dkim = dkim::verify(authenticator, &mut parsed, author, settings, deadline()).await;
-        timer.finish(metrics, "dkim", best(&findings.dkim));
     }
-    let has_chain = !parsed.as_headers.is_empty() || !parsed.ams_headers.is_empty() || parsed.has_arc_errors;
-    if settings.arc && has_chain {
-        let timer = metrics.start();
-        findings.arc = arc::verify(authenticator, &parsed, author, settings, deadline()).await;
-        timer.finish(metrics, "arc", findings.arc.outcome.name());
-    }
-    if settings.dmarc {
-        let timer = metrics.start();
-        findings.dmarc = dmarc::evaluate(authenticator, &mut parsed, spf, &findings.dkim, deadline()).await;
-        timer.finish(metrics, "dmarc", findings.dmarc.outcome.name());
-    }
-    findings
+}
+
+/// Whether two domains may well have the same organizational domain: their last two labels are the same.
+fn are_close(one: &str, other: &str) -> bool {
+    let end = |domain: &'_ str| domain.rmatch_indices('.').nth(1).map_or(0, |(at, _)| at + 1);
+    one[end(one)..].eq_ignore_ascii_case(&other[end(other)..])
 }
 
 /// Reads the header and hashes the body, which takes a while if it is large.
@@ -104,4 +157,15 @@ fn parse(message: &Bytes) -> Option<AuthenticatedMessage<'_>> {
 fn best(dkim: &[Dkim]) -> &'static str {
     let passed = dkim.iter().find(|dkim| dkim.outcome == Outcome::Pass);
     passed.or(dkim.first()).map_or(Outcome::None, |dkim| dkim.outcome).name()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domains_are_close_that_share_their_last_labels() {
+        assert!(are_close("a.example.org", "example.org") && are_close("a.b.test", "c.B.test"));
+        assert!(!are_close("example.org", "example.net") && !are_close("org", "example.org"));
+    }
 }

@@ -26,6 +26,7 @@ mod reporter;
 mod results;
 pub mod rspamd;
 mod scan;
+mod servers;
 mod session;
 mod socket;
 mod spf;

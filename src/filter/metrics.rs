@@ -14,6 +14,7 @@ pub(crate) struct Metrics {
 }
 
 /// A check that runs.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Running(Instant);
 
 impl Metrics {

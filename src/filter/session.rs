@@ -24,6 +24,9 @@ use crate::spf::SpfResult;
 use crate::{Client, Disposition, Judgement, Refusal, Verdict};
 
 mod judge;
+mod later;
+
+use later::Later;
 
 /// What MAIL said besides the address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub(crate) struct Inner {
     /// The milters were told of the connection.
     introduced: bool,
     iprev: Option<Iprev>,
+    /// The same while it is looked for.
+    looking_back: Option<Later<Iprev>>,
     hello: Hello,
     transaction: Transaction,
     /// Domains that the last message was shown to be of.
@@ -63,6 +68,8 @@ struct Transaction {
     reverse_path: String,
     spf_helo: Option<Spf>,
     spf_mail: Option<Spf>,
+    /// SPF of both while it is looked for.
+    checking_spf: Option<Later<(Option<Spf>, Option<Spf>)>>,
     listings: Listings,
     recipients: Vec<String>,
     /// What greylisting would have answered, had it not waited for signatures.
@@ -107,6 +114,7 @@ impl Session {
             milters,
             introduced: false,
             iprev: None,
+            looking_back: None,
             hello: Hello::default(),
             transaction: Transaction::default(),
             shown: Vec::new(),
@@ -224,36 +232,25 @@ impl Inner {
 
     async fn hello(&mut self, name: &str) -> Verdict {
         self.reset();
-        let (dns, client, deadline) = (&self.shared.context.dns, self.client(), self.deadline());
-        let metrics = &self.shared.metrics;
-        let checks = &self.config.filter.hello;
-        let look_back = async {
-            let wanted = self.authenticates() && self.config.filter.authentication.iprev;
-            if !wanted || self.iprev.is_some() {
-                return None;
+        self.look_back();
+        let hello = match self.from_outside {
+            true => {
+                let (dns, checks) = (&self.shared.context.dns, &self.config.filter.hello);
+                let (client, deadline) = (self.client(), self.deadline());
+                hello::check(dns, name, client, &self.config.hostname, checks, deadline).await
             }
-            let timer = metrics.start();
-            let iprev = iprev::check(dns, client, deadline).await;
-            timer.finish(metrics, "iprev", iprev.outcome.name());
-            Some(iprev)
+            false => Hello::default(),
         };
-        let look_at_name = async {
-            match self.from_outside {
-                true => hello::check(dns, name, client, &self.config.hostname, checks, deadline).await,
-                false => Hello::default(),
-            }
-        };
-        let (hello, iprev) = tokio::join!(look_at_name, look_back);
-        if let Some(iprev) = iprev {
-            self.peer.name = iprev.verified_name().map(str::to_owned);
-            self.iprev = Some(iprev);
-        }
         if let Some((fault, refusal)) = &hello.refusal {
             tracing::info!(fault = fault.name(), "the name in EHLO is refused");
             return Verdict::Refuse(refusal.clone());
         }
         name.clone_into(&mut self.peer.hello);
         self.hello = hello;
+        if !self.milters.is_empty() {
+            // They are told of it.
+            self.learn_name().await;
+        }
         if !self.introduced {
             self.introduced = true;
             let verdict = self.milters.connect(&self.peer).await;
@@ -268,38 +265,79 @@ impl Inner {
         self.reset();
         self.transaction.id = parameters.transaction;
         reverse_path.clone_into(&mut self.transaction.reverse_path);
-        let (spf, listings) = tokio::join!(self.check_spf(reverse_path), self.check_lists(reverse_path));
-        (self.transaction.spf_helo, self.transaction.spf_mail) = spf;
-        self.transaction.listings = listings;
+        self.transaction.checking_spf = self.check_spf(reverse_path);
+        self.transaction.listings = self.check_lists(reverse_path).await;
         self.milters.sender(&self.peer, &self.transaction.id, reverse_path, &parameters.parameters).await
     }
 
-    /// SPF of the name in EHLO and of the reverse-path.
-    async fn check_spf(&self, reverse_path: &str) -> (Option<Spf>, Option<Spf>) {
+    /// Begins to look for the name of the client, once for a connection.
+    fn look_back(&mut self) {
+        let wanted = self.authenticates() && self.config.filter.authentication.iprev;
+        if !wanted || self.iprev.is_some() || self.looking_back.is_some() {
+            return;
+        }
+        let (shared, client, deadline) = (Arc::clone(&self.shared), self.client(), self.deadline());
+        self.looking_back = Some(Later::begin(async move {
+            let timer = shared.metrics.start();
+            let iprev = iprev::check(&shared.context.dns, client, deadline).await;
+            timer.finish(&shared.metrics, "iprev", iprev.outcome.name());
+            iprev
+        }));
+    }
+
+    /// Waits for the name of the client.
+    async fn learn_name(&mut self) {
+        if let Some(looking) = self.looking_back.take() {
+            let iprev = looking.found().await;
+            self.peer.name = iprev.verified_name().map(str::to_owned);
+            self.iprev = Some(iprev);
+        }
+    }
+
+    /// Begins SPF of the name in EHLO and of the reverse-path. Nothing is answered by it before the message, unless it may save from greylisting.
+    fn check_spf(&self, reverse_path: &str) -> Option<Later<(Option<Spf>, Option<Spf>)>> {
         let settings = &self.config.filter.authentication;
         if !self.authenticates() || !settings.spf {
-            return (None, None);
+            return None;
         }
-        let circumstances = Circumstances {
-            client: self.client(),
-            helo: &self.peer.hello,
-            receiver: &self.config.hostname,
-            now: self.shared.context.clock.now().as_secs(),
-            max_void_lookups: settings.max_void_lookups,
-            deadline: self.deadline(),
-        };
-        let (dns, metrics) = (&self.shared.context.dns, &self.shared.metrics);
-        let timer = metrics.start();
-        let mail = async {
-            match reverse_path {
-                "" => None,
-                path => Some(sender::check_mail(dns, circumstances, path).await),
-            }
-        };
-        let (helo, mail) = tokio::join!(sender::check_hello(dns, circumstances), mail);
-        let result = mail.as_ref().or(helo.as_ref()).map_or(SpfResult::None, |spf| spf.result);
-        timer.finish(metrics, "spf", result.name());
-        (helo, mail)
+        let (shared, config) = (Arc::clone(&self.shared), Arc::clone(&self.config));
+        let (client, helo, path) = (self.client(), self.peer.hello.clone(), reverse_path.to_owned());
+        let (now, deadline) = (shared.context.clock.now().as_secs(), self.deadline());
+        Some(Later::begin(async move {
+            let circumstances = Circumstances {
+                client,
+                helo: &helo,
+                receiver: &config.hostname,
+                now,
+                max_void_lookups: config.filter.authentication.max_void_lookups,
+                deadline,
+            };
+            let (dns, metrics) = (&shared.context.dns, &shared.metrics);
+            let timer = metrics.start();
+            let mail = async {
+                match path.as_str() {
+                    "" => None,
+                    path => Some(sender::check_mail(dns, circumstances, path).await),
+                }
+            };
+            let (helo, mail) = tokio::join!(sender::check_hello(dns, circumstances), mail);
+            let result = mail.as_ref().or(helo.as_ref()).map_or(SpfResult::None, |spf| spf.result);
+            timer.finish(metrics, "spf", result.name());
+            (helo, mail)
+        }))
+    }
+
+    /// Waits for SPF.
+    async fn learn_spf(&mut self) {
+        if let Some(checking) = self.transaction.checking_spf.take() {
+            (self.transaction.spf_helo, self.transaction.spf_mail) = checking.found().await;
+        }
+    }
+
+    /// Waits for what was begun with EHLO and MAIL: both run since then.
+    async fn catch_up(&mut self) {
+        self.learn_name().await;
+        self.learn_spf().await;
     }
 
     /// What DNS lists say of the client, of its name and of the sender's domain.
@@ -350,10 +388,11 @@ impl Inner {
         verdict
     }
 
-    async fn greylisted(&self, recipient: &str) -> Option<Refusal> {
+    async fn greylisted(&mut self, recipient: &str) -> Option<Refusal> {
         if !self.from_outside || !self.config.filter.greylist.enabled {
             return None;
         }
+        self.learn_spf().await;
         let passed = self.transaction.spf().filter(|spf| spf.result == SpfResult::Pass);
         let attempt = Attempt {
             client: self.client(),

@@ -5,9 +5,10 @@
 
 use ekitei_config::Authentication;
 use mail_auth::arc::Set;
-use mail_auth::{ArcOutput, AuthenticatedMessage, MessageAuthenticator};
-use tokio::time::Instant;
+use mail_auth::common::verify::VerifySignature as _;
+use mail_auth::{ArcOutput, AuthenticatedMessage, Parameters};
 
+use super::answers::Answers;
 use super::dkim::outcome;
 use super::{Outcome, a_labels};
 use crate::results::{Reported, reported};
@@ -40,26 +41,51 @@ impl Arc {
     }
 }
 
-/// Verifies the chain; `author` is the domain of From.
+/// How many sets there are.
+fn sets(message: &AuthenticatedMessage<'_>) -> usize {
+    message.as_headers.len().max(message.ams_headers.len()).max(message.aar_headers.len())
+}
+
+/// Whether there is a chain, whole or not.
+pub(crate) fn is_there(message: &AuthenticatedMessage<'_>) -> bool {
+    !message.as_headers.is_empty() || !message.ams_headers.is_empty() || message.has_arc_errors
+}
+
+/// Why a chain is not even verified.
+fn unacceptable(message: &AuthenticatedMessage<'_>, settings: &Authentication) -> Option<&'static str> {
+    let most = usize::try_from(settings.max_arc_sets).unwrap_or(usize::MAX);
+    let most_fields = usize::try_from(settings.max_signed_fields).unwrap_or(usize::MAX);
+    if sets(message) > most {
+        Some("the chain is too long")
+    } else if message.ams_headers.iter().any(|header| header.header.h.len() > most_fields) {
+        Some("too many signed fields")
+    } else {
+        None
+    }
+}
+
+/// The names of the keys that a chain is verified with: those of all seals, and of the newest signature.
+pub(crate) fn keys(message: &AuthenticatedMessage<'_>, settings: &Authentication) -> Vec<String> {
+    if unacceptable(message, settings).is_some() {
+        return Vec::new();
+    }
+    let seals = message.as_headers.iter().map(|seal| seal.header.domain_key());
+    seals.chain(message.ams_headers.last().map(|signature| signature.header.domain_key())).collect()
+}
+
+/// Verifies the chain by what was answered of its keys; `author` is the domain of From.
 pub(crate) async fn verify(
-    authenticator: &MessageAuthenticator,
+    answers: &Answers<'_>,
     message: &AuthenticatedMessage<'_>,
     author: Option<&str>,
     settings: &Authentication,
-    deadline: Instant,
 ) -> Arc {
-    let sets = message.as_headers.len().max(message.ams_headers.len()).max(message.aar_headers.len());
-    let most = usize::try_from(settings.max_arc_sets).unwrap_or(usize::MAX);
-    let most_fields = usize::try_from(settings.max_signed_fields).unwrap_or(usize::MAX);
-    let refused =
-        |reason: &str| Arc { outcome: Outcome::Fail, reason: reason.to_owned(), sets, vouched: None };
-    if sets > most {
-        return refused("the chain is too long");
+    let sets = sets(message);
+    if let Some(reason) = unacceptable(message, settings) {
+        return Arc { outcome: Outcome::Fail, reason: reason.to_owned(), sets, vouched: None };
     }
-    if message.ams_headers.iter().any(|header| header.header.h.len() > most_fields) {
-        return refused("too many signed fields");
-    }
-    let Ok(output) = tokio::time::timeout_at(deadline, authenticator.verify_arc(message)).await else {
+    let verified = answers.authenticator().verify_arc(Parameters::new(message).with_txt_cache(answers));
+    let Ok(output) = tokio::time::timeout_at(answers.end(), verified).await else {
         return Arc {
             outcome: Outcome::TempError,
             reason: "no answer in time".to_owned(),

@@ -10,9 +10,9 @@ use mail_auth::common::crypto::Algorithm;
 use mail_auth::common::headers::Header;
 use mail_auth::common::verify::VerifySignature as _;
 use mail_auth::dkim::{DkimError, Signature};
-use mail_auth::{AuthenticatedMessage, DkimResult, Error, MessageAuthenticator};
-use tokio::time::Instant;
+use mail_auth::{AuthenticatedMessage, DkimResult, Error, Parameters};
 
+use super::answers::Answers;
 use super::{Outcome, a_labels, related};
 
 /// What is known of one signature.
@@ -33,16 +33,13 @@ pub(crate) struct Dkim {
     pub(crate) begins: String,
 }
 
-/// Verifies signatures; `author` is the domain of From, and those of it come first.
-pub(crate) async fn verify(
-    authenticator: &MessageAuthenticator,
-    message: &mut AuthenticatedMessage<'_>,
+/// The signatures of a message that are looked at, which are taken out of it; `author` is the domain of From, and those of it come first.
+pub(crate) fn select<'x>(
+    message: &mut AuthenticatedMessage<'x>,
     author: Option<&str>,
     limits: &Authentication,
-    deadline: Instant,
-) -> Vec<Dkim> {
+) -> Vec<Header<'x, Signature>> {
     let most = usize::try_from(limits.max_signatures).unwrap_or(usize::MAX);
-    let mut found = Vec::new();
     let mut signatures = std::mem::take(&mut message.dkim_headers);
     let matters =
         |header: &Header<'_, Signature>| author.is_some_and(|author| related(&header.header.d, author));
@@ -51,14 +48,36 @@ pub(crate) async fn verify(
     if ignored > 0 {
         tracing::info!(ignored, "a message has more signatures than are verified");
     }
-    for header in signatures.into_iter().take(most) {
+    signatures.truncate(most);
+    signatures
+}
+
+/// The names of the keys that signatures are verified with.
+pub(crate) fn keys<'a>(
+    signatures: &'a [Header<'_, Signature>],
+    limits: &'a Authentication,
+) -> impl Iterator<Item = String> + 'a {
+    let acceptable = signatures.iter().filter(|header| unacceptable(&header.header, limits).is_none());
+    acceptable.map(|header| header.header.domain_key())
+}
+
+/// Verifies the signatures that were selected, by what was answered of their keys.
+pub(crate) async fn verify<'x>(
+    answers: &Answers<'_>,
+    message: &mut AuthenticatedMessage<'x>,
+    signatures: Vec<Header<'x, Signature>>,
+    limits: &Authentication,
+) -> Vec<Dkim> {
+    let most = usize::try_from(limits.max_signatures).unwrap_or(usize::MAX);
+    let mut found = Vec::new();
+    for header in signatures {
         let mut dkim = describe(&header.header);
         if let Some(reason) = unacceptable(&header.header, limits) {
             dkim.reason = reason.to_owned();
             dkim.outcome = Outcome::Policy;
         } else {
             message.dkim_headers = vec![header];
-            (dkim.outcome, dkim.reason) = verify_one(authenticator, message, deadline).await;
+            (dkim.outcome, dkim.reason) = verify_one(answers, message).await;
             message.dkim_headers.clear();
         }
         found.push(dkim);
@@ -73,12 +92,9 @@ pub(crate) async fn verify(
 }
 
 /// The one signature that the message has at the moment.
-async fn verify_one(
-    authenticator: &MessageAuthenticator,
-    message: &AuthenticatedMessage<'_>,
-    deadline: Instant,
-) -> (Outcome, String) {
-    match tokio::time::timeout_at(deadline, authenticator.verify_dkim(message)).await {
+async fn verify_one(answers: &Answers<'_>, message: &AuthenticatedMessage<'_>) -> (Outcome, String) {
+    let verified = answers.authenticator().verify_dkim(Parameters::new(message).with_txt_cache(answers));
+    match tokio::time::timeout_at(answers.end(), verified).await {
         Ok(outputs) => match outputs.iter().find(|output| output.signature().is_some()) {
             Some(output) => outcome(output.result()),
             None => (Outcome::Neutral, "not verified".to_owned()),

@@ -6,11 +6,10 @@ use mail_auth::dkim::Signature;
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::dmarc::{Alignment, Dmarc as Record, Policy, Report};
 use mail_auth::{
-    AuthenticatedMessage, DkimOutput, DmarcOutput, DmarcResult, DnsError, Error, MessageAuthenticator,
-    SpfOutput,
+    AuthenticatedMessage, DkimOutput, DmarcOutput, DmarcResult, DnsError, Error, Parameters, SpfOutput,
 };
-use tokio::time::Instant;
 
+use super::answers::Answers;
 use super::dkim::Dkim;
 use super::sender::Spf;
 use super::{Outcome, authors};
@@ -58,7 +57,7 @@ pub(crate) struct Dmarc {
     /// Which mechanisms passed with an aligned identifier.
     pub(crate) dkim_aligned: bool,
     pub(crate) spf_aligned: bool,
-    /// The record, with `domain` filled in once it is needed.
+    /// The record; with its domain, if it asks for reports.
     pub(crate) published: Option<PublishedPolicy>,
     /// From names several domains, and one of them has a policy.
     pub(crate) several_authors: bool,
@@ -88,13 +87,12 @@ impl Dmarc {
     }
 }
 
-/// Evaluates the policy of the author's domain. `spf` is the result that counts: that of MAIL, or of EHLO for the null reverse-path.
+/// Evaluates the policy of the author's domain by what was answered of it. `spf` is the result that counts: that of MAIL, or of EHLO for the null reverse-path.
 pub(crate) async fn evaluate(
-    authenticator: &MessageAuthenticator,
+    answers: &Answers<'_>,
     message: &mut AuthenticatedMessage<'_>,
     spf: Option<&Spf>,
     dkim: &[Dkim],
-    deadline: Instant,
 ) -> Dmarc {
     let authors = authors::domains(message);
     match authors.as_slice() {
@@ -102,9 +100,9 @@ pub(crate) async fn evaluate(
         [domain] => {
             // In the form in which it is looked up: with a dot at its end, no record would be found.
             message.from = vec![format!("x@{domain}")];
-            let evaluation = evaluate_one(authenticator, message, spf, dkim);
-            match tokio::time::timeout_at(deadline, evaluation).await {
-                Ok(output) => read(&output, domain),
+            let evaluation = evaluate_one(answers, message, spf, dkim);
+            match tokio::time::timeout_at(answers.end(), evaluation).await {
+                Ok(output) => located(answers, read(&output, domain)).await,
                 Err(_) => Dmarc {
                     outcome: Outcome::TempError,
                     reason: "no answer in time",
@@ -114,7 +112,7 @@ pub(crate) async fn evaluate(
             }
         }
         several => {
-            let policy = any_policy(authenticator, several, deadline).await;
+            let policy = any_policy(answers, several).await;
             Dmarc {
                 outcome: if policy.is_none() { Outcome::TempError } else { Outcome::PermError },
                 reason: "From names several domains",
@@ -126,7 +124,7 @@ pub(crate) async fn evaluate(
 }
 
 async fn evaluate_one(
-    authenticator: &MessageAuthenticator,
+    answers: &Answers<'_>,
     message: &AuthenticatedMessage<'_>,
     spf: Option<&Spf>,
     dkim: &[Dkim],
@@ -151,7 +149,8 @@ async fn evaluate_one(
         _ => mail_auth::SpfResult::None,
     };
     let spf_output = SpfOutput::new(domain.to_owned()).with_result(result);
-    authenticator.verify_dmarc(DmarcParameters::new(message, &outputs, domain, &spf_output)).await
+    let parameters = Parameters::new(DmarcParameters::new(message, &outputs, domain, &spf_output));
+    answers.authenticator().verify_dmarc(parameters.with_txt_cache(answers)).await
 }
 
 fn temporary() -> Error {
@@ -203,44 +202,42 @@ fn published(record: &Record) -> PublishedPolicy {
 }
 
 /// Whether one of several authors' domains has a policy that asks for something; so it is taken to be where there are too many to ask them
-/// all. `None` if it is not known. All are asked at once, so that a domain that does not answer keeps no other from being heard.
-async fn any_policy(
-    authenticator: &MessageAuthenticator,
-    domains: &[String],
-    deadline: Instant,
-) -> Option<bool> {
+/// all. `None` if it is not known.
+async fn any_policy(answers: &Answers<'_>, domains: &[String]) -> Option<bool> {
     if domains.len() >= authors::MAX_DOMAINS {
         return Some(true);
     }
     let asks = async |domain: &String| {
         let message = AuthenticatedMessage { from: vec![format!("x@{domain}")], ..Default::default() };
-        let evaluation = evaluate_one(authenticator, &message, None, &[]);
-        let output = tokio::time::timeout_at(deadline, evaluation).await.ok()?;
+        let evaluation = evaluate_one(answers, &message, None, &[]);
+        let output = tokio::time::timeout_at(answers.end(), evaluation).await.ok()?;
         let has_policy = output.dmarc_record().is_some() && Asked::from(output.policy()) != Asked::None;
         (!matches!(output.result(), DmarcResult::TempError(_))).then_some(has_policy)
     };
-    let answers = join_all(domains.iter().map(asks)).await;
-    if answers.contains(&Some(true)) {
+    let policies = join_all(domains.iter().map(asks)).await;
+    if policies.contains(&Some(true)) {
         return Some(true);
     }
-    (!answers.contains(&None)).then_some(false)
+    (!policies.contains(&None)).then_some(false)
 }
 
-/// Where the record of a domain was found: at the domain itself, or the highest name above it that has the same one. What is asked here was
-/// asked a moment ago, so the resolver has it.
-pub(crate) async fn policy_domain(
-    authenticator: &MessageAuthenticator,
-    domain: &str,
-    policy: &PublishedPolicy,
-    deadline: Instant,
-) -> String {
+/// With the domain of the policy, where its owner wants to be told of it.
+async fn located(answers: &Answers<'_>, mut dmarc: Dmarc) -> Dmarc {
+    if let Some(published) = dmarc.published.as_mut().filter(|published| !published.rua.is_empty()) {
+        published.domain = policy_domain(answers, &dmarc.domain, published).await;
+    }
+    dmarc
+}
+
+/// Where the record of a domain was found: at the domain itself, or the highest name above it that has the same one.
+async fn policy_domain(answers: &Answers<'_>, domain: &str, policy: &PublishedPolicy) -> String {
     let search = async {
         let mut place = domain.to_owned();
         let mut name = domain;
         let mut first = true;
         loop {
-            let none: Option<&mail_auth::common::cache::NoCache<Box<str>, mail_auth::Txt>> = None;
-            let record = authenticator.txt_lookup::<Record>(format!("_dmarc.{name}."), none).await;
+            let at = format!("_dmarc.{name}.");
+            let record = answers.authenticator().txt_lookup::<Record>(at, Some(answers)).await;
             if record.is_ok_and(|record| published(&record) == *policy) {
                 name.clone_into(&mut place);
                 if first {
@@ -257,5 +254,5 @@ pub(crate) async fn policy_domain(
         }
         place
     };
-    tokio::time::timeout_at(deadline, search).await.unwrap_or_else(|_| domain.to_owned())
+    tokio::time::timeout_at(answers.end(), search).await.unwrap_or_else(|_| domain.to_owned())
 }

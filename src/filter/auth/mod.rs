@@ -3,6 +3,7 @@
 //!
 //! No check waits longer than its deadline: what is not known by then is `temperror`.
 
+pub(crate) mod answers;
 pub(crate) mod arc;
 pub(crate) mod authors;
 pub(crate) mod dkim;

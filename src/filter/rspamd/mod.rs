@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use crate::edit::{self, Message};
 use crate::http::{Bounds, HttpClient};
 use crate::scan::{Envelope, Peer, ScanError, ScanMetrics, Scanned, on_failure};
+use crate::servers::Servers;
 use crate::{Disposition, Refusal};
 use answer::{Action, Answer, Place};
 
@@ -21,19 +22,21 @@ const NAME: &str = "rspamd";
 /// rspamd as configured.
 pub(crate) struct Rspamd {
     config: Config,
+    servers: Servers,
     metrics: ScanMetrics,
     http: HttpClient,
 }
 
 impl Rspamd {
     pub(crate) fn new(config: Config, metrics: ScanMetrics) -> Self {
-        Self { config, metrics, http: HttpClient::default() }
+        let servers = Servers::new(config.servers.clone());
+        Self { config, servers, metrics, http: HttpClient::default() }
     }
 
     /// What becomes of a message, and what it looks like then.
     pub(crate) async fn scan(&self, peer: &Peer, envelope: &Envelope, message: &Bytes) -> Scanned {
         let config = &self.config;
-        if config.servers.is_empty() || peer.client.authenticated && !config.submissions {
+        if self.servers.is_empty() || peer.client.authenticated && !config.submissions {
             return Scanned::accept();
         }
         if message.len() as u64 > config.max_message_size.get() {
@@ -63,11 +66,15 @@ impl Rspamd {
             Bounds { connect: self.config.connect_timeout.get(), answer: self.config.max_answer_size.get() };
         let asking = async {
             let mut last = ScanError::Timeout;
-            for server in &self.config.servers {
+            for asked in self.servers.in_turn() {
+                let server = asked.endpoint();
                 let request = self.request(peer, envelope, message)?;
                 let answer = self.http.send(server, bounds, request).await;
                 match answer.and_then(|(status, body)| self.understand(status, &body)) {
-                    Ok(answer) => return Ok(answer),
+                    Ok(answer) => {
+                        asked.answered();
+                        return Ok(answer);
+                    }
                     Err(error) => {
                         tracing::debug!(%server, %error, "rspamd gave no answer");
                         last = error;

@@ -1,12 +1,14 @@
 //! The end of a message: all that is known comes together.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ekitei_directory::LocalPart;
 
 use super::{Inner, Outcome, a_labels, policy};
-use crate::auth::dmarc;
+use crate::auth::answers::Answers;
 use crate::dnsbl::Listings;
-use crate::examine::{Findings, examine};
+use crate::examine::{Examination, Findings};
 use crate::fields::{self, Origin};
 use crate::policy::{Decision, Evidence};
 use crate::results::without_forged;
@@ -30,7 +32,7 @@ impl Inner {
         self.transaction.listings.merge(listings);
         self.shown = findings.shown(self.transaction.spf());
         let ruling = self.rule(&findings);
-        self.tell_owner(&findings, &ruling).await;
+        self.tell_owner(&findings, &ruling);
         let mut judgement = self.write_down(message, &findings, &ruling);
         judgement.disposition = match self.still_deferred().await {
             Some(refusal) if !matches!(ruling.disposition, Disposition::Refuse(_)) => {
@@ -54,19 +56,33 @@ impl Inner {
         judgement
     }
 
-    async fn find_out(&self, message: &Bytes) -> (Findings, Listings) {
-        let settings = &self.config.filter.authentication;
+    /// Everything that has to be asked is asked at the same time, and what is asked since EHLO and MAIL may go on as long; so a message waits
+    /// for DNS no longer than one check may take.
+    async fn find_out(&mut self, message: &Bytes) -> (Findings, Listings) {
         if !self.authenticates() {
             return (Findings::none(), Listings::default());
         }
-        let authenticator = self.shared.context.dns.authenticator();
-        let spf = self.transaction.spf();
-        let findings = examine(authenticator, message, spf, settings, &self.shared.metrics).await;
-        let listings = match &findings.author {
-            Some(author) => self.shared.lists.domain(author).await,
-            None => Listings::default(),
+        let (shared, config, deadline) =
+            (Arc::clone(&self.shared), Arc::clone(&self.config), self.deadline());
+        let (settings, metrics) = (&config.filter.authentication, &shared.metrics);
+        let examination = Examination::begin(message, settings, metrics);
+        let answers = Answers::new(shared.context.dns.authenticator(), deadline);
+        let names = examination.names(settings, Some(self.identity()));
+        let listings = async {
+            match examination.author() {
+                Some(author) => shared.lists.domain(author).await,
+                None => Listings::default(),
+            }
         };
+        let ((), (), listings) = tokio::join!(self.catch_up(), answers.ask(&names), listings);
+        let findings = examination.finish(&answers, self.transaction.spf(), settings, metrics).await;
         (findings, listings)
+    }
+
+    /// The domain that SPF is about.
+    fn identity(&self) -> &str {
+        let domain = self.transaction.reverse_path.rsplit_once('@').map(|(_, domain)| domain);
+        domain.unwrap_or(&self.peer.hello)
     }
 
     /// What the policies of the recipients' domains say.
@@ -182,7 +198,7 @@ impl Inner {
     }
 
     /// Hands the outcome of DMARC to the part that reports, if the owner wants reports.
-    async fn tell_owner(&self, findings: &Findings, ruling: &Ruling) {
+    fn tell_owner(&self, findings: &Findings, ruling: &Ruling) {
         let Some(reporter) = &self.shared.reporter else { return };
         // A report about mail that brings reports would be answered by another one, for ever.
         let is_for_reports = |path: &String| {
@@ -196,10 +212,7 @@ impl Inner {
         let Some(published) = found.published.as_ref().filter(|policy| !policy.rua.is_empty()) else {
             return;
         };
-        let mut published = published.clone();
-        let authenticator = self.shared.context.dns.authenticator();
-        let place = dmarc::policy_domain(authenticator, &found.domain, &published, self.deadline()).await;
-        published.domain = place;
+        let published = published.clone();
         let evidence = self.evidence(findings);
         let domain_of = |path: &str| path.rsplit_once('@').map(|(_, domain)| a_labels(domain));
         let spf = self.transaction.spf();

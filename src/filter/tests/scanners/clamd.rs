@@ -181,3 +181,22 @@ async fn clamd_is_asked_over_a_socket_in_the_file_system_and_counted() {
     );
     assert!(metrics.contains("ekitei_filter_scan_seconds_count{scanner=\"clamd\"} 1"), "{metrics}");
 }
+
+#[tokio::test]
+async fn a_server_that_says_nothing_costs_one_message_its_time_and_not_the_next() {
+    let silent = serve(|stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let good = answering(b"stream: OK\0").await;
+    let scanners =
+        scanners(&format!("clamd: {{servers: ['{silent}', '{good}'], timeout: 300ms, onFailure: tempfail}}"));
+    let mut scan = async || in_time(scanners.scan(&peer(), &envelope(), &mail())).await.disposition;
+    assert_eq!(refusal(&scan().await).code, 451);
+    assert_eq!(
+        (scan().await, scan().await),
+        (Disposition::Accept, Disposition::Accept),
+        "the other one is asked first"
+    );
+}
