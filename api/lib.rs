@@ -40,6 +40,9 @@ pub use queue::{
     QueueOrder, QueueRecipient, QueueState, QueueStatistics, QueuedMessage, RecipientState,
     SuppressedAddress,
 };
-pub use reports::{Report, ReportDetail, ReportKind, ReportQuery, ReportRecord, ReportSummary, SummaryQuery};
+pub use reports::{
+    Report, ReportDetail, ReportKind, ReportQuery, ReportRecord, ReportSummary, SendReports, SentReports,
+    SummaryQuery,
+};
 pub use types::*;
 pub use usage::{AccountUsage, CountDifference, CountedIn, DomainUsage};

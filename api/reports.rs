@@ -107,6 +107,28 @@ pub struct ReportSummary {
     pub rejected: u64,
 }
 
+/// An order to send reports to other domains without waiting for their hour.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SendReports {
+    /// Also what was collected today until now; what comes later today makes another report. Otherwise only what was collected on days that are over.
+    #[serde(default)]
+    pub now: bool,
+}
+
+/// What became of an order to send reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SentReports {
+    /// Whether it is carried out; otherwise that takes longer, and goes on.
+    pub done: bool,
+    /// Reports that were queued, and posted.
+    pub handed_over: usize,
+    /// Reports that nobody wants any more.
+    pub dropped: usize,
+    /// Reports whose destination cannot be looked up or reached now; they are tried again.
+    pub deferred: usize,
+}
+
 /// Which reports, and which page of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -149,6 +171,11 @@ impl Client {
     /// A received report with its records.
     pub async fn report(&self, id: &str) -> Result<ReportDetail> {
         self.get(&["reports", id]).await
+    }
+
+    /// Has reports to other domains sent now; waits for that for a while.
+    pub async fn send_reports(&self, order: &SendReports) -> Result<SentReports> {
+        self.json(self.request(reqwest::Method::POST, &["reports", "send"])?.json(order)).await
     }
 
     /// What received reports say about each domain.

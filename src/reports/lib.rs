@@ -20,5 +20,5 @@ pub use error::{Error, Result};
 pub use model::{Kind, Received, ReceivedRecord, ReceivedRow, ReportId, Summary};
 pub use receive::{Limits, Parsed, parse};
 pub use reports::{Ears, Parts, Reports};
-pub use send::Sent;
+pub use send::{Days, Sent, Turn};
 pub use view::ReceivedFilter;

@@ -21,6 +21,7 @@ use crate::collect::Collector;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::send::post::{Https, Post};
+use crate::send::{Days, Turn};
 
 /// How often it is looked whether a report is due, and whether old ones can go.
 const ROUND: Duration = Duration::from_secs(600);
@@ -102,7 +103,7 @@ impl Ears {
 impl Reports {
     /// The reports of a process. Spawn [`Reports::run`], and call [`Reports::finish`] before the process ends.
     pub fn new(parts: Parts, ears: Ears) -> Self {
-        let post = Box::new(Https::new(parts.dns.clone()));
+        let post = Box::new(Https::new(parts.dns.clone(), parts.live.clone()));
         Self::with_post(parts, ears, post)
     }
 
@@ -143,7 +144,12 @@ impl Reports {
 
     async fn flush_forever(&self) {
         loop {
-            tokio::time::sleep(self.inner.live.load().reports.flush_interval.get()).await;
+            let interval = self.inner.live.load().reports.flush_interval.get();
+            match self.ordered().await {
+                // Whoever wants reports now wants all of them.
+                Ok((_, order)) => drop(tokio::time::timeout(interval, order.changed()).await),
+                Err(_) => tokio::time::sleep(interval).await,
+            }
             if let Err(error) = self.flush().await {
                 tracing::warn!(%error, "what was collected for reports waits in memory");
             }
@@ -153,13 +159,22 @@ impl Reports {
     async fn send_forever(&self, mut leases: LeaseSet) {
         loop {
             let lease = held(&mut leases).await;
-            if let Err(error) = self.send_due(&|| lease.holds()).await {
+            let go_on = || lease.holds();
+            let turn = Turn::of(&lease, &go_on);
+            let order = self.obey(&turn).await;
+            if let Err(error) = self.send(Days::Due, &turn).await {
                 tracing::warn!(%error, "reports cannot be sent; the next round tries again");
             }
-            if let Err(error) = self.remove_old(&|| lease.holds()).await {
+            if let Err(error) = self.remove_old(&go_on).await {
                 tracing::warn!(%error, "old reports cannot be removed; the next round tries again");
             }
-            tokio::time::sleep(ROUND).await;
+            match order {
+                Ok(order) => drop(tokio::time::timeout(ROUND, order.changed()).await),
+                Err(error) => {
+                    tracing::warn!(%error, "reports that were ordered cannot be sent; the next round tries again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
         }
     }
 

@@ -13,6 +13,7 @@
 //! | `6, report` | [`ReceivedRow`]: a report of somebody else, in the order of arrival |
 //! | `7, report, number` | `Vec<`[`ReceivedRecord`]`>`: what it says in detail, in parts |
 //! | `8, digest` | [`ReportId`]: the report with these names is here already |
+//! | `9` | [`OrderRow`]: the last order to send without waiting, and what became of it |
 //!
 //! A batch has a random id and is written whole, so that it can be written again without counting anything twice.
 
@@ -30,6 +31,7 @@ use crate::{
     collect::{DmarcBatch, TlsBatch},
     model::{ReceivedRecord, ReceivedRow},
     receive::PendingRow,
+    send::OrderRow,
 };
 
 /// The format of the values that this version writes; it reads no other yet.
@@ -43,6 +45,7 @@ const LAST_PENDING: u32 = 5;
 const RECEIVED: u32 = 6;
 const RECORDS: u32 = 7;
 const KNOWN: u32 = 8;
+const ORDER: u32 = 9;
 
 const SUBSPACE: u32 = subspace::REPORTS;
 
@@ -130,6 +133,10 @@ pub(crate) fn all_records(id: ReportId) -> Range<Vec<u8>> {
 
 pub(crate) fn known(digest: [u8; 16]) -> Vec<u8> {
     keys::key(&(SUBSPACE, KNOWN, digest.as_slice()))
+}
+
+pub(crate) fn order() -> Vec<u8> {
+    keys::key(&(SUBSPACE, ORDER))
 }
 
 /// The id in a key of the tables by report.

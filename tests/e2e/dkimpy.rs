@@ -12,7 +12,7 @@ use crate::support::mail::{message, message_from};
 use crate::support::program::skip;
 use crate::support::server::Builder;
 use crate::support::sink::Sink;
-use crate::support::{ALICE, Program, STRANGER, Server, require};
+use crate::support::{ALICE, Program, STRANGER, Server, require, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -32,6 +32,12 @@ fn python() -> Option<&'static str> {
 /// A service with signatures that hands mail to `sink`, and the records it would publish.
 fn signing(builder: Builder, sink: &Sink) -> (Server, BTreeMap<String, String>) {
     let server = builder.set("relay", "smartHost", &sink.smart_host()).start();
+    let records = keys(&server);
+    (server, records)
+}
+
+/// Keys for the domain of the tests, and the records it would publish.
+pub fn keys(server: &Server) -> BTreeMap<String, String> {
     let created = server.command("dkim create example.test --now --output json").run().success().stdout;
     let keys: Vec<Value> = serde_json::from_str(&created).unwrap();
     let text = |key: &Value, name: &str| key[name].as_str().unwrap().to_owned();
@@ -39,8 +45,20 @@ fn signing(builder: Builder, sink: &Sink) -> (Server, BTreeMap<String, String>) 
         let name = text(key, "record_name");
         (format!("{}.", name.trim_end_matches('.')), text(key, "record_text"))
     });
-    let records = records.collect();
-    (server, records)
+    records.collect()
+}
+
+/// Makes sure that a message has a good signature of each algorithm, if dkimpy is there to say so.
+#[track_caller]
+pub fn assert_signed(server: &Server, records: &BTreeMap<String, String>, message: &[u8]) {
+    let Some(python) = python() else { return };
+    let said = verify(python, server.home(), records, message);
+    assert_eq!(
+        said["dkim"],
+        serde_json::json!({"rsa-sha256": true, "ed25519-sha256": true}),
+        "{said}\n{}",
+        String::from_utf8_lossy(message)
+    );
 }
 
 /// What dkimpy says of a message.
@@ -82,6 +100,20 @@ fn dkimpy_finds_both_our_signatures_good_and_sees_a_change() {
             "{to}"
         );
     }
+}
+
+#[test]
+fn what_senders_are_told_is_signed_too() {
+    require!("smtp-sink");
+    let sink = Sink::start("-f RCPT");
+    let (server, records) =
+        signing(Server::builder().set("queue", "notifications", "{domain: example.test}"), &sink);
+    let sent = message_from(ALICE, "returned", "x");
+    assert!(server.submission(ALICE).deliver(ALICE, &[STRANGER], &sent).unwrap().ok());
+    wait_until("the notification", PATIENCE, || !server.inbox(ALICE).is_empty());
+    let told = server.inbox(ALICE).remove(0);
+    assert!(String::from_utf8_lossy(&told).contains("message/delivery-status"));
+    assert_signed(&server, &records, &told);
 }
 
 #[test]

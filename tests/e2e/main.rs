@@ -29,6 +29,7 @@ mod pods;
 mod pop3_clients;
 mod published_records;
 mod relay;
+mod reporting;
 mod reports;
 mod scanners;
 mod sending;

@@ -3,7 +3,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Subcommand, ValueEnum};
-use ekitei_api::{Client, Report, ReportKind, ReportQuery, ReportRecord, ReportSummary, SummaryQuery};
+use ekitei_api::{
+    Client, Report, ReportKind, ReportQuery, ReportRecord, ReportSummary, SendReports, SummaryQuery,
+};
 
 use crate::cli::exit::Outcome;
 use crate::cli::output::{Columns, Format, json, or_dash, print, time};
@@ -11,7 +13,7 @@ use crate::cli::output::{Columns, Format, json, or_dash, print, time};
 /// Reports asked for at once.
 const PAGE: usize = 1000;
 
-/// What to do with reports of others.
+/// What to do with reports.
 #[derive(Subcommand)]
 pub enum Verb {
     /// List the reports that came, the latest first.
@@ -26,6 +28,12 @@ pub enum Verb {
     Show {
         /// Its id, as the list has it.
         id: String,
+    },
+    /// Send the reports to other domains now, without waiting for their hour.
+    Send {
+        /// Also what was collected today until now.
+        #[arg(long)]
+        now: bool,
     },
     /// Add up what reports say about each domain.
     Summary {
@@ -149,6 +157,17 @@ pub async fn run(client: &Client, format: Format, verb: Verb) -> Outcome {
                     print("\n")?;
                     format.list(&detail.records)
                 }
+            }
+        }
+        Verb::Send { now } => {
+            let sent = client.send_reports(&SendReports { now }).await?;
+            match (format, sent.done) {
+                (Format::Json, _) => json(&sent),
+                (Format::Table, true) => print(&format!(
+                    "{} reports are sent, {} are wanted by nobody, and {} are tried again.\n",
+                    sent.handed_over, sent.dropped, sent.deferred
+                )),
+                (Format::Table, false) => print("It is being done.\n"),
             }
         }
         Verb::Summary { domain, days } => {

@@ -1,7 +1,7 @@
 //! Reports to and from other domains.
 
 use super::section;
-use crate::{ByteSize, Duration};
+use crate::{ByteSize, Cidr, Duration};
 
 section! {
     /// DMARC aggregate reports (RFC 9990) and TLS reports (RFC 8460).
@@ -22,6 +22,9 @@ section! {
         max_report_size: ByteSize = ByteSize::mib(10),
         /// Over how much time after midnight (UTC) the reports of a day are spread.
         spread: Duration = Duration::hours(4),
+        /// Networks that are not of the public Internet, and in which TLS reports are posted by HTTPS all the same. Whoever has mail sent to them can have
+        /// requests made there.
+        private_networks: Vec<Cidr> = Vec::new(),
         /// How long a report is tried to be made and handed over, while its destination cannot be looked up or reached.
         give_up_after: Duration = Duration::days(2),
         /// Messages to `dmarc-reports` and `tls-reports` that are larger are not read as reports.

@@ -171,6 +171,7 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(queue::remove_suppressed))
         .routes(routes!(reports::list))
         .routes(routes!(reports::show))
+        .routes(routes!(reports::send))
         .routes(routes!(reports::summarize))
         .routes(routes!(messages::list_mailboxes))
         .routes(routes!(messages::list, messages::import))

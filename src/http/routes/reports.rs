@@ -1,16 +1,22 @@
-//! Reports of other services.
+//! Reports of other services, and to them.
+
+use std::time::Duration;
 
 use axum::extract::State;
 use ekitei_api::{
-    Page, Problem, Report, ReportDetail, ReportKind, ReportQuery, ReportRecord, ReportSummary, SummaryQuery,
+    Page, Problem, Report, ReportDetail, ReportKind, ReportQuery, ReportRecord, ReportSummary, SendReports,
+    SentReports, SummaryQuery,
 };
 use ekitei_directory::PageRequest;
-use ekitei_reports::{Error, Kind, Received, ReceivedFilter, ReceivedRecord, ReportId, Summary};
+use ekitei_reports::{Days, Error, Kind, Received, ReceivedFilter, ReceivedRecord, ReportId, Sent, Summary};
 
 use super::convert;
-use crate::extract::{Path, Query};
+use crate::extract::{Json, Path, Query};
 use crate::problem::Result;
 use crate::state::AppState;
+
+/// How long an order to send is waited for; less than `http.requestTimeout`.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn kind(kind: Kind) -> ReportKind {
     match kind {
@@ -79,6 +85,21 @@ pub(crate) async fn list(
     let filter = ReceivedFilter { domain: query.domain, kind: query.kind.map(kind_asked) };
     let page = PageRequest { after: query.after, limit: query.limit.unwrap_or_default() };
     Ok(convert::page(state.parts.reports.list(&filter, &page).await?, report))
+}
+
+/// Sends the reports to other domains without waiting for their hour, and waits for that for some seconds.
+#[utoipa::path(post, path = "/api/v1/reports/send", tag = "reports", request_body = SendReports, responses(
+    (status = 200, description = "What became of it.", body = SentReports),
+    (status = "default", description = "A problem.", body = Problem, content_type = "application/problem+json"),
+))]
+pub(crate) async fn send(
+    State(state): State<AppState>,
+    Json(order): Json<SendReports>,
+) -> Result<axum::Json<SentReports>> {
+    let days = if order.now { Days::UntilNow } else { Days::Over };
+    let sent = state.parts.reports.order(days, PATIENCE).await?;
+    let Sent { handed_over, dropped, deferred } = sent.unwrap_or_default();
+    Ok(axum::Json(SentReports { done: sent.is_some(), handed_over, dropped, deferred }))
 }
 
 /// A received report with its records.

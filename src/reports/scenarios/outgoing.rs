@@ -2,20 +2,22 @@
 
 use std::io::Read as _;
 
-use ekitei_kv::CommitFault;
+use ekitei_kv::{CommitFault, Transaction};
+use ekitei_mailstore::Fence;
 use ekitei_queue::Origin;
 use ekitei_relay::{TlsResult, TlsSession};
+use futures_util::future::BoxFuture;
 use mail_auth::flate2::read::GzDecoder;
 use mail_auth::report::tlsrpt::TlsReport;
 use mail_auth::report::{Alignment, Disposition, Report};
 
 use super::*;
-use crate::Sent;
+use crate::{Days, Sent, Turn};
 
 const MEBIBYTE: usize = 1 << 20;
 
 /// Always goes on.
-const GO_ON: &(dyn Fn() -> bool + Send + Sync) = &|| true;
+const GO_ON: Turn<'static> = Turn { go_on: &|| true, fence: None };
 
 fn sent(handed_over: usize, dropped: usize, deferred: usize) -> Sent {
     Sent { handed_over, dropped, deferred }
@@ -31,10 +33,10 @@ async fn a_domain_gets_one_report_of_what_all_processes_saw_in_a_day() {
         }
         node.reports.flush().await.unwrap();
     }
-    assert_eq!(one.reports.send_due(GO_ON).await.unwrap(), sent(0, 0, 0), "the day is not over");
+    assert_eq!(one.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(0, 0, 0), "the day is not over");
     world.pass(24 * HOUR);
-    assert_eq!(one.reports.send_due(GO_ON).await.unwrap(), sent(1, 0, 0));
-    assert_eq!(other.reports.send_due(GO_ON).await.unwrap(), sent(0, 0, 0), "what was sent is gone");
+    assert_eq!(one.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(1, 0, 0));
+    assert_eq!(other.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(0, 0, 0), "what was sent is gone");
 
     let queued = world.queued().await;
     let [(row, recipients, message)] = &queued[..] else { panic!("{} messages", queued.len()) };
@@ -82,7 +84,7 @@ async fn an_address_elsewhere_has_to_agree() {
     node.ears.dmarc().report(outcome("unit.suffix.test", "192.0.2.1", &["mailto:e@suffix.test"]));
     node.reports.flush().await.unwrap();
     world.pass(24 * HOUR);
-    assert_eq!(node.reports.send_due(GO_ON).await.unwrap(), sent(2, 1, 0));
+    assert_eq!(node.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(2, 1, 0));
     let mut recipients: Vec<String> =
         world.queued().await.into_iter().flat_map(|(_, recipients, _)| recipients).collect();
     recipients.sort();
@@ -98,10 +100,10 @@ async fn what_cannot_be_looked_up_waits_and_is_given_up_in_the_end() {
     node.ears.dmarc().report(outcome("theirs.test", "192.0.2.1", &["mailto:a@collector.test"]));
     node.reports.flush().await.unwrap();
     world.pass(24 * HOUR);
-    assert_eq!(node.reports.send_due(GO_ON).await.unwrap(), sent(0, 0, 1));
+    assert_eq!(node.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(0, 0, 1));
     world.pass(48 * HOUR);
-    assert_eq!(node.reports.send_due(GO_ON).await.unwrap(), sent(0, 1, 0));
-    assert_eq!(node.reports.send_due(GO_ON).await.unwrap(), sent(0, 0, 0));
+    assert_eq!(node.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(0, 1, 0));
+    assert_eq!(node.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(0, 0, 0));
 }
 
 #[tokio::test]
@@ -113,8 +115,8 @@ async fn a_commit_of_unknown_result_sends_one_report() {
     node.reports.flush().await.unwrap();
     world.pass(24 * HOUR);
     world.faults.commits([Some(CommitFault::UnknownApplied)]);
-    node.reports.send_due(GO_ON).await.unwrap();
-    node.reports.send_due(GO_ON).await.unwrap();
+    node.reports.send(Days::Due, &GO_ON).await.unwrap();
+    node.reports.send(Days::Due, &GO_ON).await.unwrap();
     let queued = world.queued().await;
     assert_eq!(queued.len(), 1);
     let report = Report::parse_rfc5322(&queued[0].2, MEBIBYTE).unwrap();
@@ -130,9 +132,12 @@ async fn who_lost_the_work_sends_nothing() {
     world.pass(24 * HOUR);
     let asked = std::sync::atomic::AtomicUsize::new(0);
     let paused = || asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
-    assert_eq!(node.reports.send_due(&paused).await.unwrap(), sent(0, 0, 1));
+    assert_eq!(
+        node.reports.send(Days::Due, &Turn { go_on: &paused, fence: None }).await.unwrap(),
+        sent(0, 0, 1)
+    );
     assert!(world.queued().await.is_empty());
-    assert_eq!(node.reports.send_due(GO_ON).await.unwrap(), sent(1, 0, 0), "the next one does it");
+    assert_eq!(node.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(1, 0, 0), "the next one does it");
 }
 
 #[tokio::test]
@@ -152,7 +157,7 @@ async fn a_report_is_no_larger_than_is_wanted() {
     node.ears.dmarc().report(small);
     node.reports.flush().await.unwrap();
     world.pass(24 * HOUR);
-    assert_eq!(node.reports.send_due(GO_ON).await.unwrap(), sent(1, 1, 0), "100 octets are too few");
+    assert_eq!(node.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(1, 1, 0), "100 octets are too few");
     let report = Report::parse_rfc5322(&world.queued().await[0].2, MEBIBYTE).unwrap();
     assert_eq!(report.records().len(), 3);
     assert!(report.error()[0].starts_with("2 messages are not in this report"), "{:?}", report.error());
@@ -165,7 +170,7 @@ fn session(domain: &str, result: TlsResult) -> TlsSession {
         source: None,
         remote: Some("192.0.2.25".parse().unwrap()),
         policy_type: "sts",
-        policy: vec!["version: STSv1".to_owned(), "mode: enforce".to_owned()],
+        policy: ["version: STSv1", "mode: enforce", "mx: *.theirs.test"].map(str::to_owned).to_vec(),
         result,
     }
 }
@@ -194,11 +199,15 @@ async fn tls_reports_go_by_mail_and_https_to_who_asks_for_them() {
     }
     world.pass(24 * HOUR);
     *world.taker.refuses.lock().unwrap() = true;
-    assert_eq!(one.reports.send_due(GO_ON).await.unwrap(), sent(0, 0, 1), "nothing of silent.test is kept");
+    assert_eq!(
+        one.reports.send(Days::Due, &GO_ON).await.unwrap(),
+        sent(0, 0, 1),
+        "nothing of silent.test is kept"
+    );
     assert_eq!(world.queued().await.len(), 1, "mail does not wait for HTTPS");
     *world.taker.refuses.lock().unwrap() = false;
-    assert_eq!(other.reports.send_due(GO_ON).await.unwrap(), sent(1, 0, 0));
-    assert_eq!(other.reports.send_due(GO_ON).await.unwrap(), sent(0, 0, 0));
+    assert_eq!(other.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(1, 0, 0));
+    assert_eq!(other.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(0, 0, 0));
     assert!(world.rows_of_reports().await.is_empty(), "nothing is left of it");
 
     let queued = world.queued().await;
@@ -219,6 +228,7 @@ async fn tls_reports_go_by_mail_and_https_to_who_asks_for_them() {
     let report = TlsReport::parse_rfc5322(message, MEBIBYTE).unwrap();
     let [policy] = &report.policies[..] else { panic!("{report:?}") };
     assert_eq!((policy.summary.total_success, policy.summary.total_failure), (2, 2));
+    assert_eq!(policy.policy.mx_host, ["*.theirs.test"], "the names that the policy has");
     assert_eq!(policy.failure_details[0].failed_session_count, 2);
     let taken = world.taker.taken.lock().unwrap();
     let [(url, packed)] = &taken[..] else { panic!("{} posts", taken.len()) };
@@ -238,9 +248,9 @@ async fn https_that_never_answers_is_given_up() {
     node.reports.flush().await.unwrap();
     *world.taker.refuses.lock().unwrap() = true;
     world.pass(24 * HOUR);
-    assert_eq!(node.reports.send_due(GO_ON).await.unwrap(), sent(0, 0, 1));
+    assert_eq!(node.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(0, 0, 1));
     world.pass(48 * HOUR);
-    assert_eq!(node.reports.send_due(GO_ON).await.unwrap(), sent(0, 1, 0));
+    assert_eq!(node.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(0, 1, 0));
 }
 
 #[tokio::test]
@@ -251,5 +261,61 @@ async fn nothing_is_collected_when_nothing_is_sent() {
     node.ears.tls().session(session("theirs.test", failure()));
     node.reports.flush().await.unwrap();
     world.pass(24 * HOUR);
-    assert_eq!(node.reports.send_due(GO_ON).await.unwrap(), sent(0, 0, 0));
+    assert_eq!(node.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(0, 0, 0));
+}
+
+#[tokio::test]
+async fn an_order_sends_what_was_collected_until_now_and_the_rest_of_the_day_makes_another_report() {
+    let world = World::new("").await;
+    let node = world.node().await;
+    let reports = node.reports.clone();
+    let sending = tokio::spawn(async move {
+        loop {
+            let order = reports.obey(&GO_ON).await.unwrap();
+            order.changed().await.unwrap();
+        }
+    });
+    let report = || outcome("theirs.test", "192.0.2.1", &["mailto:rua@theirs.test"]);
+    node.ears.dmarc().report(report());
+    let order = async |days| node.reports.order(days, Duration::from_secs(20)).await.unwrap();
+    assert_eq!(order(Days::Over).await, Some(sent(0, 0, 0)), "the day is not over");
+    assert_eq!(order(Days::UntilNow).await, Some(sent(1, 0, 0)), "what was in memory is in it");
+    assert_eq!(order(Days::UntilNow).await, Some(sent(0, 0, 0)));
+    node.ears.dmarc().report(report());
+    assert_eq!(order(Days::UntilNow).await, Some(sent(1, 0, 0)));
+    sending.abort();
+    let mut ids: Vec<String> = Vec::new();
+    for (_, _, message) in world.queued().await {
+        let report = Report::parse_rfc5322(&message, MEBIBYTE).unwrap();
+        assert_eq!((report.date_range_begin(), report.date_range_end()), (1_795_305_600, NOON.as_secs()));
+        ids.push(report.report_id().to_owned());
+    }
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 2, "{ids:?}");
+}
+
+/// A claim that was lost after it was looked at.
+struct Lost;
+
+impl Fence for Lost {
+    fn check<'a>(&'a self, _: &'a Transaction) -> BoxFuture<'a, ekitei_kv::Result<()>> {
+        Box::pin(std::future::ready(Err(ekitei_kv::Error::Fenced)))
+    }
+}
+
+#[tokio::test]
+async fn who_lost_the_work_in_the_last_moment_commits_nothing() {
+    let world = World::new("_smtp._tls.theirs.test TXT \"v=TLSRPTv1; rua=mailto:tls@theirs.test\"").await;
+    let node = world.node().await;
+    node.ears.dmarc().report(outcome("theirs.test", "192.0.2.1", &["mailto:rua@theirs.test"]));
+    node.ears.dmarc().report(outcome("unwanted.test", "192.0.2.1", &["mailto:x@elsewhere.test"]));
+    node.ears.tls().session(session("theirs.test", failure()));
+    node.reports.flush().await.unwrap();
+    world.pass(24 * HOUR);
+    let rows = world.rows_of_reports().await;
+    let lost = Turn { fence: Some(Arc::new(Lost)), ..GO_ON };
+    assert_eq!(node.reports.send(Days::Due, &lost).await.unwrap(), sent(0, 0, 3));
+    assert_eq!((world.rows_of_reports().await, world.queued().await.len()), (rows, 0));
+    assert_eq!(node.reports.send(Days::Due, &GO_ON).await.unwrap(), sent(2, 1, 0));
 }

@@ -7,18 +7,14 @@ use mail_auth::report::{
 };
 
 use super::compose::{added_up, report_id, small};
-use super::{Done, Group, Outcome};
+use super::{Done, Group, Outcome, Turn};
 use crate::collect::{DmarcBatch, DmarcRecord, PublishedPolicy};
 use crate::error::{Error, Result};
 use crate::reports::Reports;
 use crate::rows;
 
 impl Reports {
-    pub(super) async fn send_dmarc(
-        &self,
-        group: &Group,
-        go_on: &(dyn Fn() -> bool + Send + Sync),
-    ) -> Result<Outcome> {
+    pub(super) async fn send_dmarc(&self, group: &Group, turn: &Turn<'_>) -> Result<Outcome> {
         let batches: Vec<DmarcBatch> =
             group.batches.iter().map(|row| rows::decode(&row.value)).collect::<Result<_>>()?;
         // All of a day name the same policy, unless it changed.
@@ -56,7 +52,7 @@ impl Reports {
         }
         let to: Vec<_> = to.into_iter().map(|(address, _)| address).collect();
         let message = compose(&to.iter().map(|address| address.to_wire()).collect::<Vec<_>>())?;
-        let is_ours = self.hand_over(message, &from, to, Done::with(group), go_on).await?;
+        let is_ours = self.hand_over(message, &from, to, Done::with(group), turn).await?;
         Ok(if is_ours { Outcome::HandedOver } else { Outcome::Deferred })
     }
 

@@ -6,6 +6,7 @@
 mod compose;
 mod destination;
 mod dmarc;
+mod order;
 pub(crate) mod post;
 mod tls;
 
@@ -13,14 +14,19 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub(crate) use compose::digest;
+#[cfg(doc)]
+pub(crate) use order::OrderRow;
 
 use bytes::Bytes;
 use ekitei_blob::BodyId;
 use ekitei_directory::{Domain, EmailAddress, LocalPart, PageRequest};
-use ekitei_kv::{KeyValue, RangeOptions, Transaction};
-use ekitei_mailstore::{Companion, Delivery};
+use ekitei_kv::lease::Lease;
+use ekitei_kv::{AsKvError as _, KeyValue, RangeOptions, Transaction};
+use ekitei_mailstore::{Companion, Delivery, Fence};
 use ekitei_queue::{NewMessage, NewRecipient, Origin};
 use ekitei_relay::{Envelope, Notify};
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::reports::Reports;
@@ -33,8 +39,52 @@ const PAGE: usize = 500;
 
 const DAY: u64 = 86_400;
 
+/// Reports of which days are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Days {
+    /// Of those that are over, each report when its hour has come.
+    Due,
+    /// Of all that are over.
+    Over,
+    /// Of all until now: what comes later today makes another report.
+    UntilNow,
+}
+
+/// The right to send: one process has it at a time.
+#[derive(Clone)]
+pub struct Turn<'a> {
+    /// Asked before each report: whether to go on.
+    pub go_on: &'a (dyn Fn() -> bool + Send + Sync),
+    /// Checked where a report is committed.
+    pub fence: Option<Arc<dyn Fence>>,
+}
+
+/// A lease as a fence.
+struct Leased(Lease);
+
+impl Fence for Leased {
+    fn check<'a>(&'a self, transaction: &'a Transaction) -> BoxFuture<'a, ekitei_kv::Result<()>> {
+        Box::pin(self.0.check(transaction))
+    }
+}
+
+impl<'a> Turn<'a> {
+    /// While a lease holds, which `go_on` says.
+    pub(crate) fn of(lease: &Lease, go_on: &'a (dyn Fn() -> bool + Send + Sync)) -> Self {
+        Self { go_on, fence: Some(Arc::new(Leased(lease.clone()))) }
+    }
+
+    /// Makes a transaction fail if it is another's turn.
+    async fn check(&self, transaction: &Transaction) -> Result<()> {
+        match &self.fence {
+            Some(fence) => Ok(fence.check(transaction).await?),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What a round did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     /// Reports that were handed over.
     pub handed_over: usize,
@@ -50,6 +100,8 @@ pub(crate) struct Group {
     pub(crate) day: u64,
     pub(crate) domain: String,
     pub(crate) batches: Vec<KeyValue>,
+    /// When they were read, in seconds since the epoch.
+    read: u64,
 }
 
 /// What became of a group.
@@ -105,30 +157,31 @@ impl Group {
         self.batches.iter().map(|row| row.key.to_vec()).collect()
     }
 
-    /// The time that the report is about, in seconds since the epoch; both ends belong to it.
+    /// The time that the report is about, in seconds since the epoch; both ends belong to it. A day that is not over ends now.
     pub(crate) fn period(&self) -> (u64, u64) {
-        (self.day * DAY, self.day * DAY + DAY - 1)
+        (self.day * DAY, (self.day * DAY + DAY - 1).min(self.read))
     }
 }
 
 impl Reports {
-    /// Sends the reports of days that are over, as long as `go_on` says.
+    /// Sends reports, as long as it is our turn.
     ///
     /// # Errors
     /// When the store fails. What concerns one report only is logged, and the report tried again.
-    pub async fn send_due(&self, go_on: &(dyn Fn() -> bool + Send + Sync)) -> Result<Sent> {
+    pub async fn send(&self, days: Days, turn: &Turn<'_>) -> Result<Sent> {
         let mut sent = Sent::default();
         for kind in [Collected::Dmarc, Collected::Tls] {
             let mut range = kind.all();
             while let Some((day, domain)) = self.first_group(&range).await? {
-                if day >= self.now() / DAY || !go_on() {
+                let is_over = day < self.now() / DAY;
+                if !is_over && days != Days::UntilNow || !(turn.go_on)() {
                     break;
                 }
                 range.start = kind.group(day, &domain).end;
-                if !self.is_due(day, &domain) {
+                if days == Days::Due && !self.is_due(day, &domain) {
                     continue;
                 }
-                let outcome = match self.send_group(kind, day, &domain, go_on).await {
+                let outcome = match self.send_group(kind, day, &domain, turn).await {
                     Ok(outcome) => outcome,
                     Err(error) => {
                         tracing::warn!(kind = kind.name(), domain, %error, "a report cannot be sent; it is tried again");
@@ -180,24 +233,18 @@ impl Reports {
             }
             batches.extend(page);
             if is_last || octets > BATCHES {
-                return Ok(Group { kind, day, domain: domain.to_owned(), batches });
+                return Ok(Group { kind, day, domain: domain.to_owned(), batches, read: self.now() });
             }
         }
     }
 
-    async fn send_group(
-        &self,
-        kind: Collected,
-        day: u64,
-        domain: &str,
-        go_on: &(dyn Fn() -> bool + Send + Sync),
-    ) -> Result<Outcome> {
+    async fn send_group(&self, kind: Collected, day: u64, domain: &str, turn: &Turn<'_>) -> Result<Outcome> {
         let group = self.load(kind, day, domain).await?;
         let give_up = self.inner.live.load().reports.give_up_after.get().as_secs();
         let is_late = group.period().1 + give_up < self.now();
         let outcome = match kind {
-            Collected::Dmarc => self.send_dmarc(&group, go_on).await,
-            Collected::Tls => self.send_tls(&group, is_late, go_on).await,
+            Collected::Dmarc => self.send_dmarc(&group, turn).await,
+            Collected::Tls => self.send_tls(&group, is_late, turn).await,
         };
         let outcome = match outcome {
             Err(error) if is_late => {
@@ -207,7 +254,7 @@ impl Reports {
             outcome => outcome?,
         };
         if matches!(outcome, Outcome::Dropped) {
-            self.drop_group(&group).await?;
+            self.drop_group(&group, turn).await?;
         }
         let result = match outcome {
             Outcome::HandedOver => "handed_over",
@@ -219,9 +266,10 @@ impl Reports {
     }
 
     /// Forgets what was collected.
-    async fn drop_group(&self, group: &Group) -> Result<()> {
+    async fn drop_group(&self, group: &Group, turn: &Turn<'_>) -> Result<()> {
         let done = &Done::with(group);
         let forget = |tx: Transaction| async move {
+            turn.check(&tx).await?;
             done.write(&tx);
             Ok(())
         };
@@ -235,7 +283,7 @@ impl Reports {
         from: &EmailAddress,
         to: Vec<EmailAddress>,
         done: Done,
-        go_on: &(dyn Fn() -> bool + Send + Sync),
+        turn: &Turn<'_>,
     ) -> Result<bool> {
         let signatures = self.inner.signing.sign(from.domain(), message.as_bytes()).await?;
         let message = Bytes::from([&signatures, message.as_bytes()].concat());
@@ -255,14 +303,18 @@ impl Reports {
             account: None,
             origin: Origin::Report,
         })?;
-        if !go_on() {
+        if !(turn.go_on)() {
             return Ok(false);
         }
         let done: Arc<dyn Companion> = Arc::new(done);
         let companions = queued.into_iter().chain([done]).collect();
-        let delivery = Delivery { message, received, targets: Vec::new(), companions };
-        self.inner.mailstore.deliver(delivery).await?;
-        Ok(true)
+        let delivery =
+            Delivery { message, received, targets: Vec::new(), companions, fence: turn.fence.clone() };
+        match self.inner.mailstore.deliver(delivery).await {
+            // A pause in the last moment: the report is made by whoever has the batches now.
+            Err(error) if matches!(error.as_kv_error(), Some(ekitei_kv::Error::Fenced)) => Ok(false),
+            delivered => Ok(delivered.map(|_| true)?),
+        }
     }
 
     /// Who reports: the address that reports come from.

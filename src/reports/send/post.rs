@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ekitei_config::Live;
 use ekitei_dns::Resolver;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::CONTENT_TYPE;
@@ -29,26 +30,28 @@ pub(crate) trait Post: Send + Sync {
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + 'a>>;
 }
 
-/// Over the network. TLS needs a default `rustls` provider.
+/// Over the network, to servers that the authorities vouch for which the relay trusts.
 pub(crate) struct Https {
     dns: Resolver,
+    live: Live,
     /// Made when it is needed first: most services never post.
     client: OnceLock<Result<reqwest::Client, Refusal>>,
 }
 
 impl Https {
-    pub(crate) fn new(dns: Resolver) -> Self {
-        Self { dns, client: OnceLock::new() }
+    pub(crate) fn new(dns: Resolver, live: Live) -> Self {
+        Self { dns, live, client: OnceLock::new() }
     }
 
     fn client(&self) -> Result<&reqwest::Client, Refusal> {
         let make = || {
             reqwest::Client::builder()
+                .tls_backend_preconfigured(ekitei_relay::tls::https(&self.live.load().relay))
                 .https_only(true)
                 .no_proxy()
                 .redirect(redirect::Policy::none())
                 .timeout(TIMEOUT)
-                .dns_resolver(Arc::new(PublicOnly(self.dns.clone())))
+                .dns_resolver(Arc::new(PublicOnly { dns: self.dns.clone(), live: self.live.clone() }))
                 .build()
                 .map_err(|error| error.to_string())
         };
@@ -79,18 +82,25 @@ impl Post for Https {
     }
 }
 
-/// Finds only addresses of the public Internet.
-struct PublicOnly(Resolver);
+/// Finds only addresses of the public Internet, and of networks that the configuration names.
+struct PublicOnly {
+    dns: Resolver,
+    live: Live,
+}
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
-        let dns = self.0.clone();
+        let (dns, config) = (self.dns.clone(), self.live.load());
         Box::pin(async move {
             let answer = dns.addresses(name.as_str()).await?;
+            let allowed = &config.reports.private_networks;
+            let may_be_asked = |address: IpAddr| {
+                is_public(address) || allowed.iter().any(|network| network.contains(address))
+            };
             let public: Vec<SocketAddr> = answer
                 .value
                 .into_iter()
-                .filter(|address| is_public(*address))
+                .filter(|address| may_be_asked(*address))
                 .map(|address| SocketAddr::new(address, 0))
                 .collect();
             if public.is_empty() {

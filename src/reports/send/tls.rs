@@ -1,6 +1,6 @@
 //! TLS reports (RFC 8460 §4), by mail (§5.3) and HTTPS (§5.4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ekitei_directory::EmailAddress;
 use mail_auth::report::tlsrpt::{
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::compose::{added_up, digest, report_id, small};
 use super::destination::TlsDestination;
-use super::{Done, Group, Outcome};
+use super::{Done, Group, Outcome, Turn};
 use crate::collect::{TlsBatch, TlsFailure, TlsPolicy};
 use crate::error::{Error, Result};
 use crate::reports::Reports;
@@ -21,12 +21,7 @@ const MAIL: &str = "mail";
 
 impl Reports {
     /// `is_late`: nothing more is waited for.
-    pub(super) async fn send_tls(
-        &self,
-        group: &Group,
-        is_late: bool,
-        go_on: &(dyn Fn() -> bool + Send + Sync),
-    ) -> Result<Outcome> {
+    pub(super) async fn send_tls(&self, group: &Group, is_late: bool, turn: &Turn<'_>) -> Result<Outcome> {
         let batches: Vec<TlsBatch> =
             group.batches.iter().map(|row| rows::decode(&row.value)).collect::<Result<_>>()?;
         let destinations = self.wanting_tls(&group.domain).await?;
@@ -43,7 +38,7 @@ impl Reports {
         let (addresses, urls) = TlsDestination::divided(destinations);
         let mut missing = 0;
         for url in urls {
-            missing += usize::from(!self.post_tls(group, &url, &packed).await?);
+            missing += usize::from(!self.post_tls(group, &url, &packed, turn).await?);
         }
         let is_complete = missing == 0 || is_late;
         if addresses.is_empty() || self.is_handed_over(group, MAIL).await? {
@@ -54,7 +49,7 @@ impl Reports {
             if missing > 0 && addresses.is_empty() {
                 return Ok(Outcome::Dropped);
             }
-            self.drop_group(group).await?;
+            self.drop_group(group, turn).await?;
             return Ok(Outcome::HandedOver);
         }
         let message = message(&group.domain, &report, &packed, &from, &addresses)?;
@@ -63,12 +58,12 @@ impl Reports {
         } else {
             Done::noting(rows::handed_over(group.day, &group.domain, MAIL))
         };
-        let is_ours = self.hand_over(message, &from, addresses, done, go_on).await?;
+        let is_ours = self.hand_over(message, &from, addresses, done, turn).await?;
         Ok(if is_ours && is_complete { Outcome::HandedOver } else { Outcome::Deferred })
     }
 
     /// Posts the report, unless that was done; false if it did not succeed.
-    async fn post_tls(&self, group: &Group, url: &str, packed: &[u8]) -> Result<bool> {
+    async fn post_tls(&self, group: &Group, url: &str, packed: &[u8], turn: &Turn<'_>) -> Result<bool> {
         let name = format!("{:032x}", u128::from_be_bytes(digest([url.as_bytes()])));
         if self.is_handed_over(group, &name).await? {
             return Ok(true);
@@ -81,6 +76,7 @@ impl Reports {
         self.inner
             .database
             .transact(|tx| async move {
+                turn.check(&tx).await?;
                 tx.set(key, b"");
                 Ok::<_, Error>(())
             })
@@ -134,15 +130,17 @@ impl Reports {
 
 fn converted(domain: &str, policy: TlsPolicy, batches: Vec<TlsBatch>, most: usize) -> Policy {
     let successes: u64 = batches.iter().map(|batch| batch.successes).sum();
-    let mut hosts: Vec<String> = batches.iter().flat_map(|batch| batch.hosts.clone()).collect();
-    hosts.sort();
-    hosts.dedup();
+    let hosts: BTreeSet<String> = batches.iter().flat_map(|batch| batch.hosts.clone()).collect();
     let unknown: u64 = batches.iter().map(|batch| batch.left_out).sum();
     let (failures, more) = added_up(batches.into_iter().flat_map(|batch| batch.failures), most);
     let failed: u64 = failures.iter().map(|(_, count)| count).sum::<u64>() + unknown + more;
     let mut details = PolicyDetails::new(policy_type(&policy.policy_type), domain);
+    // Of MTA-STS the names that the policy has (RFC 8460 §4.4), whichever of them was met.
+    details.mx_host = match &*policy.policy_type {
+        "sts" => policy.lines.iter().filter_map(|line| mx_pattern(line)).collect(),
+        _ => hosts.into_iter().collect(),
+    };
     details.policy_string = policy.lines;
-    details.mx_host = hosts;
     Policy {
         policy: details,
         summary: Summary { total_success: small(successes), total_failure: small(failed) },
@@ -151,6 +149,12 @@ fn converted(domain: &str, policy: TlsPolicy, batches: Vec<TlsBatch>, most: usiz
             .map(|(failure, count)| failure_details(failure, count))
             .collect(),
     }
+}
+
+/// The name in a line `mx: name` of an MTA-STS policy.
+fn mx_pattern(line: &str) -> Option<String> {
+    let (key, name) = line.split_once(':')?;
+    (key.trim() == "mx").then(|| name.trim().to_owned())
 }
 
 fn failure_details(failure: TlsFailure, count: u64) -> FailureDetails {
