@@ -113,10 +113,11 @@ pub async fn a_transaction_may_live_five_seconds(store: Store) {
     }
     write.set(&store.key("b"), b"");
     let Some(control) = &store.control else {
-        // A cluster forgets in its own time, an idle one later.
+        // A cluster forgets in its own time: one that nobody writes to so late that the transaction times out before.
         tokio::time::sleep(limits::TRANSACTION_AGE).await;
         soon(async {
             while read.get(&store.key("b")).await.is_ok() {
+                store.set(&[("c", "1")]).await;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         })
