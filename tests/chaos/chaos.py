@@ -28,6 +28,8 @@ PROCESSES = 3
 RECIPIENTS = 4
 READERS = 4
 LOCKERS = 3
+# Seconds in which all mail leaves: longer than any server is waited for.
+LEAVING = 400
 # The process that has what was restored.
 RESTORED = 9
 
@@ -165,7 +167,7 @@ def run(cluster, sink, options):
     cluster("up", str(PROCESSES))  # heals what is still broken
     waiting = lambda: ledger.acknowledged_leaving() - set(sink.taken)
     try:
-        wait_for("mail is still in the queue", 120, lambda: not waiting())
+        wait_for("mail is still in the queue", LEAVING, lambda: not waiting())
     except TimeoutError:
         say(f"{len(waiting())} never left, such as {sorted(waiting())[:3]}; the queue:\n{cluster('run', 'queue', 'list')}")
         raise

@@ -52,6 +52,8 @@ class Sink(socketserver.ThreadingTCPServer):
     """Listens from its making; `taken` counts how often each token came."""
 
     allow_reuse_address = True
+    # More than come at once: a connection that the kernel drops unseen is waited for by its client for minutes (RFC 5321 §4.5.3.2).
+    request_queue_size = 512
     daemon_threads = True
 
     def __init__(self):
