@@ -9,12 +9,14 @@
 //! | `(BACKUP, 4, domain, body)` | the id that the body of a backup has here, for accounts of that domain: 16 octets |
 //! | `(BACKUP, 5)` | the incarnation of the store, u16 little-endian |
 //! | `(BACKUP, 6)` | the id of the snapshot that all is being restored from |
+//! | `(BACKUP, 7, account)` | the id of the snapshot that the account is being restored from as it was |
 //!
 //! Postcard values begin with a format octet.
 
 use std::ops::Range;
 
 use ekitei_blob::BodyId;
+use ekitei_directory::AccountId;
 use ekitei_kv::keys::subspace::BACKUP;
 use ekitei_kv::keys::{key, range};
 use ekitei_kv::{Database, Transaction};
@@ -48,6 +50,11 @@ fn incarnation_row() -> Vec<u8> {
 
 pub(crate) fn whole_restore() -> Vec<u8> {
     key(&(BACKUP, 6u32))
+}
+
+/// Where it says what an account is being restored from.
+pub(crate) fn account_restore(account: AccountId) -> Vec<u8> {
+    key(&(BACKUP, 7u32, account.get()))
 }
 
 /// The name of the store; the first call gives it one.

@@ -17,6 +17,7 @@ use crate::document::{
 };
 use crate::error::{Error, Missing, Result};
 use crate::repository::Fetch;
+use crate::rows;
 
 /// Messages of one transaction.
 const BATCH: usize = 200;
@@ -102,7 +103,7 @@ impl Run<'_> {
             next_mailbox: document.next_mailbox.saturating_add(MAILBOXES),
             last_uid_validity: document.last_uid_validity,
         };
-        if self.dry_run || !self.backup.mailstore.begin_restore(restored).await? {
+        if self.dry_run || !self.begin_account(entry, restored).await? {
             return self.merge(entry, account, naming, &Merge::default()).await;
         }
         self.progress.step(format!("restoring {}", entry.address));
@@ -118,8 +119,48 @@ impl Run<'_> {
         let mailboxes = document.mailboxes.iter().map(|mailbox| restored_mailbox(mailbox, numbers));
         let mailboxes = mailboxes.collect::<Result<Vec<_>>>()?;
         self.backup.mailstore.finish_restore(account, &mailboxes, &document.subscriptions).await?;
+        self.note_account(account, None).await?;
         self.progress.accounts(1);
         Ok(())
+    }
+
+    /// Begins to restore an account that has no mailbox, or goes on with that; `false` if it has some. What was written under cover is of one snapshot:
+    /// UIDs of another may be those of other messages.
+    async fn begin_account(&mut self, entry: &AccountEntry, restored: RestoredAccount) -> Result<bool> {
+        let (account, id) = (restored.account, self.done.snapshot.clone());
+        let row = &rows::account_restore(account);
+        let begun = self.backup.database.read(|tx: Transaction| async move { tx.get(row).await }).await?;
+        // Where nothing is, it has not begun, or what it wrote was removed.
+        if let Some(begun) = begun.filter(|begun| begun[..] != *id.as_bytes())
+            && !self.is_unused(account).await?
+            && self.backup.mailstore.begin_restore(restored).await?
+        {
+            return Err(Error::Invalid(format!(
+                "{address} is being restored from the backup {begun}, and that was interrupted: restore it from that first, or remove the account and \
+                 restore it from {id}",
+                address = entry.address,
+                begun = String::from_utf8_lossy(&begun),
+            )));
+        }
+        self.note_account(account, Some(&id)).await?;
+        let begins = self.backup.mailstore.begin_restore(restored).await?;
+        if !begins {
+            self.note_account(account, None).await?;
+        }
+        Ok(begins)
+    }
+
+    /// Notes which snapshot the account is being restored from.
+    async fn note_account(&self, account: AccountId, snapshot: Option<&str>) -> Result<()> {
+        let row = &rows::account_restore(account);
+        let write = |tx: Transaction| async move {
+            match snapshot {
+                Some(id) => tx.set(row, id.as_bytes()),
+                None => tx.clear(row),
+            }
+            Ok::<_, ekitei_kv::Error>(())
+        };
+        Ok(self.backup.database.transact(write).await?)
     }
 
     /// Whether the mailboxes can have the UIDVALIDITY they had. If MODSEQ would go back they cannot: clients then read them anew.

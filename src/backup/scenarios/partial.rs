@@ -202,3 +202,59 @@ async fn no_uid_is_given_again_that_was_given_after_the_backup() {
     assert_eq!(uids[0], given[0]);
     assert!(uids[1] > given[3] + 1000, "clients know {given:?} as other messages: {uids:?}");
 }
+
+/// A store that ends a run when it reads a second pack, which is that of the bodies.
+fn ending(world: &World, progress: &crate::Progress) -> ekitei_blob::MemoryStore {
+    let (progress, first) = (progress.clone(), std::sync::Mutex::new(None));
+    let faults = move |operation: ekitei_blob::Operation, name: &str| {
+        if operation == ekitei_blob::Operation::Get && name.starts_with("packs/") {
+            let mut first = first.lock().unwrap();
+            if first.get_or_insert_with(|| name.to_owned()) != name {
+                progress.stop();
+            }
+        }
+        ekitei_blob::Fault::default()
+    };
+    ekitei_blob::MemoryStore::with_faults(world.clock.clone(), faults)
+}
+
+#[tokio::test]
+async fn an_account_is_not_made_of_two_backups() {
+    let world = World::of(&["alice"]).await;
+    let alice = world.id("alice").await;
+    world.append("alice", "INBOX", &(0..300).map(|n| format!("message {n}")).collect::<Vec<_>>()).await;
+    let objects = world.repository_objects();
+    let first = world.create(&objects).await.unwrap();
+    let progress = crate::Progress::default();
+    let copy = ending(&world, &progress);
+    for name in objects.names() {
+        let octets = ekitei_blob::ObjectStore::get(&objects, &name, 0..u64::MAX).await.unwrap();
+        ekitei_blob::ObjectStore::put(&copy, &name, vec![octets]).await.unwrap();
+    }
+    expunge(&world, "alice", &[2, 3]).await;
+    let second = world.create(&objects).await.unwrap();
+    world.backup.mailstore.delete_account(alice).await.unwrap();
+    world.backup.directory.delete_account(alice).await.unwrap();
+    world.clock.advance(std::time::Duration::from_secs(10_000));
+    world.backup.blobs.collect().await.unwrap();
+    let of = |snapshot: &str| Request { snapshot: snapshot.into(), ..request(account("alice")) };
+    // It ends when the first of its messages are written.
+    let repository = world.open(&copy).await;
+    let lock = repository.lock(crate::Purpose::Use, world.backup.holder().await.unwrap()).await.unwrap();
+    let ended = world.backup.restore(&repository, lock, &of(&first.id), &progress).await;
+    assert!(matches!(ended, Err(crate::Error::LockLost)), "{ended:?}");
+    assert!(progress.figures().messages > 0);
+
+    let refused = world.restore(&objects, &of(&second.id)).await.unwrap_err().to_string();
+    assert!(refused.contains(&first.id), "{refused}");
+    let done = world.restore(&objects, &of(&first.id)).await.unwrap();
+    assert_eq!((done.present > 0, world.texts("alice", "INBOX").await.len()), (true, 300));
+    let done = world.restore(&objects, &of(&second.id)).await.unwrap();
+    assert_eq!((done.messages, done.present), (0, 298));
+    // What was removed since is in the way of none.
+    let alice = world.id("alice").await;
+    world.backup.mailstore.delete_account(alice).await.unwrap();
+    world.backup.directory.delete_account(alice).await.unwrap();
+    world.restore(&objects, &of(&second.id)).await.unwrap();
+    assert_eq!(world.texts("alice", "INBOX").await.len(), 298);
+}
