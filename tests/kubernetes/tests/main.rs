@@ -9,5 +9,8 @@ mod domain;
 #[path = "../../observability/operator.rs"]
 mod observability;
 mod provider;
+mod provider_end;
 mod region;
+mod region_network;
 mod scene;
+mod service_failures;

@@ -18,7 +18,7 @@ fn spec() -> Value {
 }
 
 /// Does what a cloud does: the Service of a region gets addresses.
-fn give_addresses(scene: &Scene, namespace: &str, service: &str, addresses: &[&str]) {
+pub(crate) fn give_addresses(scene: &Scene, namespace: &str, service: &str, addresses: &[&str]) {
     let ingress: Vec<Value> = addresses.iter().map(|address| json!({"ip": address})).collect();
     let patch = json!({"status": {"loadBalancer": {"ingress": ingress}}}).to_string();
     let of_it =
@@ -235,7 +235,7 @@ async fn a_region_in_another_cluster_is_made_by_a_kubeconfig_and_removed_again()
 }
 
 /// The administrator's kubeconfig with all it needs in it, of this or another server.
-fn self_contained(scene: &Scene, server: Option<&str>) -> String {
+pub(crate) fn self_contained(scene: &Scene, server: Option<&str>) -> String {
     let file = scene.cluster.kubeconfig().display().to_string();
     let flat = scene
         .cluster

@@ -99,6 +99,15 @@ impl Scene {
         wait_until(&format!("{what} to be gone"), SOON, || self.object(what).is_null());
     }
 
+    /// What events of the operator's namespace with a reason say.
+    pub(crate) fn notes(&self, reason: &str) -> Vec<String> {
+        let field = format!("reason={reason}");
+        let text = self.kubectl(&["get", "events.events.k8s.io", "--field-selector", &field, "-o", "json"]);
+        let list: Value = serde_json::from_str(&text).unwrap();
+        let notes = list["items"].as_array().unwrap().iter();
+        notes.map(|event| event["note"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
     /// The provider `knot`, with its key in the Secret `tsig`.
     pub(crate) async fn provide(&self) {
         self.cluster.secret(&self.namespace, "tsig", &[("secret", &self.knot.tsig.secret)]).await;
