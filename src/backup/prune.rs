@@ -126,7 +126,14 @@ impl Repository {
         let mut walk = Walk::new(self, index, progress);
         for id in self.snapshot_ids().await? {
             lock.check()?;
-            let snapshot = self.snapshot(&id).await?;
+            let snapshot = match self.snapshot(&id).await {
+                Err(Error::Damaged(problem)) => {
+                    return Err(Error::Damaged(format!(
+                        "{problem}, so nobody knows what it needs: put a copy of that object back, or delete it; nothing was removed but snapshots"
+                    )));
+                }
+                snapshot => snapshot?,
+            };
             walk.snapshot(&id, &snapshot).await?;
         }
         match walk.problems.first() {
