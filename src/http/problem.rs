@@ -94,7 +94,7 @@ impl From<ekitei_queue::Error> for Refused {
             Error::Invalid(_) | Error::NoRecipients | Error::TooLarge => ProblemCode::Invalid,
             Error::Store(_) | Error::Full | Error::Fenced => ProblemCode::Unavailable,
             Error::MailStore(error) => return error.into(),
-            Error::Body(_) | Error::Corrupt(_) => return Self::internal(&error),
+            Error::Body(_) | Error::Corrupt(_) | Error::Unsigned(_) => return Self::internal(&error),
         };
         Self::new(code, error)
     }
