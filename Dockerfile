@@ -7,7 +7,8 @@
 # Another client:     --build-arg FOUNDATIONDB=7.3.79 --build-arg FOUNDATIONDB_SHA256=...
 # Binaries from elsewhere (a directory with ekitei, ekitei-operator and libfdb_c.so): --build-context binaries=DIR, and nothing is compiled.
 ARG BASE=debian:bookworm-slim
-ARG RUST=rust:1.95-bookworm
+# Its compiler is used, whatever rust-toolchain.toml says: that is not in the context, or rustup would fetch what the image has already.
+ARG RUST=rust:1.95.0-bookworm
 
 # FoundationDB's client library, from its package.
 FROM ${BASE} AS foundationdb
@@ -31,9 +32,9 @@ WORKDIR /source
 # The manifests, and sources without anything in them: the same as long as no dependency changes.
 FROM toolchain AS skeleton
 COPY . .
-RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -name rust-toolchain.toml ! -name lib.rs ! -name main.rs -delete \
+RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -name lib.rs ! -name main.rs -delete \
     && find . -name lib.rs -exec truncate -s 0 {} + \
-    && find . -name main.rs -exec sh -c 'for file; do echo "fn main() {}" > "$file"; done' sh {} +
+    && find . -name main.rs -exec sh -c 'for file; do echo "fn main() { }" > "$file"; done' sh {} +
 
 # All dependencies, in a layer that is kept until the skeleton changes.
 FROM toolchain AS dependencies
