@@ -158,8 +158,13 @@ impl Server {
         timeout: Duration,
     ) -> Result<Stored, OutcomeUnknown> {
         let accounts: Vec<AccountId> = targets.iter().map(|target| target.account).collect();
-        let delivery =
-            Delivery { message: message.into_bytes(), received: (self.context.clock)(), targets, companions, fence: None };
+        let delivery = Delivery {
+            message: message.into_bytes(),
+            received: (self.context.clock)(),
+            targets,
+            companions,
+            fence: None,
+        };
         let trace = trace_span!(
             "mail.delivery",
             accounts = trace_count(accounts.len()),
