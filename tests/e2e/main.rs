@@ -16,6 +16,7 @@ mod crash;
 mod demo;
 mod dkimpy;
 mod encryption;
+mod forwarding;
 mod imap_clients;
 mod load;
 mod mime_fixtures;
