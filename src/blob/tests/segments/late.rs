@@ -13,11 +13,14 @@ use ekitei_kv::lease::Lease;
 use crate::scrub;
 use crate::support::{GRACE, MAX_AGE, World, settings};
 
+/// The name and the octets of an object.
+type Sent = (String, Vec<Bytes>);
+
 /// What is written through it is on its way until it arrives.
 #[derive(Clone)]
 struct Slow {
     objects: MemoryStore,
-    on_the_way: Arc<Mutex<Vec<(String, Vec<Bytes>)>>>,
+    on_the_way: Arc<Mutex<Vec<Sent>>>,
     /// Whether the writer is told that it arrived.
     pretends: bool,
 }
