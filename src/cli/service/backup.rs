@@ -7,14 +7,16 @@ use std::time::Duration;
 use anyhow::Context;
 use ekitei_api::{BackupAction, BackupJob, BackupSnapshot};
 use ekitei_backup::jobs::{Job, Order, Runner, exclusive};
-use ekitei_backup::restore::{Request, Scope, begin_all};
+use ekitei_backup::restore::{Request, Scope, begin_all, check_all, unfinished};
 use ekitei_backup::{Backup, Options, Progress, Repository};
 use ekitei_blob::{Blobs, ObjectStore};
+use ekitei_cluster::Cluster;
 use ekitei_config::{Config, Live};
 use ekitei_directory::Directory;
 use ekitei_http::{backup_job, backup_order, backup_snapshots};
 use ekitei_kv::Database;
 use ekitei_kv::clock::{SharedClock, SystemClock};
+use ekitei_kv::lease::Leases;
 use ekitei_mailstore::{DomainCounting, MailStore};
 use ekitei_telemetry::Registry;
 
@@ -30,9 +32,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The backups of a service.
 ///
 /// # Errors
-/// A key that is malformed, a directory that cannot be made.
+/// A key that is malformed, a directory that cannot be made; a store that everything is being restored to.
 pub(super) async fn runner(base: &Base<'_>) -> anyhow::Result<Runner> {
     let config = base.live.load();
+    if let Some(snapshot) = unfinished(base.database).await? {
+        anyhow::bail!(
+            "everything is being restored from the backup {snapshot}, and mail for who is not there yet would be refused for good: let \
+             `ekitei backup restore {snapshot} --all --offline` end first, or empty the store"
+        );
+    }
     let incarnation = ekitei_backup::incarnation(base.database).await?;
     let backup = Backup {
         database: base.database.clone(),
@@ -92,6 +100,16 @@ pub async fn run(path: &Path, action: BackupAction, tell: &mut dyn FnMut(&Backup
     done
 }
 
+/// A store that no service uses, and this process as the only one that does.
+struct Alone {
+    config: Config,
+    database: Database,
+    leases: Leases,
+    cluster: Cluster,
+    clock: SharedClock,
+    registry: Registry,
+}
+
 async fn perform(
     config: Config,
     order: Order,
@@ -99,39 +117,57 @@ async fn perform(
 ) -> anyhow::Result<BackupJob> {
     let database = store::open(&config.store, false).await?;
     database.check_schema().await?;
-    if let Order::Restore(Request { scope: Scope::All, dry_run: false, snapshot, .. }) = &order {
-        begin_all(&database, &open_repository(&config).await?, snapshot).await?;
+    if is_of_all(&order) {
+        check_all(&database).await?;
     }
     let registry = Registry::new();
     let clock: SharedClock = Arc::new(SystemClock);
     let (leases, cluster) = cluster::join(&config, &database, &clock, &registry).await?;
     let renewal = leases.clone();
     let renewal = tokio::spawn(async move { renewal.run().await });
-    let lease = exclusive(&leases, PATIENCE).await?;
-    let live = Live::new(config.clone());
-    let backup = parts(&config, &live, &database, &cluster, &clock, &registry).await?;
-    let runner = Runner::new(backup, repository_objects(&config).await?, live, &registry)?;
-    let progress = Progress::default();
-    let mut job = Job::begun(order.clone(), clock.now());
-    let done = {
-        let mut work = std::pin::pin!(runner.perform(&order, &progress));
-        loop {
-            tokio::select! {
-                done = work.as_mut() => break done,
-                () = tokio::time::sleep(BEAT) => {}
-            }
-            if !lease.holds() {
-                progress.stop();
-            }
-            job.figures = progress.figures();
-            tell(&backup_job(job.clone()));
-        }
-    };
+    let alone = Alone { config, database, leases, cluster, clock, registry };
+    let done = alone.perform(order, tell).await;
     renewal.abort();
-    leases.stop().await?;
-    job.figures = progress.figures();
-    job.finish(clock.now(), done?);
-    Ok(backup_job(job))
+    // However it ended: else the next one waits for the lease.
+    alone.cluster.leave().await?;
+    alone.leases.stop().await?;
+    done
+}
+
+/// Whether it restores everything.
+fn is_of_all(order: &Order) -> bool {
+    matches!(order, Order::Restore(Request { scope: Scope::All, dry_run: false, .. }))
+}
+
+impl Alone {
+    async fn perform(&self, order: Order, tell: &mut dyn FnMut(&BackupJob)) -> anyhow::Result<BackupJob> {
+        let Self { config, database, leases, clock, registry, .. } = self;
+        let lease = exclusive(leases, PATIENCE).await?;
+        if let Order::Restore(request) = &order
+            && is_of_all(&order)
+        {
+            begin_all(database, &open_repository(config).await?, &request.snapshot).await?;
+        }
+        let live = Live::new(config.clone());
+        let backup = parts(config, &live, database, &self.cluster, clock, registry).await?;
+        let runner = Runner::new(backup, repository_objects(config).await?, live, registry)?;
+        let progress = Progress::under(&lease);
+        let mut job = Job::begun(order.clone(), clock.now());
+        let done = {
+            let mut work = std::pin::pin!(runner.perform(&order, &progress));
+            loop {
+                tokio::select! {
+                    done = work.as_mut() => break done,
+                    () = tokio::time::sleep(BEAT) => {}
+                }
+                job.figures = progress.figures();
+                tell(&backup_job(job.clone()));
+            }
+        };
+        job.figures = progress.figures();
+        job.finish(clock.now(), done?);
+        Ok(backup_job(job))
+    }
 }
 
 /// What is backed up, without its servers.
@@ -139,7 +175,7 @@ async fn parts(
     config: &Config,
     live: &Live,
     database: &Database,
-    cluster: &ekitei_cluster::Cluster,
+    cluster: &Cluster,
     clock: &SharedClock,
     registry: &Registry,
 ) -> anyhow::Result<Backup> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use ekitei_config::Config;
+use ekitei_config::{Config, changes};
 use ekitei_directory::Directory;
 use ekitei_net::Net;
 use ekitei_telemetry::LogControl;
@@ -56,20 +56,60 @@ impl Reloader {
         }
     }
 
-    /// Reloads whenever the file changes.
+    /// Reloads whenever the file changes, or one that a secret in it is read from, such as a mounted Secret.
     pub async fn follow_file(&self) {
         let Some(path) = &self.path else { return std::future::pending().await };
         let mut seen = stamp(path);
+        let mut secrets = Secrets::new(path);
         loop {
             let interval = self.net.live().load().tls.watch_interval.get();
             tokio::time::sleep(if interval.is_zero() { IDLE_INTERVAL } else { interval }).await;
+            if interval.is_zero() {
+                continue;
+            }
             let now = stamp(path);
-            if !interval.is_zero() && now.is_some() && now != seen {
+            if now.is_some() && now != seen {
                 seen = now;
                 tracing::info!("the configuration file changed");
                 self.reload();
+                secrets = Secrets::new(path);
+            } else if secrets.changed(path) {
+                tracing::info!("a file that the configuration reads a secret from changed");
+                self.reload();
             }
         }
+    }
+}
+
+/// The configuration with its secrets, as it was read last.
+struct Secrets {
+    read: Result<Config, String>,
+    /// What was said of a reading that failed since.
+    said: Option<String>,
+}
+
+impl Secrets {
+    fn new(path: &Path) -> Self {
+        Self { read: Config::load(path).map_err(|error| error.to_string()), said: None }
+    }
+
+    /// Reads it again; whether it is another. What cannot be read now is said once, and changes nothing.
+    fn changed(&mut self, path: &Path) -> bool {
+        let now = Self::new(path);
+        let changed = match (&self.read, &now.read) {
+            (Ok(before), Ok(now)) => !changes(before, now).is_empty(),
+            (Err(before), Err(now)) => before != now,
+            (Err(_), Ok(_)) => true,
+            (Ok(_), Err(error)) => {
+                if self.said.as_ref() != Some(error) {
+                    tracing::error!(error, "the configuration stays as it was");
+                    self.said = Some(error.clone());
+                }
+                return false;
+            }
+        };
+        *self = now;
+        changed
     }
 }
 
@@ -77,4 +117,31 @@ impl Reloader {
 fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_in_a_file_of_its_own_is_seen_to_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let [config, key] = ["ekitei.yaml", "master.key"].map(|name| folder.path().join(name));
+        let secret = |octet: char| format!("{}=\n", octet.to_string().repeat(43));
+        std::fs::write(&key, secret('A')).unwrap();
+        std::fs::write(&config, format!("encryption: {{ masterKey: 'file:{}' }}\n", key.display())).unwrap();
+        let mut secrets = Secrets::new(&config);
+        assert!(!secrets.changed(&config));
+        // As a mounted Secret is replaced.
+        std::fs::remove_file(&key).unwrap();
+        assert!(!secrets.changed(&config), "it stays as it was");
+        std::fs::write(&key, secret('Q')).unwrap();
+        assert!(secrets.changed(&config));
+        assert!(!secrets.changed(&config));
+        let change = ekitei_config::Change { path: "encryption.masterKey".to_owned(), live: true };
+        let before = Config::parse("encryption: { masterKey: x }", &|_| None).unwrap();
+        let now = secrets.read.unwrap();
+        assert!(changes(&before, &now).contains(&change));
+    }
 }
