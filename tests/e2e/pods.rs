@@ -184,22 +184,24 @@ fn the_daily_recipients_of_an_account_are_counted_over_all_processes() {
     assert!(submitted(&one, &others[..1])[0] >= 400);
 }
 
-/// All that a process leads, as `group name`.
-fn leads(pod: &Pod, host_of: &Pod) -> Vec<String> {
-    let http = format!("http {}", host_of.address(Protocol::Http));
-    let nodes = pod.api(async |client| client.list_nodes().await).unwrap().items;
-    let node = nodes.into_iter().find(|node| node.listeners.contains(&http));
-    let work = node.map(|node| node.leads).unwrap_or_default();
-    work.iter().flat_map(|work| work.names.iter().map(|name| format!("{} {name}", work.group))).collect()
+/// All that each of these processes leads at the same moment, as `group name`.
+fn leads<const N: usize>(asked: &Pod, of: [&Pod; N]) -> [Vec<String>; N] {
+    let nodes = asked.api(async |client| client.list_nodes().await).unwrap().items;
+    of.map(|pod| {
+        let http = format!("http {}", pod.address(Protocol::Http));
+        let work =
+            nodes.iter().find(|node| node.listeners.contains(&http)).map_or(&[][..], |node| &node.leads[..]);
+        work.iter().flat_map(|work| work.names.iter().map(|name| format!("{} {name}", work.group))).collect()
+    })
 }
 
 #[test]
 fn work_is_shared_and_taken_up_when_a_process_dies() {
     let (_cluster, one, mut two) = pair("");
     wait_until("a share for both", 4 * LEASE, || {
-        leads(&one, &two).iter().filter(|work| work.starts_with("queue ")).count() >= 20
+        leads(&one, [&two])[0].iter().filter(|work| work.starts_with("queue ")).count() >= 20
     });
-    let (ones, twos) = (leads(&one, &one), leads(&one, &two));
+    let [ones, twos] = leads(&one, [&one, &two]);
     assert!(ones.iter().all(|work| !twos.contains(work)), "nothing is led twice");
     for job in ["jobs mailstore", "jobs queue", "jobs limits", "jobs policies"] {
         assert!(ones.iter().chain(&twos).any(|work| work == job), "{job}");
@@ -207,7 +209,7 @@ fn work_is_shared_and_taken_up_when_a_process_dies() {
     two.kill();
     let died = Instant::now();
     wait_until("the work of the dead", Duration::from_secs(30), || {
-        let now = leads(&one, &one);
+        let [now] = leads(&one, [&one]);
         twos.iter().all(|work| now.contains(work))
     });
     eprintln!("taken up after {:?}, with leases of {LEASE:?}", died.elapsed());
