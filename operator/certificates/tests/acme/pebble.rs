@@ -1,5 +1,6 @@
 //! Pebble as a process of its own.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -145,18 +146,31 @@ pub fn key() -> Key {
     Key::generate(ekitei_operator_certificates::KeyType::default()).unwrap()
 }
 
-/// Where Pebble is: on the path, or where `make kubernetes-tools` puts it.
+/// Where Pebble is: on the path, or where `make kubernetes-tools` puts it. If it is nowhere, the running test is reported as skipped.
 fn program() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let caches = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    let cache = set("EKITEI_CACHE").or_else(|| Some(caches()?.join("ekitei")));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let found = std::env::split_paths(&path)
-        .chain([home.join(".cache/ekitei/kubernetes/bin")])
+        .chain(cache.map(|cache| cache.join("kubernetes/bin")))
         .map(|dir| dir.join("pebble"))
         .find(|file| file.is_file());
     if found.is_none() {
-        eprintln!("skipped: pebble is not installed (make kubernetes-tools)");
+        skip("not installed: pebble (make kubernetes-tools)");
     }
     found
+}
+
+/// Puts the running test into the skip report (`$EKITEI_SKIP_REPORT`) and says so.
+fn skip(reason: &str) {
+    let thread = std::thread::current();
+    let line = format!("SKIPPED certificates {}: {reason}\n", thread.name().unwrap_or("unnamed"));
+    eprint!("{line}");
+    if let Some(report) = std::env::var_os("EKITEI_SKIP_REPORT") {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(report).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+    }
 }
 
 fn free() -> SocketAddr {
@@ -186,7 +200,10 @@ async fn run(
     address: SocketAddr,
 ) -> Child {
     let log = std::fs::File::create(dir.path().join("log")).unwrap();
-    let process = Command::new(program)
+    // It is killed when the test ends, however that does.
+    let process = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .arg(program)
         .arg("-config")
         .arg(dir.path().join("config.json"))
         .args(["-dnsserver", names, "-strict"])

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ekitei_operator_dns::provider::rfc2136::{Rfc2136, Settings, TsigKey};
 use tempfile::TempDir;
 
-use super::{free_port, program, skip, wait_until};
+use super::{free_port, program, skip, until_we_end, wait_until};
 
 /// `sixteen octets..`, in base64.
 pub const SECRET: &str = "c2l4dGVlbiBvY3RldHMuLg==";
@@ -85,7 +85,7 @@ impl Knot {
             fs::write(dir.path().join("a.test.zone"), zone(own, other)).unwrap();
         }
         let output = File::create(dir.path().join("output")).unwrap();
-        let child = Command::new(knotd)
+        let child = until_we_end(&knotd)
             .arg("-c")
             .arg(dir.path().join("knot.conf"))
             .stdin(Stdio::null())

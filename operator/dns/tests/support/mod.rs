@@ -8,7 +8,8 @@ pub mod world;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ekitei_operator_dns::verify::{Settings, Verifier};
@@ -29,6 +30,13 @@ pub fn program(name: &str) -> Option<PathBuf> {
     let more = [PathBuf::from("/usr/sbin"), cache.join("moto/bin")];
     let folders = std::env::split_paths(&path).chain(more);
     folders.map(|folder| folder.join(name)).find(|program| program.is_file())
+}
+
+/// A command for a server that is killed when the running test ends, however it does.
+pub fn until_we_end(server: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(server);
+    command
 }
 
 /// Puts the running test into the skip report (`$EKITEI_SKIP_REPORT`) and says so.

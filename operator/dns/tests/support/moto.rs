@@ -1,14 +1,14 @@
 //! Moto, which speaks Route 53.
 
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use aws_sdk_route53::Client;
 use ekitei_operator_dns::provider::route53::{Route53, Settings};
 use ekitei_s3::aws::{Access, Keys};
 
-use super::{free_port, program, skip, wait_until};
+use super::{free_port, program, skip, until_we_end, wait_until};
 
 /// A running moto; it ends with the test.
 pub struct Moto {
@@ -23,7 +23,7 @@ impl Moto {
             return None;
         };
         let port = free_port();
-        let mut command = Command::new(program);
+        let mut command = until_we_end(&program);
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let moto = Self { process, port };

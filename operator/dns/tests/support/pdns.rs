@@ -9,7 +9,7 @@ use ekitei_operator_dns::Verifier;
 use ekitei_operator_dns::provider::cloud::{Cloud, Settings};
 use tempfile::TempDir;
 
-use super::{free_port, name, program, skip, wait_until};
+use super::{free_port, name, program, skip, until_we_end, wait_until};
 
 /// The key of the API.
 pub const API_KEY: &str = "only-for-tests";
@@ -62,7 +62,7 @@ impl PowerDns {
             .unwrap();
         assert!(loaded.status.success(), "{loaded:?}");
         let output = File::create(dir.path().join("output")).unwrap();
-        let child = Command::new(server)
+        let child = until_we_end(&server)
             .arg(format!("--config-dir={path}"))
             .args(["--daemon=no", "--guardian=no", "--disable-syslog", "--write-pid=no"])
             .stdin(Stdio::null())
