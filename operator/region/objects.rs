@@ -243,8 +243,7 @@ mod tests {
                 if method == Method::GET {
                     let metadata = json!({"name": "mx", "uid": kind, "labels": {REGION_LABEL: "tokyo"}});
                     let kind = "PartialObjectMetadata";
-                    let object =
-                        json!({"apiVersion": "meta.k8s.io/v1", "kind": kind, "metadata": metadata});
+                    let object = json!({"apiVersion": "meta.k8s.io/v1", "kind": kind, "metadata": metadata});
                     return (StatusCode::OK, Json(object));
                 }
                 let refused = kind == "deployments";
