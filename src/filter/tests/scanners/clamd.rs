@@ -192,7 +192,7 @@ async fn a_server_that_says_nothing_costs_one_message_its_time_and_not_the_next(
     let good = answering(b"stream: OK\0").await;
     let scanners =
         scanners(&format!("clamd: {{servers: ['{silent}', '{good}'], timeout: 300ms, onFailure: tempfail}}"));
-    let mut scan = async || in_time(scanners.scan(&peer(), &envelope(), &mail())).await.disposition;
+    let scan = async || in_time(scanners.scan(&peer(), &envelope(), &mail())).await.disposition;
     assert_eq!(refusal(&scan().await).code, 451);
     assert_eq!(
         (scan().await, scan().await),
