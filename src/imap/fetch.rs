@@ -12,6 +12,8 @@ use ekitei_mailstore::{
     Entry, FlagChange, FlagOperation, Flags, Keywords, MailStore, MessageId, MessageRecord, Uid,
 };
 use futures_util::stream::{self, StreamExt};
+use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::numbering::{Expunges, Selection};
 use crate::proto::fetch::{Fetch, FetchItem};
@@ -212,6 +214,9 @@ impl Session {
 }
 
 /// Reads the beginning of a body. If that fails, it is read again at its turn, where the failure can be answered.
+///
+/// A task reads it: nobody polls this future while the message before it is answered, and what reads share (a page that one of them fetches for
+/// all, a place among the requests) would stay taken, although that answer may be waiting for it.
 async fn begin(
     store: MailStore,
     account: AccountId,
@@ -220,7 +225,10 @@ async fn begin(
     message: Message,
 ) -> Message {
     let Some((start, end)) = range else { return message };
-    let octets = store.read(account, id, start..end).await.ok();
+    // Ends with this future.
+    let mut reading = JoinSet::new();
+    reading.spawn(async move { store.read(account, id, start..end).await.ok() }.in_current_span());
+    let octets = reading.join_next().await.and_then(Result::ok).flatten();
     let octets = octets.filter(|octets| octets.len() as u64 == end - start);
     Message { begun: octets.map(|octets| (start, octets)), ..message }
 }

@@ -53,8 +53,8 @@ async fn shutdown_and_silence_end_an_idle() {
     client.ends_with("* BYE [UNAVAILABLE] ").await;
 
     let world = World::with(|config| {
-        config.imap.idle_timeout = ekitei_config::Duration::millis(150);
-        config.imap.idle_keepalive = ekitei_config::Duration::millis(60);
+        config.imap.idle_timeout = ekitei_config::Duration::millis(1000);
+        config.imap.idle_keepalive = ekitei_config::Duration::millis(400);
     })
     .await;
     let mut client = world.login("alice").await;

@@ -16,5 +16,6 @@ mod model;
 mod numbers;
 mod searching;
 mod selecting;
+mod sharing;
 mod support;
 mod tls;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ekitei_blob::{Blobs, DirectoryStore};
+use ekitei_blob::{Blobs, DirectoryStore, ObjectStore};
 use ekitei_config::{Config, ListenerConfig, Live, Protocol};
 use ekitei_directory::{Argon2Cost, Directory, Domain, EmailAddress, NewAccount, NewDomain, NewPassword};
 use ekitei_filter::Limits;
@@ -48,13 +48,22 @@ impl World {
     }
 
     pub async fn with_tls(tls: Tls, change: impl FnOnce(&mut Config)) -> Self {
+        Self::over(|objects| objects, tls, change).await
+    }
+
+    /// With objects as `wrap` gives them.
+    pub async fn over<O: ObjectStore>(
+        wrap: impl FnOnce(DirectoryStore) -> O,
+        tls: Tls,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let faults = Arc::new(FaultScript::default());
         let options =
             MemoryOptions { faults: faults.clone(), committing_thread: true, ..MemoryOptions::default() };
         let (database, observer) = Database::in_memory_with(options).unwrap().observed();
         let clock = ManualClock::new(NOW);
-        let objects = DirectoryStore::open(folder.path()).unwrap();
+        let objects = wrap(DirectoryStore::open(folder.path()).unwrap());
         let blobs = Blobs::new(database.clone(), objects, ekitei_blob::Settings::default(), clock.clone());
         let settings = ekitei_directory::Settings {
             argon2: Argon2Cost { memory_kib: 8, passes: 1, lanes: 1 },
