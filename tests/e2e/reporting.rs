@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::dkimpy;
 use crate::support::authority::{Authority, Identity};
 use crate::support::knot::Knot;
-use crate::support::mail::{message_from, subject};
+use crate::support::mail::message_from;
 use crate::support::postfix::{self, Postfix};
 use crate::support::server::Builder;
 use crate::support::{ALICE, BOB, Program, Server, require, wait_until};
@@ -164,7 +164,7 @@ fn the_owner_of_a_domain_hears_of_tls_with_its_hosts_by_mail_and_https() {
     let reports: Vec<Vec<u8>> = postfix
         .wait_for(2, PATIENCE)
         .into_iter()
-        .filter(|mail| subject(mail).starts_with("Report Domain:"))
+        .filter(|mail| String::from_utf8_lossy(mail).contains("TLS-Report-Domain:"))
         .collect();
     let [report] = &reports[..] else { panic!("{} reports", reports.len()) };
     let said = read(&server, report);

@@ -19,7 +19,9 @@ def txt(name, timeout=5):
 
 
 message = sys.stdin.buffer.read()
-signatures = re.findall(rb"^DKIM-Signature:.*?(?=^\S)", message, re.M | re.S | re.I)
+# A notification quotes the signatures of what it is about.
+header = message.partition(b"\r\n\r\n")[0] + b"\r\n."
+signatures = re.findall(rb"^DKIM-Signature:.*?(?=^\S)", header, re.M | re.S | re.I)
 verifier = dkim.DKIM(message)
 results = {}
 for index, signature in enumerate(signatures):
