@@ -37,6 +37,7 @@ impl Scheduler {
             },
             Some(Outcome::Fed { .. }) => {}
             Some(Outcome::Granted(granted)) => self.allowances.granted(granted),
+            Some(Outcome::GivenBack(shard)) => drop(self.returning.remove(&shard)),
             Some(Outcome::Nothing) => {}
             None => self.died(task),
         }

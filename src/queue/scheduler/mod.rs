@@ -110,6 +110,7 @@ enum Outcome {
     PutOff(PutOff),
     Fed { name: Name, shard: Shard, token: u64, read: Result<(Entries, Option<EntryId>)> },
     Granted(Granted),
+    GivenBack(Shard),
     Nothing,
 }
 
@@ -130,6 +131,8 @@ pub struct Scheduler {
     owned: BTreeMap<Shard, Owned>,
     /// Leases are wanted back of shards that something is on its way for.
     gives_back: bool,
+    /// Shards whose leases are being given back, with their tokens.
+    returning: BTreeMap<Shard, u64>,
     backlog: Backlog,
     allowances: Allowances,
     /// Shards of which something was not taken, since there was no room for another destination.
@@ -159,6 +162,7 @@ impl Scheduler {
             config,
             owned: BTreeMap::new(),
             gives_back: false,
+            returning: BTreeMap::new(),
             backlog,
             allowances: Allowances::default(),
             unread: BTreeSet::new(),
@@ -250,14 +254,15 @@ impl Scheduler {
             None => 0,
         };
         self.backlog.abandon(shard);
-        if tasks == 0 {
+        // Once: each time that leases change this is asked again, and each release is a transaction that renewals wait for.
+        if tasks == 0 && self.returning.insert(shard, lease.token()) != Some(lease.token()) {
             self.owned.remove(&shard);
             let (leases, lease) = (self.leases.clone(), lease.clone());
             self.spawn(Task::Other, async move {
                 if let Err(error) = leases.release(&lease).await {
                     tracing::warn!(%error, "a part of the queue cannot be given back");
                 }
-                Outcome::Nothing
+                Outcome::GivenBack(shard)
             });
         }
     }
