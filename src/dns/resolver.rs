@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ekitei_config::Dns;
 use ekitei_telemetry::Registry;
@@ -289,10 +289,10 @@ impl Resolver {
 
     /// Asks, and counts.
     async fn find(&self, text: &str, record_type: RecordType) -> Result<Found> {
-        let begun = Instant::now();
+        let lookup = self.inner.metrics.get().map(|metrics| metrics.begin(record_type));
         let found = self.look(text, record_type).await;
-        if let Some(metrics) = self.inner.metrics.get() {
-            metrics.count(record_type, begun, found.as_ref().map(|found| found.security));
+        if let Some(lookup) = lookup {
+            lookup.ended(found.as_ref().map(|found| found.security));
         }
         found
     }

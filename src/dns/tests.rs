@@ -258,3 +258,20 @@ async fn lookups_are_counted_by_what_came_of_them() {
         assert!(text.contains(&line), "{line}\n{text}");
     }
 }
+
+/// Those who ask have less time than the resolver, and a server that says nothing is what one wants to hear of.
+#[tokio::test]
+async fn a_lookup_that_was_given_up_has_failed() {
+    let dns = TestDns::signed("example.org A 192.0.2.1");
+    dns.behave("slow.example", Behaviour::Silent);
+    let registry = ekitei_telemetry::Registry::new();
+    let settings = ekitei_config::Dns { timeout: ekitei_config::Duration::seconds(30), ..dns.settings() };
+    let resolver = Resolver::new(&settings).unwrap().with_metrics(&registry);
+    for patience in [50, 1100] {
+        let patience = Duration::from_millis(patience);
+        tokio::time::timeout(patience, resolver.txt("slow.example")).await.unwrap_err();
+    }
+    let text = registry.render();
+    let line = "ekitei_dns_lookups_total{result=\"failed\",type=\"TXT\"} 1";
+    assert!(text.contains(line), "{text}");
+}
