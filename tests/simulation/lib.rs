@@ -9,10 +9,16 @@ mod clients;
 mod clock;
 mod commits;
 mod dice;
+mod disk;
+mod duties;
+mod flaw;
+mod keys;
 mod ledger;
+mod near;
 mod node;
 mod objects;
 mod plan;
+mod process;
 mod sabotage;
 mod servers;
 mod storm;
@@ -27,15 +33,20 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use clients::{Client, Sender};
+use clients::{Client, Holder, Operator, Sender};
 use ledger::CLIENTS;
-pub use ledger::Figures;
-pub use plan::Plan;
-pub use sabotage::Sabotage;
 use world::{NODES, World};
+
+pub use flaw::Flaw;
+pub use ledger::Figures;
+pub use plan::{Encryption, Plan};
+pub use sabotage::Sabotage;
 
 /// The variable that names the seed to run alone.
 pub const SEED_VARIABLE: &str = "EKITEI_SIMULATION_SEED";
+
+/// Programs outside that share something by locks.
+const HOLDERS: usize = 3;
 
 /// What became of a run.
 #[derive(Clone, Debug)]
@@ -105,6 +116,9 @@ async fn simulate(seed: u64, plan: Plan, sabotage: Option<Sabotage>) -> Report {
         Err(why) => return failed(seed, why),
     };
     tokio::spawn(storm::supervise(Arc::clone(&world), deaths));
+    if let Some(time) = world.plan.old_release {
+        storm::old_release(&world, time).await;
+    }
     (0..NODES).for_each(|place| world.start_node(place));
     let mut clients = JoinSet::new();
     for account in world.accounts() {
@@ -114,8 +128,18 @@ async fn simulate(seed: u64, plan: Plan, sabotage: Option<Sabotage>) -> Report {
     }
     let mut others = JoinSet::new();
     (0..world.plan.senders).for_each(|n| _ = others.spawn(Sender::new(Arc::clone(&world), n).run()));
+    (0..HOLDERS).for_each(|n| _ = others.spawn(Holder::new(Arc::clone(&world), n).run()));
+    if world.plan.encryption != Encryption::Off {
+        others.spawn(Operator::new(Arc::clone(&world)).run());
+    }
+    if world.plan.new_master_key {
+        others.spawn(clients::exchange_master_key(Arc::clone(&world)));
+    }
     world.set_trouble(true);
     others.spawn(storm::rage(Arc::clone(&world)));
+    if world.plan.encryption == Encryption::Later {
+        storm::encrypt_later(&world);
+    }
     tokio::time::sleep(world.plan.length).await;
     storm::heal(&world);
     let ended = tokio::time::timeout(Duration::from_secs(300), async {

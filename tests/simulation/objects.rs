@@ -1,6 +1,6 @@
 //! The object store as the processes see it, and as somebody sees it who sees everything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,13 +18,29 @@ use crate::wire::Wire;
 pub struct TroubledObjects {
     trouble: Arc<AtomicBool>,
     faults: SeededFaults,
+    faulty: Faulty,
     trace: Trace,
 }
 
+/// How often calls for each object went wrong: cheap to clone.
+#[derive(Clone, Default)]
+pub struct Faulty(Arc<Mutex<BTreeMap<String, u32>>>);
+
+impl Faulty {
+    fn add(&self, name: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default() += 1;
+    }
+
+    /// How often calls for an object went wrong.
+    pub fn count(&self, name: &str) -> u32 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or_default()
+    }
+}
+
 impl TroubledObjects {
-    /// These faults, while `trouble` is set.
-    pub fn new(trouble: Arc<AtomicBool>, faults: SeededFaults, trace: Trace) -> Self {
-        Self { trouble, faults, trace }
+    /// These faults, while `trouble` is set; what goes wrong is counted in `faulty`.
+    pub fn new(trouble: Arc<AtomicBool>, faults: SeededFaults, faulty: Faulty, trace: Trace) -> Self {
+        Self { trouble, faults, faulty, trace }
     }
 }
 
@@ -35,6 +51,7 @@ impl Faults for TroubledObjects {
         }
         let fault = self.faults.next(operation, name);
         if fault != Fault::default() {
+            self.faulty.add(name);
             self.trace.note("object", format_args!("{operation} {name}: {fault:?}"));
         }
         fault
@@ -102,7 +119,11 @@ impl ObjectStore for WiredObjects {
 pub struct AllSeeing(pub MemoryStore);
 
 impl AllSeeing {
-    fn look(&self, name: &str) -> Result<Bytes, ObjectError> {
+    /// The octets of an object.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn look(&self, name: &str) -> Result<Bytes, ObjectError> {
         let mut seen = Bytes::new();
         let found = self.0.damage(name, |octets| seen = Bytes::copy_from_slice(octets));
         if found { Ok(seen) } else { Err(ObjectError::not_found(name)) }

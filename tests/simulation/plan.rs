@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use ekitei_blob::Rates;
+use ekitei_blob::{CacheSettings, Rates};
 
 use crate::dice::Dice;
+use crate::flaw::Flaw;
 
 /// How often commits end badly.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +30,21 @@ pub struct LinkRates {
     pub busy: f64,
     /// The node dies at that step.
     pub crash: f64,
+    /// News of a watch comes late.
+    pub late: f64,
+    /// News of a watch does not come, only that it is gone.
+    pub lost: f64,
+}
+
+/// Whether bodies are encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// Never.
+    Off,
+    /// From the beginning, or as soon as all processes understand it.
+    On,
+    /// It is turned on while the service is used.
+    Later,
 }
 
 /// What becomes of nodes and stores from time to time.
@@ -79,6 +95,18 @@ pub struct Plan {
     pub drift: f64,
     /// Clients go away without waiting for an answer.
     pub hang_up: f64,
+    /// Whether bodies are encrypted.
+    pub encryption: Encryption,
+    /// The master key is replaced while the service is used.
+    pub new_master_key: bool,
+    /// Whether bodies are compressed.
+    pub compresses: bool,
+    /// How long there is a process of a release that understands nothing new.
+    pub old_release: Option<Duration>,
+    /// What processes keep of objects that they read, if they do.
+    pub cache: Option<CacheSettings>,
+    /// A deliberate bug.
+    pub flaw: Option<Flaw>,
 }
 
 impl Plan {
@@ -92,7 +120,9 @@ impl Plan {
             slow: rate(dice, 1.0),
             slowness: *dice.pick(&[5, 20, 100, 1_500].map(Duration::from_millis)).unwrap_or(&Duration::ZERO),
             busy: rate(dice, 0.03),
-            crash: rate(dice, 0.002),
+            crash: rate(dice, 0.0013),
+            late: rate(dice, 0.3),
+            lost: rate(dice, 0.1),
         };
         let troubles: Vec<Trouble> = TROUBLES.into_iter().filter(|_| dice.chance(0.6)).collect();
         Self {
@@ -105,10 +135,26 @@ impl Plan {
             objects: Self::objects(dice),
             troubles,
             quiet: dice.time(Duration::from_secs(5), Duration::from_secs(40)),
-            skew_millis: if dice.chance(0.3) { 0 } else { dice.between(1, 45_000) },
+            skew_millis: if dice.chance(0.3) { 0 } else { dice.between(1, 30_000) },
             drift: rate(dice, 0.05),
             hang_up: rate(dice, 0.03),
+            encryption: *dice
+                .pick(&[Encryption::Off, Encryption::On, Encryption::On, Encryption::Later])
+                .unwrap_or(&Encryption::On),
+            new_master_key: dice.chance(0.4),
+            compresses: dice.chance(0.5),
+            old_release: dice.chance(0.3).then(|| dice.time(Duration::from_secs(5), Duration::from_secs(50))),
+            cache: Self::cache(dice),
+            flaw: None,
         }
+    }
+
+    fn cache(dice: &mut Dice) -> Option<CacheSettings> {
+        let page_size = *dice.pick(&[256, 512, 1_024])?;
+        let memory = *dice.pick(&[0, 3_000, 20_000])?;
+        let (longest_run, read_ahead) = (dice.between(2, 6), dice.between(0, 3));
+        let settings = CacheSettings { page_size, longest_run, read_ahead, memory, disk: None };
+        dice.chance(0.8).then_some(settings)
     }
 
     fn objects(dice: &mut Dice) -> Rates {
@@ -138,7 +184,61 @@ impl Plan {
             skew_millis: 0,
             drift: 0.0,
             hang_up: 0.0,
+            new_master_key: false,
             ..Self::of(seed)
+        }
+    }
+
+    /// A short run for harm that is done at its end.
+    pub fn short(seed: u64) -> Self {
+        let (length, leisure) = (Duration::from_secs(30), Duration::from_millis(500));
+        Self { length, leisure, old_release: None, ..Self::calm(seed) }
+    }
+
+    /// A run with a deliberate bug, and with what brings it out.
+    pub fn flawed(seed: u64, flaw: Flaw) -> Self {
+        let second = Duration::from_secs(1);
+        let calm = Self {
+            flaw: Some(flaw),
+            length: 40 * second,
+            leisure: second,
+            encryption: Encryption::On,
+            compresses: false,
+            new_master_key: false,
+            old_release: None,
+            ..Self::calm(seed)
+        };
+        let slow = LinkRates { slow: 1.0, slowness: 2 * second, ..LinkRates::default() };
+        match flaw {
+            Flaw::OldReleaseUnseen => Self { old_release: Some(30 * second), ..calm },
+            Flaw::WorkWithoutCheck => Self {
+                length: 100 * second,
+                troubles: vec![Trouble::Pause],
+                quiet: 5 * second,
+                link: slow,
+                ..calm
+            },
+            Flaw::NobodyDies => Self { troubles: vec![Trouble::Kill], quiet: 10 * second, ..calm },
+            Flaw::KeysUnconfirmed => Self { length: 60 * second, link: slow, ..calm },
+            Flaw::NoRewrap => Self { length: 100 * second, new_master_key: true, ..calm },
+            Flaw::TwoCaches | Flaw::SpoiledIsKept => {
+                let cache = CacheSettings {
+                    page_size: 512,
+                    longest_run: 6,
+                    read_ahead: 2,
+                    memory: 20_000,
+                    disk: None,
+                };
+                let spoils = flaw == Flaw::SpoiledIsKept;
+                let objects = Rates {
+                    slow: 1.0,
+                    slowness: second,
+                    flip: if spoils { 0.3 } else { 0.0 },
+                    ..Rates::NONE
+                };
+                Self { cache: Some(cache), objects, length: 80 * second, ..calm }
+            }
+            Flaw::WrongTimeForLocks | Flaw::PlainBodies | Flaw::DestroyUnasked | Flaw::NobodyScrubs => calm,
         }
     }
 }

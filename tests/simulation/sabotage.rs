@@ -1,6 +1,7 @@
 //! Harm that is done behind everybody's back, to see that the simulation finds it: a check that cannot fail checks nothing.
 
-use ekitei_kv::keys::subspace::{BODIES, INDEX, MAILBOXES, MESSAGES, QUEUE};
+use ekitei_blob::body_under;
+use ekitei_kv::keys::subspace::{BODIES, INDEX, KEYRING, MAILBOXES, MESSAGES, QUEUE};
 use ekitei_kv::{Error, KeyValue, Transaction};
 use foundationdb_tuple::{Element, unpack};
 
@@ -33,11 +34,13 @@ pub enum Sabotage {
     SpoilObjects,
     /// A body is kept that nobody has.
     KeepBody,
+    /// A key that bodies are encrypted with is lost.
+    LoseDataKey,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::LoseIndexRow,
         Self::LoseMessage,
         Self::LosePlace,
@@ -50,6 +53,7 @@ impl Sabotage {
         Self::EmptyObjects,
         Self::SpoilObjects,
         Self::KeepBody,
+        Self::LoseDataKey,
     ];
 
     /// Whether it takes away a row of this key: the subspace and the numbers of kinds in it.
@@ -66,7 +70,7 @@ impl Sabotage {
             Self::LoseUsage => of(MAILBOXES) && number(2) == 5,
             Self::LoseUidNext => of(MAILBOXES) && number(2) == 2,
             Self::LoseQueueEntry => of(QUEUE) && number(1) == 0 && number(3) == 1,
-            Self::EmptyObjects | Self::SpoilObjects | Self::KeepBody => false,
+            Self::EmptyObjects | Self::SpoilObjects | Self::KeepBody | Self::LoseDataKey => false,
         }
     }
 
@@ -78,6 +82,7 @@ impl Sabotage {
                 change_objects(world, |octets| octets.iter_mut().for_each(|octet| *octet ^= 1))
             }
             Self::KeepBody => keep_body(world).await,
+            Self::LoseDataKey => lose_data_key(world).await,
             _ => self.take_row(world).await,
         };
         world.trace.note("enemy", format_args!("{self:?}: {struck:?}"));
@@ -109,6 +114,20 @@ fn change_objects(world: &World, change: impl Fn(&mut Vec<u8>)) -> Option<String
     let names = world.objects.names();
     names.iter().for_each(|name| _ = world.objects.damage(name, &change));
     (!names.is_empty()).then(|| format!("{} objects", names.len()))
+}
+
+/// Takes away the row of a key that some body needs.
+async fn lose_data_key(world: &World) -> Option<String> {
+    for key in world.fresh_keyring().list(None, None, 1_000).await.ok()?.items {
+        let Ok(Some(body)) = body_under(&world.database, key.id).await else { continue };
+        let row = &ekitei_kv::keys::key(&(KEYRING, 2u32, key.id.get()));
+        let clear = |transaction: Transaction| async move {
+            transaction.clear(row);
+            Ok::<_, Error>(())
+        };
+        return world.database.transact(clear).await.ok().map(|()| format!("key {:?} of {body}", key.id));
+    }
+    None
 }
 
 /// Copies the record of a body under another id.

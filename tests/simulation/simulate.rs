@@ -1,5 +1,6 @@
 //! Runs seeds of the simulation: `ekitei-simulate [--from n] [seeds]` runs many, each in a process of its own, and ends with the first that fails: why,
-//! the end of its trace, and how to repeat it. `ekitei-simulate --seed n [--trace]` runs one, and can print all that happened.
+//! the end of its trace, and how to repeat it. `ekitei-simulate --seed n [--trace] [--flaw name]` runs one, and can print all that happened; with a deliberate bug, if
+//! one is named.
 
 use std::process::{Command, ExitCode, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use ekitei_simulation::{SEED_VARIABLE, run};
+use ekitei_simulation::{Flaw, Plan, SEED_VARIABLE, run, run_plan};
 
 /// Seeds, if nobody says how many.
 const SEEDS: u64 = 1_000;
@@ -25,6 +26,8 @@ struct Arguments {
     survey: bool,
     from: u64,
     seeds: Option<u64>,
+    /// A deliberate bug.
+    flaw: Option<Flaw>,
 }
 
 impl Arguments {
@@ -36,6 +39,12 @@ impl Arguments {
                 "--seed" => read.seed = Some(arguments.next()?.parse().ok()?),
                 "--from" => read.from = arguments.next()?.parse().ok()?,
                 "--trace" => read.trace = true,
+                "--flaw" => {
+                    let name = arguments.next()?;
+                    read.flaw =
+                        Flaw::ALL.into_iter().map(|(flaw, _)| flaw).find(|flaw| format!("{flaw:?}") == name);
+                    read.flaw?;
+                }
                 "--survey" => read.survey = true,
                 seeds => read.seeds = Some(seeds.parse().ok()?),
             }
@@ -51,7 +60,7 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let Some(arguments) = Arguments::read() else {
-        eprintln!("usage: ekitei-simulate [--from n] [--survey] [seeds] | --seed n [--trace]");
+        eprintln!("usage: ekitei-simulate [--from n] [--survey] [seeds] | --seed n [--trace] [--flaw name]");
         return ExitCode::from(2);
     };
     match arguments.seed {
@@ -62,7 +71,10 @@ fn main() -> ExitCode {
 
 /// Runs one seed in this process.
 fn one(seed: u64, arguments: &Arguments) -> ExitCode {
-    let report = run(seed);
+    let report = match arguments.flaw {
+        Some(flaw) => run_plan(seed, Plan::flawed(seed, flaw), None),
+        None => run(seed),
+    };
     if arguments.trace {
         println!("{}", report.trace.join("\n"));
     }

@@ -16,6 +16,9 @@ use crate::trace::Trace;
 /// Somebody who is cut off learns it by waiting.
 const CUT_OFF: Duration = Duration::from_millis(100);
 
+/// News of a watch is not later than that.
+const LATEST: Duration = Duration::from_secs(15);
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Runs,
@@ -147,6 +150,17 @@ impl Wire {
         Ok(())
     }
 
+    /// How late the news of a watch comes, and whether all that is known is that nobody knows.
+    fn news(&self) -> (Duration, bool) {
+        if !self.trouble.load(Ordering::SeqCst) {
+            return (Duration::ZERO, false);
+        }
+        let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
+        let (late, lost) = (dice.chance(self.rates.late), dice.chance(self.rates.lost));
+        let time = dice.time(Duration::ZERO, LATEST);
+        (if late { time } else { Duration::ZERO }, lost)
+    }
+
     fn fate(&self) -> Fate {
         let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
         let slow = dice.chance(self.rates.slow);
@@ -164,5 +178,17 @@ impl Wire {
 impl Link for Wire {
     fn pass(&self) -> LinkFuture<'_> {
         Box::pin(self.step("kv"))
+    }
+
+    fn wake(&self) -> LinkFuture<'_> {
+        Box::pin(async move {
+            let (late, lost) = self.news();
+            sleep(late).await;
+            if lost {
+                self.trace.note(&self.name, format_args!("a watch is lost"));
+                return Err(Error::Unavailable("the watch is lost".into()));
+            }
+            self.step("wake").await
+        })
     }
 }

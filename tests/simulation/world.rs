@@ -10,27 +10,33 @@ use bytes::Bytes;
 use ekitei_blob::{Blobs, MemoryStore, SeededFaults};
 use ekitei_config::{Config, Live};
 use ekitei_directory::{Directory, Domain, EmailAddress, NewAccount, NewDomain, Settings};
+use ekitei_keyring::Keyring;
+use ekitei_kv::keys::{self as rows, subspace::CLUSTER};
 use ekitei_kv::{Database, KeyValue, MemoryOptions};
-use ekitei_mailstore::{AccountId, Entry, MailStore, MailboxId, MessageId, Snapshot};
+use ekitei_mailstore::{AccountId, DomainCounting, Entry, MailStore, MailboxId, MessageId, Snapshot};
 use ekitei_queue::{Filter, ListPage, Queue, QueueContext, RecipientState, dsn};
+use ekitei_telemetry::Registry;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::clock::NodeClock;
 use crate::commits::TroubledCommits;
 use crate::dice::Dice;
+use crate::disk::Disk;
+use crate::keys::{Generation, Keys};
 use crate::ledger::{Ledger, Marks};
 use crate::node::{Node, blob_settings, mailstore_settings};
-use crate::objects::{AllSeeing, Deleted, TroubledObjects};
-use crate::plan::Plan;
+use crate::objects::{AllSeeing, Deleted, Faulty, TroubledObjects};
+use crate::plan::{Encryption, Plan};
+use crate::process::Process;
 use crate::servers::token_of;
 use crate::trace::Trace;
 use crate::wire::Wire;
 
 /// How many nodes there are.
 pub const NODES: usize = 3;
-/// The domain of the accounts.
-const DOMAIN: &str = "here.example";
+/// The domains of the accounts.
+pub const DOMAINS: [&str; 2] = ["here.example", "also.example"];
 
 /// Everything of a run.
 pub struct World {
@@ -48,14 +54,23 @@ pub struct World {
     pub deleted: Deleted,
     /// The configuration.
     pub live: Live,
+    /// Objects with which something went wrong.
+    pub faulty: Faulty,
+    /// The bodies, past all faults.
+    pub god_blobs: Blobs,
     /// The mailboxes, past all faults.
     pub god: MailStore,
     /// The queue, past all faults.
     pub god_queue: Queue,
     began: Instant,
+    disks: Vec<Disk>,
     trouble: Arc<AtomicBool>,
     deaths: mpsc::UnboundedSender<String>,
-    nodes: Mutex<Vec<Option<Arc<Node>>>>,
+    /// The processes at the places.
+    places: Mutex<Vec<Option<Arc<Process>>>>,
+    /// All that are not dead, also those that were replaced and have not ended.
+    processes: Mutex<Vec<Arc<Process>>>,
+    generation: Mutex<Generation>,
     starts: Mutex<[u32; NODES]>,
     ledger: Mutex<Ledger>,
     /// Whole messages, by account, for all that somebody looked at.
@@ -84,20 +99,24 @@ impl World {
             MemoryOptions { faults: Arc::new(commits), jitter_seed: Some(seed), ..MemoryOptions::default() };
         let database = Database::in_memory_with(options).map_err(|error| error.to_string())?;
         let clock = NodeClock::right(began);
-        let faults = SeededFaults::new(seed, plan.objects);
+        let (faults, faulty) = (SeededFaults::new(seed, plan.objects), Faulty::default());
         let objects = MemoryStore::with_faults(
             clock.clone(),
-            TroubledObjects::new(Arc::clone(&trouble), faults, trace.clone()),
+            TroubledObjects::new(Arc::clone(&trouble), faults, faulty.clone(), trace.clone()),
         );
-        let live = Live::new(config());
-        let (blobs, god) = see_all(&database, &objects, &clock);
+        let live = Live::new(config(&plan));
+        let see_all =
+            SeeAll { database: &database, objects: &objects, clock: &clock, live: &live, plan: &plan };
+        let (blobs, god) = see_all.with(Generation::default().next().unwrap_or_default());
         let god_queue = Queue::new(QueueContext {
             database: database.clone(),
-            blobs,
+            blobs: blobs.clone(),
             mailstore: god.clone(),
             live: live.clone(),
             clock: clock.clone(),
         });
+        let disk = |place| Disk::new(Dice::new(seed, ("disk", place)), Arc::clone(&trouble), trace.clone());
+        let disks = (0..NODES).map(disk).collect();
         let (deaths, died) = mpsc::unbounded_channel();
         let world = Self {
             seed,
@@ -107,12 +126,17 @@ impl World {
             objects,
             deleted: Deleted::default(),
             live,
+            faulty,
+            god_blobs: blobs,
             god,
             god_queue,
             began,
+            disks,
             trouble,
             deaths,
-            nodes: Mutex::new(vec![None; NODES]),
+            places: Mutex::new(vec![None; NODES]),
+            processes: Mutex::default(),
+            generation: Mutex::default(),
             starts: Mutex::default(),
             ledger: Mutex::default(),
             whole: Mutex::default(),
@@ -124,11 +148,13 @@ impl World {
 
     async fn populate(&self, clock: Arc<NodeClock>) -> Result<(), String> {
         let directory = Directory::new(self.database.clone(), Settings::default(), clock);
-        let domain = Domain::parse(DOMAIN).map_err(|error| error.to_string())?;
-        let created = directory.create_domain(&domain, NewDomain::default()).await;
-        created.map_err(|error| error.to_string())?;
-        for n in 0..self.plan.accounts {
-            let address = format!("a{n}@{DOMAIN}");
+        for domain in DOMAINS {
+            let domain = Domain::parse(domain).map_err(|error| error.to_string())?;
+            let created = directory.create_domain(&domain, NewDomain::default()).await;
+            created.map_err(|error| error.to_string())?;
+        }
+        for (n, domain) in (0..self.plan.accounts).zip(DOMAINS.into_iter().cycle()) {
+            let address = format!("a{n}@{domain}");
             let new = NewAccount {
                 address: EmailAddress::parse(&address).map_err(|error| error.to_string())?,
                 display_name: String::new(),
@@ -207,23 +233,59 @@ impl World {
 
     /// A process that runs, if any does.
     pub fn some_node(&self, dice: &mut Dice) -> Option<Arc<Node>> {
-        let running: Vec<Arc<Node>> = lock(&self.nodes).iter().flatten().cloned().collect();
+        let running: Vec<Arc<Node>> = (0..NODES).filter_map(|place| self.node(place)).collect();
         dice.pick(&running).cloned()
     }
 
-    /// The process at a place.
+    /// The process at a place, when it has joined the others.
     pub fn node(&self, place: usize) -> Option<Arc<Node>> {
-        lock(&self.nodes).get(place)?.clone()
+        lock(&self.places).get(place)?.as_ref()?.node()
     }
 
     /// Takes a process from its place.
-    pub fn take_node(&self, place: usize) -> Option<Arc<Node>> {
-        lock(&self.nodes).get_mut(place)?.take()
+    pub fn take_process(&self, place: usize) -> Option<Arc<Process>> {
+        lock(&self.places).get_mut(place)?.take()
+    }
+
+    /// The place of the process with this name, if it has one.
+    pub fn place_of(&self, name: &str) -> Option<usize> {
+        let is_it = |process: &Option<Arc<Process>>| {
+            process.as_ref().is_some_and(|process| process.wire.name() == name)
+        };
+        lock(&self.places).iter().position(is_it)
+    }
+
+    /// All processes that have not ended, in the order in which they were started.
+    pub fn processes(&self) -> Vec<Arc<Process>> {
+        let mut processes = lock(&self.processes);
+        processes.retain(|process| !process.wire.is_dead());
+        processes.clone()
+    }
+
+    /// The master keys that processes are started with.
+    pub fn generation(&self) -> Generation {
+        *lock(&self.generation)
+    }
+
+    /// Processes are started with other master keys from now on.
+    pub fn set_generation(&self, generation: Generation) {
+        *lock(&self.generation) = generation;
+    }
+
+    /// A clock that runs `rate` times as fast as it should, and is off by some milliseconds.
+    pub fn clock(&self, rate: f64, offset_millis: i64) -> Arc<NodeClock> {
+        NodeClock::wrong(self.began, rate, offset_millis)
+    }
+
+    /// How much clocks of processes differ at most.
+    pub fn clock_doubt(&self) -> Duration {
+        let drifted = self.elapsed().mul_f64(2.0 * self.plan.drift);
+        Duration::from_millis(2 * self.plan.skew_millis + 10) + drifted
     }
 
     /// Starts a process at a place, unless there is one.
     pub fn start_node(self: &Arc<Self>, place: usize) {
-        if self.node(place).is_some() {
+        if lock(&self.places).get(place).is_none_or(Option::is_some) {
             return;
         }
         let number = {
@@ -245,11 +307,60 @@ impl World {
             self.trace.clone(),
             self.deaths.clone(),
         );
-        let clock = NodeClock::wrong(self.began, rate, offset);
-        let node = Node::start(self, wire, clock, rate);
-        if let Some(free) = lock(&self.nodes).get_mut(place) {
-            *free = Some(node);
+        let process = Process::new(Arc::clone(&wire), self.generation());
+        if let Some(free) = lock(&self.places).get_mut(place) {
+            *free = Some(Arc::clone(&process));
         }
+        lock(&self.processes).push(Arc::clone(&process));
+        let (world, clock) = (Arc::clone(self), self.clock(rate, offset));
+        let disk = self.disks[place].clone();
+        if self.is_trouble() && self.dice(("crash", &name)).chance(0.5) {
+            disk.crash();
+        }
+        tokio::spawn(async move {
+            match Node::start(&world, wire, disk, (clock, rate), process.generation).await {
+                Some(node) => process.begins(node),
+                // As whatever looks after it would do, somebody starts another.
+                None => process.wire.die(),
+            }
+        });
+    }
+
+    /// Features that some process made active.
+    pub async fn active_features(&self) -> Vec<String> {
+        let mut features = Vec::new();
+        let scanned = self.database.scan(rows::range(&(CLUSTER, "feature")), |page| {
+            features.extend(page.iter().map(|row| format!("{:?}", row.key)));
+            Ok::<_, ekitei_kv::Error>(())
+        });
+        if let Err(error) = scanned.await {
+            self.ledger().accuse(format!("features cannot be read: {error}"));
+        }
+        features
+    }
+
+    /// Bodies are encrypted from now on.
+    pub fn turn_on_encryption(&self) {
+        let mut config = (*self.live.load()).clone();
+        config.encryption.enabled = true;
+        self.live.replace(config);
+    }
+
+    /// If all processes encrypt by now, so will those that come later, and no message that is made from now on may be found as it is.
+    pub fn encrypts_from_now(&self) {
+        let encrypts = |process: &Arc<Process>| process.node().is_some_and(|node| node.blobs.encrypts());
+        let processes = self.processes();
+        let mut ledger = self.ledger();
+        if ledger.encrypted_from.is_none() && !processes.is_empty() && processes.iter().all(encrypts) {
+            ledger.encrypted_from = Some(ledger.contents.len() + 1);
+            drop(ledger);
+            self.trace.note("keys", format_args!("all processes encrypt"));
+        }
+    }
+
+    /// The keys, past all faults and all caches: with the master keys that are left at the end.
+    pub fn fresh_keyring(&self) -> Keyring {
+        keyring(&self.database, &self.live, &NodeClock::right(self.began), self.generation())
     }
 
     /// A new message with a name of its own.
@@ -380,7 +491,9 @@ impl World {
 
     /// The mailboxes, past all faults and all caches.
     pub fn fresh_eyes(&self) -> MailStore {
-        see_all(&self.database, &self.objects, &NodeClock::right(self.began)).1
+        let clock = &NodeClock::right(self.began);
+        let Self { database, objects, live, plan, .. } = self;
+        SeeAll { database, objects, clock, live, plan }.with(self.generation()).1
     }
 
     /// Objects by name, but for those that arrived after they were deleted: a process that stood still for longer than the grace period, or whose clock is
@@ -402,24 +515,56 @@ impl World {
     }
 }
 
-/// Bodies and mailboxes past all faults.
-fn see_all(database: &Database, objects: &MemoryStore, clock: &Arc<NodeClock>) -> (Blobs, MailStore) {
-    let blobs = Blobs::new(database.clone(), AllSeeing(objects.clone()), blob_settings(), clock.clone());
-    let store = MailStore::new(database.clone(), blobs.clone(), mailstore_settings(), clock.clone());
-    (blobs, store)
+/// What one needs to see everything.
+struct SeeAll<'a> {
+    database: &'a Database,
+    objects: &'a MemoryStore,
+    clock: &'a Arc<NodeClock>,
+    live: &'a Live,
+    plan: &'a Plan,
+}
+
+impl SeeAll<'_> {
+    /// Bodies and mailboxes past all faults, with these master keys.
+    fn with(&self, generation: Generation) -> (Blobs, MailStore) {
+        let (database, clock) = (self.database.clone(), self.clock.clone());
+        let keys = Keys { keyring: keyring(&database, self.live, self.clock, generation), flaw: None };
+        let settings = blob_settings(self.plan, Arc::new(keys));
+        let blobs = Blobs::new(database.clone(), AllSeeing(self.objects.clone()), settings, clock.clone());
+        let directory = Directory::new(database.clone(), Settings::default(), clock.clone());
+        let domains = DomainCounting { directory, is_active: Arc::new(|| true) };
+        let store = MailStore::with_domains(database, blobs.clone(), mailstore_settings(), clock, domains);
+        (blobs, store)
+    }
+}
+
+fn keyring(database: &Database, live: &Live, clock: &Arc<NodeClock>, generation: Generation) -> Keyring {
+    Keyring::new(ekitei_keyring::Parts {
+        database: database.clone(),
+        masters: generation.masters(None),
+        live: live.clone(),
+        gate: Arc::new(|| true),
+        clock: clock.clone(),
+        registry: Registry::new(),
+    })
 }
 
 /// A service whose queue gives up soon.
-fn config() -> Config {
+fn config(plan: &Plan) -> Config {
     let seconds = |all: &[u64]| all.iter().map(|&s| ekitei_config::Duration::seconds(s)).collect::<Vec<_>>();
-    let mut config = Config { hostname: format!("mx.{DOMAIN}"), ..Config::default() };
+    let mut config = Config { hostname: format!("mx.{}", DOMAINS[0]), ..Config::default() };
     config.queue.retry_schedule = seconds(&[5, 10, 20]);
     config.queue.backoff = seconds(&[5, 10, 20]);
-    config.queue.lifetime = ekitei_config::Duration::seconds(90);
+    // Longer than clocks differ and than processes are away in turn: otherwise what tells of a failure is itself given up, and nobody is told.
+    config.queue.lifetime = ekitei_config::Duration::seconds(200);
     config.queue.delay_notice = ekitei_config::Duration::seconds(30);
     config.queue.suppression.bounces = 0;
     config.queue.backlog = 100;
     config.queue.concurrency = 5;
+    config.encryption.enabled = plan.encryption == Encryption::On;
+    config.encryption.rotate_after = ekitei_config::Duration::seconds(45);
+    config.encryption.maintenance_interval = ekitei_config::Duration::seconds(20);
+    config.encryption.cached_keys = 3;
     config
 }
 

@@ -1,5 +1,8 @@
 //! The end of a run, when everything is well again: the ledger is compared with what is stored, and nothing may be left over.
 
+mod bodies;
+mod cluster;
+mod keys;
 mod leaks;
 mod mailboxes;
 
@@ -8,6 +11,8 @@ use std::time::Duration;
 
 use ekitei_queue::Action;
 use tokio::time::sleep;
+
+pub use bodies::judge_findings;
 
 use crate::clients::Client;
 use crate::node::GRACE;
@@ -20,6 +25,7 @@ const SETTLES: Duration = Duration::from_secs(60);
 
 /// Compares everything.
 pub async fn check(world: &Arc<World>, clients: Vec<Client>) {
+    cluster::assemble(world).await;
     empty_queue(world).await;
     // Clocks are off by as much as bodies may be kept longer.
     sleep(SETTLES + GRACE + 2 * Duration::from_millis(world.plan.skew_millis)).await;
@@ -30,8 +36,15 @@ pub async fn check(world: &Arc<World>, clients: Vec<Client>) {
     let broken = world.ledger().post.broken();
     broken.into_iter().for_each(|what| world.ledger().accuse(what));
     leaks::check(world).await;
+    cluster::check(world).await;
+    keys::check(world).await;
+    bodies::scrub(world).await;
+    bodies::read_everywhere(world).await;
+    bodies::wake_everywhere(world).await;
     if world.ledger().broken.is_empty() {
         leaks::check_after_deletion(world).await;
+        keys::check_after_deletion(world).await;
+        cluster::check_after_all(world).await;
     }
 }
 

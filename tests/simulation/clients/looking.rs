@@ -1,9 +1,12 @@
 //! Looking at mailboxes and reading messages.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use ekitei_blob::Error as BodyError;
+use bytes::Bytes;
+use ekitei_blob::{Error as BodyError, KeyError};
 use ekitei_mailstore::{Error, MailboxId, Snapshot, Uid};
+use tokio::task::JoinSet;
 
 use super::{Answer, Client, Watched};
 use crate::ledger::Marks;
@@ -143,19 +146,35 @@ impl Client {
         let mailbox = self.some_mailbox();
         let Some((uid, message)) = self.some_messages(node, mailbox, 1).await.pop() else { return };
         let Some(whole) = self.world.whole(self.account, message) else { return };
-        let range = if self.dice.chance(0.5) {
-            let from = self.dice.below(whole.len());
-            from as u64..(from + self.dice.below(whole.len())) as u64
-        } else {
-            0..u64::MAX
+        let ranges: Vec<Range<u64>> =
+            (0..self.dice.below(3) + 1).map(|_| self.some_range(whole.len())).collect();
+        let what = format!("read UID {uid} of {} {ranges:?}", mailbox.0);
+        // As who fetches several parts of a message does.
+        let account = self.account;
+        let reading = async {
+            let mut parts = JoinSet::new();
+            for range in &ranges {
+                let (node, range) = (Arc::clone(node), range.clone());
+                parts.spawn(
+                    async move { (node.mailstore.read(account, message, range.clone()).await, range) },
+                );
+            }
+            let mut read = Vec::new();
+            while let Some(part) = parts.join_next().await {
+                if let Ok((octets, range)) = part {
+                    read.push((octets?, range));
+                }
+            }
+            Ok(read)
         };
-        let reading = node.mailstore.read(self.account, message, range.clone());
-        let what = format!("read UID {uid} of {} {range:?}", mailbox.0);
         match self.ask_quietly(node, &what, reading).await {
-            Answer::Done(octets) => {
-                let end = usize::try_from(range.end).unwrap_or(usize::MAX).min(whole.len());
-                let start = usize::try_from(range.start).unwrap_or(usize::MAX).min(end);
-                let wrong = octets != whole[start..end];
+            Answer::Done(read) => {
+                let is_wrong = |(octets, range): &(Bytes, Range<u64>)| {
+                    let end = usize::try_from(range.end).unwrap_or(usize::MAX).min(whole.len());
+                    let start = usize::try_from(range.start).unwrap_or(usize::MAX).min(end);
+                    *octets != whole[start..end]
+                };
+                let wrong = read.iter().any(is_wrong);
                 let wrong = wrong.then(|| format!("UID {uid} has other octets than were stored"));
                 self.accuse_all(mailbox, wrong);
             }
@@ -163,8 +182,19 @@ impl Client {
                 let wrong = self.world.ledger().book(self.account, mailbox).and_then(|book| book.miss(uid));
                 self.accuse_all(mailbox, wrong);
             }
+            Answer::Refused(Error::Body(BodyError::Key(error))) if !is_temporary(&error) => {
+                self.accuse_all(mailbox, [format!("UID {uid} cannot be read: {error}")]);
+            }
             Answer::Refused(_) | Answer::Unknown => {}
         }
+    }
+
+    fn some_range(&mut self, length: usize) -> Range<u64> {
+        if self.dice.chance(0.5) {
+            return 0..u64::MAX;
+        }
+        let from = self.dice.below(length);
+        from as u64..(from + self.dice.below(length)) as u64
     }
 
     /// The last look at everything, when nothing goes wrong any more.
@@ -180,6 +210,11 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether a key may be there the next time.
+fn is_temporary(error: &KeyError) -> bool {
+    matches!(error, KeyError::Unavailable { .. } | KeyError::Store(_))
 }
 
 /// What is wrong with a mailbox that was seen in one way and then in another.

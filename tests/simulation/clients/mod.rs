@@ -2,8 +2,10 @@
 
 mod adding;
 mod changing;
+mod holder;
 mod looking;
 mod naming;
+mod operator;
 mod sender;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,8 @@ use tokio::time::sleep;
 use crate::dice::Dice;
 use crate::node::Node;
 use crate::world::World;
+pub use holder::Holder;
+pub use operator::{Operator, exchange_master_key};
 pub use sender::Sender;
 
 /// The names of a client's own mailboxes, below its first one.

@@ -5,15 +5,19 @@
 //! client that adds to it, each mark one that changes it, and each message a name.
 
 mod book;
+mod locks;
 mod marks;
 mod post;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
+use ekitei_blob::DataKeyId;
 use ekitei_mailstore::{AccountId, MailboxId, MessageId};
 
 pub use book::{Book, Kept, Moment};
+pub use locks::{Ask, Locks};
 pub use marks::{CLIENTS, Marks};
 pub use post::{Post, Posted, Told};
 
@@ -35,6 +39,14 @@ pub struct Ledger {
     pub post: Post,
     /// Removals in doubt: what they were about, and whether they happened, if that is known.
     pub doubts: Vec<Doubt>,
+    /// Locks of programs outside.
+    pub locks: Locks,
+    /// Rounds of jobs: which, when, and by whom.
+    pub rounds: Vec<(&'static str, Duration, String)>,
+    /// Data keys of which somebody was told that they are destroyed.
+    pub destroyed_keys: BTreeSet<DataKeyId>,
+    /// Messages that have this number or a higher one are encrypted.
+    pub encrypted_from: Option<usize>,
     /// Promises that were broken.
     pub broken: Vec<String>,
     /// Operations by what became of them.
@@ -67,6 +79,10 @@ pub struct Figures {
     pub deaths: u64,
     /// Messages that servers elsewhere took.
     pub taken: u64,
+    /// Locks that were given.
+    pub locked: u64,
+    /// Data keys that were destroyed.
+    pub destroyed: u64,
 }
 
 impl Ledger {
