@@ -305,7 +305,9 @@ impl Work {
 
     /// Writes what follows, with its notifications, for as long as the shard is ours.
     async fn settle(&self, loaded: Box<Loaded>, mut conclusion: Conclusion, attempted: bool) -> Fate {
-        let notifications = self.notifications(&loaded, &conclusion).await;
+        let Some(notifications) = self.notifications(&loaded, &conclusion).await else {
+            return self.unsettled(&loaded, &conclusion.recipients);
+        };
         let told = conclusion.told.iter().map(|told| told.action).min();
         let mut settlement = Settlement {
             entry: loaded.id,
@@ -316,7 +318,6 @@ impl Work {
             delay_notified: conclusion.delay_notified,
             notifications,
         };
-        let mut renewals = NOTIFICATION_ATTEMPTS;
         loop {
             match self.context.spool.settle(&self.fence, settlement.clone()).await {
                 Ok(settled) => {
@@ -326,12 +327,14 @@ impl Work {
                     return Fate::Settled(settled, loaded);
                 }
                 Err(Error::Fenced) => break,
-                Err(error) if is_stale(&error) && renewals > 0 => {
+                Err(error) if is_stale(&error) => {
                     tracing::warn!(%error, entry = %loaded.id, "a notification is made anew");
-                    renewals -= 1;
-                    settlement.notifications = self.notifications(&loaded, &conclusion).await;
+                    match self.notifications(&loaded, &conclusion).await {
+                        Some(notifications) => settlement.notifications = notifications,
+                        None => break,
+                    }
                 }
-                Err(error) if is_stale(&error) || is_lasting(&error) => {
+                Err(error) if is_lasting(&error) => {
                     tracing::error!(%error, entry = %loaded.id, "the result of an attempt can never be written like this");
                     if settlement.notifications.is_empty() {
                         return Fate::Void;
@@ -347,29 +350,44 @@ impl Work {
             }
             tokio::time::sleep(PAUSE).await;
         }
+        self.unsettled(&loaded, &settlement.recipients)
+    }
+
+    /// The result of an attempt was not written before the shard was another's.
+    fn unsettled(&self, loaded: &Loaded, recipients: &[RecipientState]) -> Fate {
         self.context.metrics.fenced.inc();
-        if settlement.recipients.iter().any(|state| matches!(state, RecipientState::Sent { .. })) {
+        if recipients.iter().any(|state| matches!(state, RecipientState::Sent { .. })) {
             tracing::warn!(entry = %loaded.id, "a message was sent, and that could not be written: it will be sent again");
         }
         Fate::Unsettled
     }
 
-    async fn notifications(&self, loaded: &Loaded, conclusion: &Conclusion) -> Vec<Notification> {
+    /// What the sender is told, made for as long as the shard is ours: a message is not given up before somebody can be told of it. `None` when the
+    /// shard is another's before that.
+    async fn notifications(&self, loaded: &Loaded, conclusion: &Conclusion) -> Option<Vec<Notification>> {
         let config = self.context.live.load();
         let about = About { id: self.context.spool.inner.new_id(), now: self.context.clock.now() };
         let make = |bare| notify::notifications(&self.context, &config, loaded, conclusion, about, bare);
-        for attempt in 1..=NOTIFICATION_ATTEMPTS + 1 {
-            let bare = attempt > NOTIFICATION_ATTEMPTS;
+        let mut full = NOTIFICATION_ATTEMPTS;
+        loop {
+            let bare = full == 0;
+            full = full.saturating_sub(1);
             let made: Result<Vec<Notification>> = make(bare).await;
             match made {
-                Ok(notifications) => return notifications,
-                Err(error) => {
-                    tracing::warn!(%error, entry = %loaded.id, bare, "a notification cannot be made")
+                Ok(notifications) => return Some(notifications),
+                Err(error) if bare && is_lasting(&error) => {
+                    tracing::error!(%error, entry = %loaded.id, "a notification can never be made");
+                    return Some(Vec::new());
                 }
+                Err(error) => {
+                    tracing::warn!(%error, entry = %loaded.id, bare, "a notification cannot be made");
+                }
+            }
+            if self.fence.lease.is_lost() {
+                return None;
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Vec::new()
     }
 }
 

@@ -12,7 +12,7 @@ use ekitei_kv::keys::{range, subspace};
 use ekitei_kv::{KeyValue, MemoryOptions, Transaction};
 use ekitei_queue::{Action, Filter, Origin, dsn};
 use ekitei_relay::{DeliverBy, Notify, RecipientOutcome, Shipment};
-use support::{Fake, Journal, NodeOptions, World, deferred, failed, recipient, sent, unreachable};
+use support::{Fake, Journal, Keys, NodeOptions, World, deferred, failed, recipient, sent, unreachable};
 use tokio::time::{Instant, sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -243,6 +243,24 @@ async fn the_sender_hears_of_delay_and_failure_once_each_and_nobody_of_a_notific
     assert_eq!(told.len(), 3);
     assert!(told[2].recipients.iter().all(|r| r.status.unwrap().to_string() == "5.4.7"), "{told:?}");
     assert!(is_empty(&world).await, "the notifications failed, too, and are gone");
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_not_given_up_before_its_sender_can_be_told() {
+    let (world, journal, keys) = (world(), Journal::default(), Arc::<Keys>::default());
+    let transport = always(&journal, |_| failed());
+    let node = world.node(transport, NodeOptions { keys: keys.clone(), ..NodeOptions::default() });
+    keys.0.store(true, Ordering::SeqCst);
+    world.enqueue(world.message(&["bob@there.example"]), "Subject: a\r\n\r\nb\r\n").await;
+    sleep(HOUR).await;
+    assert_eq!(journal.count("there.example"), 1, "it is not sent again meanwhile");
+    assert!(!is_empty(&world).await);
+    keys.0.store(false, Ordering::SeqCst);
+    sleep(MINUTE).await;
+    let told = notifications(&journal);
+    assert_eq!(told[0].recipients[0].final_recipient.as_deref(), Some("bob@there.example"));
+    assert!(is_empty(&world).await);
     node.stop().await;
 }
 

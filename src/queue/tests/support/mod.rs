@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ekitei_blob::{Blobs, DirectoryStore};
+use ekitei_blob::{Blobs, DataKey, DataKeyId, DataKeys, DirectoryStore, KeyError, KeyFuture, KeyScope};
 use ekitei_config::{Config, Live};
 use ekitei_directory::EmailAddress;
 use ekitei_kv::clock::{Clock, SharedClock};
 use ekitei_kv::lease::{LeaseOptions, Leases};
-use ekitei_kv::{Database, Error, Link, LinkFuture, MemoryOptions, MonotonicClock};
+use ekitei_kv::{Database, Error, Link, LinkFuture, MemoryOptions, MonotonicClock, Transaction};
 use ekitei_mailstore::{Fence, MailStore};
 use ekitei_queue::{
     Handled, NewMessage, NewRecipient, Origin, Queue, QueueContext, QueueId, Scheduler, SchedulerContext,
@@ -59,7 +59,7 @@ impl World {
         change(&mut config);
         let live = Live::new(config);
         let path = folder.path().to_owned();
-        let queue = open(&database, &path, &live, &clock);
+        let queue = open(&database, &path, &live, &clock, Arc::default());
         Self { _folder: folder, folder: path, database, clock, live, queue }
     }
 
@@ -83,7 +83,7 @@ impl World {
     pub fn node(&self, transport: Arc<dyn Transport>, options: NodeOptions) -> Node {
         let wire = options.wire;
         let database = self.database.behind(wire.clone());
-        let queue = open(&database, &self.folder, &self.live, &self.clock);
+        let queue = open(&database, &self.folder, &self.live, &self.clock, options.keys);
         let duration = self.live.load().queue.lease.get();
         let leases =
             Leases::new(database, LeaseOptions { duration, clock: MonotonicClock::runtime(), alone: false });
@@ -110,9 +110,16 @@ impl World {
     }
 }
 
-fn open(database: &Database, folder: &std::path::Path, live: &Live, clock: &SharedClock) -> Queue {
+fn open(
+    database: &Database,
+    folder: &std::path::Path,
+    live: &Live,
+    clock: &SharedClock,
+    keys: Arc<Keys>,
+) -> Queue {
     let objects = DirectoryStore::open(folder).unwrap();
-    let blobs = Blobs::new(database.clone(), objects, ekitei_blob::Settings::default(), clock.clone());
+    let settings = ekitei_blob::Settings { data_keys: Some(keys), ..ekitei_blob::Settings::default() };
+    let blobs = Blobs::new(database.clone(), objects, settings, clock.clone());
     let settings = ekitei_mailstore::Settings::default();
     let mailstore = MailStore::new(database.clone(), blobs.clone(), settings, clock.clone());
     Queue::new(QueueContext {
@@ -128,11 +135,12 @@ pub struct NodeOptions {
     pub wire: Arc<Wire>,
     pub variation: Variation,
     pub signer: Option<Arc<dyn Signer>>,
+    pub keys: Arc<Keys>,
 }
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        Self { wire: Arc::default(), variation: Arc::new(|| 0.5), signer: None }
+        Self { wire: Arc::default(), variation: Arc::new(|| 0.5), signer: None, keys: Arc::default() }
     }
 }
 
@@ -176,6 +184,29 @@ impl Drop for Node {
         if let Some(running) = self.running.take() {
             running.abort();
         }
+    }
+}
+
+/// Keys of bodies, which are not encrypted; but who is to say that may be away.
+#[derive(Debug, Default)]
+pub struct Keys(pub AtomicBool);
+
+impl DataKeys for Keys {
+    fn is_enabled(&self) -> bool {
+        true
+    }
+
+    fn current<'a>(&'a self, _: &'a KeyScope) -> KeyFuture<'a, Option<Arc<DataKey>>> {
+        let away = || KeyError::Unavailable { whose: "the service".to_owned(), reason: "away".to_owned() };
+        Box::pin(async move { if self.0.load(Ordering::SeqCst) { Err(away()) } else { Ok(None) } })
+    }
+
+    fn get(&self, key: DataKeyId) -> KeyFuture<'_, Arc<DataKey>> {
+        Box::pin(async move { Err(KeyError::Missing { key, reason: "there are none" }) })
+    }
+
+    fn confirm<'a>(&'a self, _: &'a Transaction, _: DataKeyId) -> KeyFuture<'a, ()> {
+        Box::pin(async { Ok(()) })
     }
 }
 
