@@ -41,6 +41,8 @@ impl DataKeys for Keyring {
             if transaction.get(&rows::closed_key(key)).await?.is_none() {
                 return Ok(());
             }
+            // Whoever tries again must not be given the same key: the news that it is closed may come much later.
+            self.inner.last_change.fetch_max(transaction.read_version().await?, Ordering::AcqRel);
             let row = rows::find(transaction, key).await?;
             let scope = row.map_or(KeyScope::Service, |row| rows::scope_of(&row.scope));
             Err(KeyError::Destroyed { key, scope })

@@ -145,6 +145,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_is_refused_a_key_that_is_closed_takes_another_though_it_did_not_hear_of_that() {
+        let (one, scope) = (keyring(), &KeyScope::Service);
+        let first = one.current(scope).await.unwrap().unwrap().id();
+        let other = keyring_of(one.inner.db.clone());
+        other.close(first, [1; 16]).await.unwrap();
+        assert_eq!(one.current(scope).await.unwrap().unwrap().id(), first, "nobody told it");
+        let keys = &one;
+        let store = |tx: Transaction| async move { keys.confirm(&tx, first).await };
+        assert!(one.inner.db.transact(store).await.is_err());
+        assert_ne!(one.current(scope).await.unwrap().unwrap().id(), first);
+    }
+
+    #[tokio::test]
     async fn of_two_destructions_one_does_not_open_the_key_under_the_other() {
         let keyring = keyring();
         let key = keyring.current(&KeyScope::Service).await.unwrap().unwrap().id();
