@@ -355,7 +355,8 @@ impl Simulation {
         let (seed, calls) = (self.seed, AtomicU64::new(0));
         let variation =
             Arc::new(move || chance(seed, ("variation", n, calls.fetch_add(1, Ordering::SeqCst))));
-        self.nodes[n] = Some(self.world.node(transport, NodeOptions { wire, variation, signer: None }));
+        self.nodes[n] =
+            Some(self.world.node(transport, NodeOptions { wire, variation, ..NodeOptions::default() }));
     }
 
     async fn submit(&mut self, number: usize) {
