@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use ekitei_kv::{KeyValue, RangeOptions, Transaction};
+use futures_util::{StreamExt, TryStreamExt};
 
 use crate::hot;
 use crate::record::{BodyRecord, Place};
@@ -22,6 +23,8 @@ use crate::{Blobs, BodyId, Error, Result, SegmentId};
 
 /// Rows that are read at a time.
 const PAGE: usize = 1_000;
+/// Bodies, or objects, that are deleted at the same time: one after the other they would go slower than busy processes deliver.
+const AT_ONCE: usize = 16;
 
 /// What one run of the collector did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,16 +68,17 @@ impl Blobs {
     async fn collect_bodies(&self, collected: &mut Collected) -> Result<()> {
         let mut range = rows::all_unreferenced();
         while let Some(page) = self.page(&mut range).await? {
+            let mut due = Vec::new();
             for row in page {
                 let marked = rows::decode_time(&row.value).unwrap_or_default();
                 let Some(body) = rows::body_of(&row.key) else { continue };
                 if self.is_old(marked) {
-                    let deleted = self.delete_unreferenced(body).await;
-                    collected.bodies += u64::from(unless_damaged(deleted)?.unwrap_or(false));
+                    due.push(self.delete_unreferenced(body));
                 } else {
                     collected.waiting += 1;
                 }
             }
+            collected.bodies += all_of(due).await?;
         }
         Ok(())
     }
@@ -83,16 +87,17 @@ impl Blobs {
     async fn collect_objects(&self, collected: &mut Collected) -> Result<()> {
         let mut range = rows::all_intents();
         while let Some(page) = self.page(&mut range).await? {
+            let mut due = Vec::new();
             for row in page {
                 let read = rows::body_of(&row.key).zip(rows::decode_intent(&row.value));
                 let Some((body, (state, begun))) = read else { continue };
                 if state == Intent::Write && !self.is_old(begun) {
                     collected.waiting += 1;
                 } else {
-                    let deleted = self.delete_object(body).await;
-                    collected.objects += u64::from(unless_damaged(deleted)?.unwrap_or(false));
+                    due.push(self.delete_object(body));
                 }
             }
+            collected.objects += all_of(due).await?;
         }
         Ok(())
     }
@@ -101,6 +106,7 @@ impl Blobs {
     async fn collect_segments(&self, collected: &mut Collected) -> Result<()> {
         let mut range = rows::all_segment_intents();
         while let Some(page) = self.page(&mut range).await? {
+            let mut due = Vec::new();
             for row in page {
                 let read = rows::segment_of(&row.key).zip(rows::decode_intent(&row.value));
                 let Some((segment, (state, since))) = read else { continue };
@@ -109,10 +115,11 @@ impl Blobs {
                 } else if state == Intent::Write {
                     unless_damaged(self.end_abandoned(segment).await)?;
                     collected.waiting += 1;
-                } else if unless_damaged(self.delete_segment(segment).await)?.unwrap_or(false) {
-                    collected.objects += 1;
+                } else {
+                    due.push(self.delete_segment(segment));
                 }
             }
+            collected.objects += all_of(due).await?;
         }
         Ok(())
     }
@@ -271,6 +278,15 @@ async fn check_empty(transaction: &Transaction, segment: SegmentId) -> Result<()
         return Ok(());
     }
     Err(Error::DamagedSegment { segment, what: "bodies are in it, and it has no row or is to be deleted" })
+}
+
+/// Does all of it, some at the same time; of how many it was true.
+async fn all_of(deletions: Vec<impl Future<Output = Result<bool>>>) -> Result<u64> {
+    futures_util::stream::iter(deletions)
+        .buffer_unordered(AT_ONCE)
+        .map(|deleted| Ok(u64::from(unless_damaged(deleted)?.unwrap_or(false))))
+        .try_fold(0, async |sum, deleted| Ok(sum + deleted))
+        .await
 }
 
 /// What became of one; `None` for what is damaged. Nobody knows what that needs: it stays, and the others go.

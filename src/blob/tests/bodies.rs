@@ -8,8 +8,8 @@ use bytes::Bytes;
 use ekitei_blob::{
     Blobs, BodyId, Collected, DirectoryStore, Error, Owner, Settings, add_reference, remove_reference,
 };
-use ekitei_kv::Database;
 use ekitei_kv::clock::ManualClock;
+use ekitei_kv::{Database, Link, LinkFuture};
 use proptest::prelude::*;
 
 const GRACE: Duration = Duration::from_secs(100);
@@ -171,6 +171,36 @@ async fn the_collector_looks_at_everything_that_waits_however_much_it_is() {
     assert_eq!(fixture.blobs.collect().await.unwrap(), Collected::default());
     fixture.unrefer(body(2500), 1).await;
     assert_eq!(fixture.blobs.collect().await.unwrap().waiting, 1, "the others are done");
+}
+
+/// A store that is a millisecond away.
+struct Far;
+
+impl Link for Far {
+    fn pass(&self) -> LinkFuture<'_> {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_collector_does_not_wait_for_one_deletion_before_it_begins_the_next() {
+    const BODIES: u64 = 200;
+    let fixture = fixture();
+    for n in 0..BODIES {
+        let body = fixture.store(Bytes::from(n.to_be_bytes().to_vec())).await;
+        fixture.unrefer(body, 1).await;
+    }
+    fixture.clock.advance(GRACE);
+    let objects = DirectoryStore::open(fixture.folder.path()).unwrap();
+    let settings = Settings { grace: GRACE, ..Settings::default() };
+    let far = fixture.database.behind(Arc::new(Far));
+    let blobs = Blobs::new(far, objects, settings, fixture.clock.clone());
+    let begun = tokio::time::Instant::now();
+    assert_eq!(blobs.collect().await.unwrap().bodies, BODIES);
+    assert!(begun.elapsed() < Duration::from_millis(2 * BODIES), "{:?}", begun.elapsed());
 }
 
 proptest! {
