@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 
 use crate::Result;
 use crate::rows::{self, ChangeRow, Counter, IndexRow, STAMP, UsageCounter, runs};
-use crate::store::{Inner, domains};
+use crate::store::{Inner, change_log, domains};
 use crate::types::{AccountId, Flags, Keywords, MailboxId, Uid};
 use crate::view::Entry;
 
@@ -143,7 +143,11 @@ impl Mutation {
             let added = [usage[0] + brought[0], usage[1] + brought[1]];
             domains::add(transaction, &membership.domain, account, added);
         }
+        let is_hinted = change_log::is_hinted(&self.operation, inner.settings.change_log_length);
         for ((account, mailbox), mut changes) in self.mailboxes {
+            if is_hinted {
+                transaction.set(&rows::long_log(account, mailbox), b"");
+            }
             for uids in [&mut changes.added, &mut changes.updated, &mut changes.expunged] {
                 uids.sort_unstable();
             }

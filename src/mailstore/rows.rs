@@ -18,6 +18,7 @@
 //! | `(MAILBOXES, "domain", domain, 1, shard, account)` | the account counts for the domain; empty |
 //! | `(MAILBOXES, "domain", domain, 2)` | the recount that last repaired counters of the domain: its operation (16 octets) |
 //! | `(MAILBOXES, "counted")` | all accounts count for their domains; empty |
+//! | `(MAILBOXES, "long log", account, mailbox)` | the change log of the mailbox may be too long; empty |
 //! | `(MAILBOXES, 0, account, mailbox)` | a deleted mailbox whose messages are still to be removed; empty |
 //! | `(INDEX, account, mailbox, uid)` | an [`IndexRow`] |
 //! | `(MESSAGES, account, message, 0, n)` | piece `n` of the record, see [`crate::record`] |
@@ -265,6 +266,11 @@ pub(crate) fn purge(account: AccountId, mailbox: MailboxId) -> Vec<u8> {
     key(&(MAILBOXES, 0u32, account.get(), mailbox.0))
 }
 
+/// The deleted mailboxes of an account.
+pub(crate) fn purges_of(account: AccountId) -> Range<Vec<u8>> {
+    range(&(MAILBOXES, 0u32, account.get()))
+}
+
 pub(crate) fn purges() -> Range<Vec<u8>> {
     range(&(MAILBOXES, 0u32))
 }
@@ -341,16 +347,19 @@ pub(crate) fn changes_until(account: AccountId, mailbox: MailboxId, stamp: &[u8;
     changes(account, mailbox).start..changes_after(account, mailbox, stamp).start
 }
 
-/// The change logs of all mailboxes.
-pub(crate) fn all_changes() -> Range<Vec<u8>> {
-    range(&(CHANGES,))
+/// A hint that the change log of a mailbox may be too long.
+pub(crate) fn long_log(account: AccountId, mailbox: MailboxId) -> Vec<u8> {
+    key(&(MAILBOXES, "long log", account.get(), mailbox.0))
 }
 
-/// The mailbox in the key of a change.
-pub(crate) fn mailbox_of_change(key: &[u8]) -> Result<(AccountId, MailboxId)> {
-    let prefix = key.len().checked_sub(STAMP + 3).and_then(|end| key.get(..end)).unwrap_or_default();
-    let (_, account, mailbox): (u32, u64, u32) =
-        foundationdb_tuple::unpack(prefix).map_err(|_| Error::Corrupt("the key of a change"))?;
+pub(crate) fn long_logs() -> Range<Vec<u8>> {
+    range(&(MAILBOXES, "long log"))
+}
+
+/// The mailbox in a key of [`long_logs`].
+pub(crate) fn long_log_of(key: &[u8]) -> Result<(AccountId, MailboxId)> {
+    let (_, _, account, mailbox): (u32, String, u64, u32) =
+        foundationdb_tuple::unpack(key).map_err(|_| Error::Corrupt("the key of a long change log"))?;
     Ok((AccountId::new(account), MailboxId(mailbox)))
 }
 
@@ -519,6 +528,6 @@ mod tests {
         assert!(!changes_until(account, mailbox, &[5; STAMP]).contains(&at));
         at[offset + STAMP - 1] -= 1;
         assert!(changes_until(account, mailbox, &[5; STAMP]).contains(&at));
-        assert_eq!(mailbox_of_change(&at).unwrap(), (account, mailbox));
+        assert_eq!(long_log_of(&long_log(account, mailbox)).unwrap(), (account, mailbox));
     }
 }

@@ -1,74 +1,90 @@
 //! Keeping the change logs short. What is cut off is noted, so that whoever was behind it reads the mailbox anew.
+//!
+//! Nobody counts how long a log is: that would cost each change a row more. One change in [`changes_of_a_hint`] leaves a hint, by chance, and only
+//! logs that are hinted at are looked at. So it costs as much as there are changes, and not as there are mailboxes.
 
-use std::collections::VecDeque;
+use ekitei_kv::{KeyValue, RangeOptions};
 
 use super::{Inner, MailStore};
+use crate::mutation::OperationId;
 use crate::rows::{self, STAMP};
 use crate::types::{AccountId, MailboxId};
 use crate::{Error, Result};
 
-/// Looks for logs that are too long while all of them pass by in order.
-struct Finder {
-    limit: usize,
-    mailbox: Option<(AccountId, MailboxId)>,
-    /// The latest changes of `mailbox`, as many as are kept.
-    kept: VecDeque<[u8; STAMP]>,
-    /// The latest change of `mailbox` that is too many.
-    excess: Option<[u8; STAMP]>,
-    found: Vec<(AccountId, MailboxId, [u8; STAMP])>,
+/// Rows of a log that are read in one transaction.
+const PAGE: usize = 1_000;
+/// Hints in the time that a log takes to grow from nothing to its length, on average.
+const HINTS: u32 = 8;
+
+/// How many changes there are to a hint, on average.
+fn changes_of_a_hint(length: usize) -> u32 {
+    u32::try_from(length).map_or(u32::MAX, |length| length / HINTS).max(1)
 }
 
-impl Finder {
-    fn pass(&mut self, mailbox: (AccountId, MailboxId), stamp: [u8; STAMP]) {
-        if self.mailbox != Some(mailbox) {
-            self.end_of_log();
-            self.mailbox = Some(mailbox);
-        }
-        self.kept.push_back(stamp);
-        if self.kept.len() > self.limit {
-            self.excess = self.kept.pop_front();
-        }
-    }
-
-    fn end_of_log(&mut self) {
-        if let Some((account, mailbox)) = self.mailbox.take()
-            && let Some(stamp) = self.excess.take()
-        {
-            self.found.push((account, mailbox, stamp));
-        }
-        self.kept.clear();
-    }
+/// Whether the changes of an operation leave hints, for logs of this length.
+pub(crate) fn is_hinted(operation: &OperationId, length: usize) -> bool {
+    // Their last octets are random.
+    let random = operation.last_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk));
+    random.is_multiple_of(changes_of_a_hint(length))
 }
 
 impl MailStore {
-    /// Cuts off the change logs that are longer than [`crate::Settings::change_log_length`]; returns how many were. For a timer.
+    /// Cuts off the change logs that are longer than [`crate::Settings::change_log_length`], as far as they are hinted at; returns how many were. For a timer.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn trim_change_logs(&self) -> Result<usize> {
-        // At least the latest change stays: it holds HIGHESTMODSEQ.
-        let limit = self.inner.settings.change_log_length.max(1);
-        let mut finder =
-            Finder { limit, mailbox: None, kept: VecDeque::new(), excess: None, found: Vec::new() };
-        let page = |rows: Vec<ekitei_kv::KeyValue>| {
+        let mut hinted = Vec::new();
+        let page = |rows: Vec<KeyValue>| {
             for row in rows {
-                finder.pass(rows::mailbox_of_change(&row.key)?, rows::stamp_of(&row.key)?);
+                hinted.push(rows::long_log_of(&row.key)?);
             }
             Ok::<_, Error>(())
         };
-        self.inner.database.scan(rows::all_changes(), page).await?;
-        finder.end_of_log();
-        for (account, mailbox, stamp) in &finder.found {
-            self.inner.cut_log(*account, *mailbox, *stamp).await?;
+        self.inner.database.scan(rows::long_logs(), page).await?;
+        let mut cut = 0;
+        for (account, mailbox) in hinted {
+            let excess = self.inner.excess(account, mailbox).await?;
+            self.inner.cut_log(account, mailbox, excess).await?;
+            cut += usize::from(excess.is_some());
         }
-        Ok(finder.found.len())
+        Ok(cut)
     }
 }
 
 impl Inner {
-    async fn cut_log(&self, account: AccountId, mailbox: MailboxId, stamp: [u8; STAMP]) -> Result<()> {
+    /// The latest change that is too many; what comes meanwhile makes it no less so.
+    async fn excess(&self, account: AccountId, mailbox: MailboxId) -> Result<Option<[u8; STAMP]>> {
+        let mut range = rows::changes(account, mailbox);
+        // At least the latest change stays: it holds HIGHESTMODSEQ.
+        let mut left = self.settings.change_log_length.max(1);
+        loop {
+            let (rest, limit) = (&range, PAGE.min(left + 1));
+            let options = RangeOptions { limit, reverse: true, snapshot: true };
+            let read = self
+                .database
+                .read(|transaction| async move { transaction.get_range(rest.clone(), options).await });
+            let found = read.await?;
+            let Some(oldest) = found.last() else { return Ok(None) };
+            if found.len() > left {
+                return rows::stamp_of(&oldest.key).map(Some);
+            }
+            left -= found.len();
+            range.end = oldest.key.to_vec();
+        }
+    }
+
+    /// Cuts off a log up to this change, if there is one, and takes the hint away.
+    async fn cut_log(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        excess: Option<[u8; STAMP]>,
+    ) -> Result<()> {
         self.database
             .transact(|transaction| async move {
+                transaction.clear(&rows::long_log(account, mailbox));
+                let Some(stamp) = excess else { return Ok(()) };
                 if transaction.get(&rows::mailbox(account, mailbox)).await?.is_none() {
                     return Ok(()); // deleted meanwhile, and its log with it
                 }
@@ -77,5 +93,23 @@ impl Inner {
                 Ok(())
             })
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_hinted_at_some_times_before_it_is_too_long() {
+        let operations = (0..100_000u32).map(|n| {
+            let mut operation = [0; 16];
+            operation[12..].copy_from_slice(&n.wrapping_mul(0x9E37_79B9).to_le_bytes());
+            operation
+        });
+        let hints = |length| operations.clone().filter(|operation| is_hinted(operation, length)).count();
+        assert_eq!(hints(0), 100_000);
+        assert_eq!(hints(15), 100_000);
+        assert!((70..=90).contains(&hints(10_000)), "{}", hints(10_000));
     }
 }

@@ -26,14 +26,16 @@ impl MailStore {
     /// One round: finishes interrupted removals, cuts off long change logs, counts for domains what does not yet, collects bodies that nobody refers to.
     ///
     /// # Errors
-    /// When a store fails; what is left waits for the next round.
+    /// When a store fails, or something is damaged: what fails first. It keeps nothing else from being done, and what is left waits for the next round.
     pub async fn maintain(&self) -> Result<Maintenance> {
-        let purged_mailboxes = self.finish_purges().await?;
-        let trimmed_logs = self.trim_change_logs().await?;
-        self.forget_traces().await?;
-        self.count_all().await?;
-        let collected = self.inner.blobs.collect().await?;
-        Ok(Maintenance { purged_mailboxes, trimmed_logs, collected })
+        let purged = self.finish_purges().await;
+        let trimmed = self.trim_change_logs().await;
+        let forgotten = self.forget_traces().await;
+        let counted = self.count_all().await;
+        let collected = self.inner.blobs.collect().await;
+        let done = Maintenance { purged_mailboxes: purged?, trimmed_logs: trimmed?, collected: collected? };
+        forgotten.and(counted)?;
+        Ok(done)
     }
 
     /// Removes what processes that are long gone left behind.

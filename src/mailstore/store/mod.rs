@@ -2,7 +2,7 @@
 
 mod append;
 mod bodies;
-mod change_log;
+pub(crate) mod change_log;
 mod copy;
 mod delivery;
 pub(crate) mod domains;

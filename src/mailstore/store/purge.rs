@@ -1,6 +1,8 @@
 //! Deleting mailboxes and accounts. A mailbox vanishes in one transaction; its messages are removed after that, in batches, under a
 //! row that lets any process finish what another began.
 
+use std::ops::Range;
+
 use ekitei_kv::{RangeOptions, decode_counter};
 
 use super::expunge::BATCH;
@@ -72,7 +74,7 @@ impl MailStore {
         for (id, _) in mailboxes {
             inner.purge(account, id).await?;
         }
-        self.finish_purges().await?;
+        self.purge_all(rows::purges_of(account)).await?;
         inner
             .database
             .transact(|transaction| async move {
@@ -89,8 +91,12 @@ impl MailStore {
     /// Finishes the removal of deleted mailboxes that was interrupted; returns how many there were. For start-up and a timer.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails, or a mailbox is damaged: the others are removed all the same.
     pub async fn finish_purges(&self) -> Result<usize> {
+        self.purge_all(rows::purges()).await
+    }
+
+    async fn purge_all(&self, purges: Range<Vec<u8>>) -> Result<usize> {
         let mut waiting = Vec::new();
         let page = |rows: Vec<ekitei_kv::KeyValue>| {
             for row in rows {
@@ -98,11 +104,18 @@ impl MailStore {
             }
             Ok::<_, Error>(())
         };
-        self.inner.database.scan(rows::purges(), page).await?;
+        self.inner.database.scan(purges, page).await?;
+        let mut damaged = None;
         for &(account, mailbox) in &waiting {
-            self.inner.purge(account, mailbox).await?;
+            match self.inner.purge(account, mailbox).await {
+                Err(error @ Error::Corrupt(_)) => {
+                    tracing::error!(%account, mailbox = mailbox.0, %error, "a deleted mailbox stays where it is");
+                    damaged.get_or_insert(error);
+                }
+                purged => purged?,
+            }
         }
-        Ok(waiting.len())
+        damaged.map_or(Ok(waiting.len()), Err)
     }
 }
 
@@ -152,6 +165,7 @@ impl Inner {
                     if batch.is_empty() {
                         transaction.clear_range(rows::changes(account, mailbox));
                         transaction.clear(&rows::log_begin(account, mailbox));
+                        transaction.clear(&rows::long_log(account, mailbox));
                         transaction.clear(&rows::purge(account, mailbox));
                     }
                     Ok::<_, Error>(!batch.is_empty())

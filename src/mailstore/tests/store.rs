@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ekitei_kv::keys::{key, subspace::QUEUE};
+use ekitei_kv::keys::key;
+use ekitei_kv::keys::subspace::{INDEX, QUEUE};
 use ekitei_kv::{Transaction, decode_counter};
 use ekitei_mailstore::search::Query;
 use ekitei_mailstore::{
@@ -543,6 +544,43 @@ async fn a_view_behind_a_log_that_was_cut_off_is_read_anew() {
     assert_eq!(snapshot.entries.iter().map(|entry| entry.uid.get()).collect::<Vec<_>>(), [2, 3, 4]);
     assert_eq!(snapshot.highest_modseq, highest);
     fixture.check(ALICE).await;
+}
+
+#[tokio::test]
+async fn logs_that_did_not_change_are_not_looked_at() {
+    let fixture = Fixture::with(|settings| settings.change_log_length = 3);
+    for account in 1..=20 {
+        fixture.append(AccountId::new(account), INBOX, 2).await;
+    }
+    for flag in [Flags::SEEN, Flags::FLAGGED, Flags::DRAFT] {
+        fixture.store.store_flags(ALICE, INBOX, &[uid(1)], &add(flag)).await.unwrap();
+    }
+    assert_eq!(fixture.store.trim_change_logs().await.unwrap(), 1);
+    fixture.observer.take();
+    assert_eq!(fixture.store.trim_change_logs().await.unwrap(), 0);
+    let spent = fixture.observer.take();
+    assert_eq!((spent.commits, spent.ranges, spent.rows), (0, 1, 0));
+}
+
+#[tokio::test]
+async fn a_mailbox_that_is_damaged_keeps_nothing_else_from_being_removed() {
+    let fixture = Fixture::new();
+    let old = fixture.store.create_mailbox(ALICE, &name("old"), None).await.unwrap();
+    fixture.append(ALICE, old.id, 1).await;
+    fixture.append(BOB, INBOX, 1).await;
+    let row = &key(&(INDEX, ALICE.get(), old.id.0, 1u32));
+    let damage = |transaction: Transaction| async move {
+        transaction.set(row, b"nonsense");
+        Ok::<_, ekitei_kv::Error>(())
+    };
+    fixture.database.transact(damage).await.unwrap();
+    let deleted = fixture.store.delete_mailbox(ALICE, &name("old")).await;
+    assert!(matches!(deleted, Err(Error::Corrupt(_))), "{deleted:?}");
+    fixture.store.delete_account(BOB).await.unwrap();
+    fixture.clock.advance(support::GRACE);
+    let done = fixture.store.maintain().await;
+    assert!(matches!(done, Err(Error::Corrupt(_))), "{done:?}");
+    assert_eq!(fixture.blobs.status().await.unwrap().backlog.bodies, 0, "Bob's mail was collected");
 }
 
 #[tokio::test]
