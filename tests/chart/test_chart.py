@@ -57,6 +57,11 @@ REFUSED = [
     ({"operator": {"serviceAccount": {"create": False}}}, "operator.serviceAccount.name: name the account"),
     ({"pods": {"podDisruptionBudget": {"maxUnavailable": 0}}}, "maxUnavailable"),
     ({"pods": {"podDisruptionBudget": {"maxUnavailable": "0%"}}}, "maxUnavailable"),
+    ({"regions": {"replicas": 3}}, "each MailRegion says by spec.replicas"),
+    ({"regions": {"autoscaling": {"enabled": True}}}, "which autoscalers may set"),
+    ({"operator": {"resync": "1d"}}, "resync"),
+    ({"operator": {"resync": "500ms"}}, "resync"),
+    ({"operator": {"dnssec": {"resolvers": ["ns1.example.net"]}}}, "resolvers"),
     ({"secretMounts": [{"name": "admin"}]}, "the chart has something else at /etc/ekitei-secrets/admin"),
     ({"secretMounts": [{"name": "tls-0"}]}, "the chart has something else"),
     ({"secretMounts": [{"name": "a"}, {"name": "a"}]}, "a is there twice"),
@@ -133,6 +138,47 @@ class Values(unittest.TestCase):
         objects = chart.render(**CLUSTER, pods={"replicas": 7, "autoscaling": {"enabled": True, "minReplicas": 3}})
         self.assertEqual(chart.find(objects, "Deployment", "ekitei-all")["spec"]["replicas"], 3)
 
+    def test_whoever_may_send_mail_the_test_of_the_installation_may(self):
+        peer = {"ipBlock": {"cidr": "192.0.2.0/24"}}
+        objects = chart.render(networkPolicy={"mailFrom": [peer]})
+        policy = chart.find(objects, "NetworkPolicy", "ekitei")
+        (rule,) = [each for each in policy["spec"]["ingress"] if 2525 in [port["port"] for port in each["ports"]]]
+        labels = chart.find(objects, "Pod", "ekitei-test")["metadata"]["labels"].items()
+        self.assertEqual(rule["from"][0], peer)
+        self.assertTrue(any(each.get("podSelector", {}).get("matchLabels", {"": ""}).items() <= labels for each in rule["from"]), rule)
+
+    def test_the_operator_is_told_whom_to_ask_and_to_trust_about_dnssec(self):
+        dnssec = {"resolvers": ["192.0.2.53:53", "[2001:db8::1]:53"], "trustAnchorsConfigMap": "anchors", "trustAnchorsKey": "root.key"}
+        objects = chart.render(operator={"dnssec": dnssec, "concurrency": 9})
+        pod = chart.find(objects, "Deployment", "ekitei-operator")["spec"]["template"]["spec"]
+        arguments = pod["containers"][0]["args"]
+        for argument in "--resolvers=192.0.2.53:53,[2001:db8::1]:53", "--concurrency=9", "--dnssec-trust-anchors=/etc/ekitei-trust-anchors/root.key":
+            self.assertIn(argument, arguments)
+        mounts = {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+        self.assertEqual(mounts["trust-anchors"], "/etc/ekitei-trust-anchors")
+        self.assertIn({"name": "trust-anchors", "configMap": {"name": "anchors"}}, pod["volumes"])
+
+    def test_prometheus_has_the_token_where_metrics_need_it(self):
+        def authorizations(**values):
+            objects = chart.render(metrics={"serviceMonitor": {"enabled": True}}, **values)
+            monitors = [each for each in objects if each["kind"] == "ServiceMonitor"]
+            return {each["metadata"]["name"]: each["spec"]["endpoints"][0].get("authorization") for each in monitors}
+
+        self.assertEqual(authorizations(), {"ekitei": None, "ekitei-operator": None})
+        protected = authorizations(config={"admin": {"protectMetrics": True}}, admin={"existingSecret": "tokens", "existingSecretKey": "admin"})
+        self.assertEqual(protected, {"ekitei": {"credentials": {"name": "tokens", "key": "admin"}}, "ekitei-operator": None})
+
+    def test_the_operator_knows_all_of_its_arguments(self):
+        binary = chart.binary("ekitei-operator")
+        if binary is None:
+            self.skipTest("needs target/debug/ekitei-operator")
+        known = set(re.findall(r"--[a-z-]+", subprocess.run([binary, "run", "--help"], capture_output=True, text=True).stdout))
+        acme = {"directory": "https://a.example/", "contacts": ["mailto:a@example.com"], "termsOfServiceAgreed": True, "caSecret": "ca"}
+        dnssec = {"resolvers": ["192.0.2.53:53"], "trustAnchorsConfigMap": "anchors"}
+        objects = chart.render(**CLUSTER, operator={"acme": acme, "dnssec": dnssec, "secretNamespaces": ["a"]})
+        arguments = chart.find(objects, "Deployment", "ekitei-operator")["spec"]["template"]["spec"]["containers"][0]["args"]
+        self.assertLessEqual({each.split("=")[0] for each in arguments} - {"run"}, known)
+
     def test_secrets_may_have_names_that_no_volume_can_have(self):
         objects = chart.render(secretMounts=[{"name": "backup.key"}])
         (pod,) = [pod for name, pod in chart.pod_templates(objects) if name == "ekitei-all"]
@@ -204,7 +250,7 @@ class Objects(unittest.TestCase):
                 for mount in pod["spec"]["containers"][0]["volumeMounts"]:
                     self.assertIn(mount["name"], set(volumes) | {"data"}, name)
                 for volume in volumes.values():
-                    if "configMap" in volume and not volume["configMap"]["name"].endswith("fdb-config"):
+                    if "configMap" in volume and not volume["configMap"]["name"].endswith(("fdb-config", "anchors")):
                         self.assertIn(("ConfigMap", volume["configMap"]["name"]), made, name)
             for name, pod, config in configurations(objects):
                 mounted = [pathlib.PurePosixPath(mount["mountPath"]) for mount in pod["spec"]["containers"][0]["volumeMounts"]]
@@ -227,6 +273,18 @@ class Objects(unittest.TestCase):
             for name, pod, config in configurations(objects):
                 declared = {port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]}
                 self.assertEqual(declared, {int(each["address"].rsplit(":", 1)[1]) for each in config["listeners"]}, name)
+
+    def test_one_load_balancer_has_all_that_mail_programs_are_told_of(self):
+        for name in "values-production.yaml", "regions":
+            with self.subTest(name):
+                objects = self.all[name]
+                services = [each["spec"] for each in objects if each["kind"] == "Service" and each["spec"]["type"] == "LoadBalancer"]
+                ((_, _, config),) = [each for each in configurations(objects) if each[0] == "ekitei-imap"]
+                told = {each["port"] for each in config["web"]["clientServices"]}
+                self.assertTrue({465, 587, 993} <= told, told)
+                serving = [each for each in services if told & {port["port"] for port in each["ports"]}]
+                self.assertEqual(len(serving), 1, "the host of mail programs has the addresses of one")
+                self.assertLessEqual(told | {443}, {port["port"] for port in serving[0]["ports"]})
 
     def test_no_pod_has_two_budgets_and_no_two_workloads_select_one_another(self):
         for objects in self.each():

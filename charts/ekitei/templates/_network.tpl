@@ -9,7 +9,11 @@ operator, the monitoring and `helm test`. Probes come from the node and pass. Th
     - {port: {{ (get $protocols $protocol).container }}, protocol: TCP}
     {{- end }}
   {{- with .Values.networkPolicy.mailFrom }}
-  from: {{- toYaml . | nindent 4 }}
+  from:
+    {{- toYaml . | nindent 4 }}
+    # `helm test` is one of the clients.
+    - podSelector:
+        matchLabels: {{- include "ekitei.selector" (dict "root" $ "component" "test") | nindent 10 }}
   {{- end }}
 {{- if .Values.proxyProtocol.enabled }}
 - ports:

@@ -52,6 +52,11 @@
 {{- if and $values.operator.enabled (not $values.operator.serviceAccount.create) (not $values.operator.serviceAccount.name) -}}
 {{- fail "operator.serviceAccount.name: name the account that is there. Without a name all pods of the namespace's default account would get the operator's rights" -}}
 {{- end -}}
+{{- range list "replicas" "autoscaling" "podDisruptionBudget" -}}
+{{- if hasKey $values.regions . -}}
+{{- fail (printf "regions.%s: each MailRegion says by spec.replicas how many pods it has, which autoscalers may set; its PodDisruptionBudget follows from that" .) -}}
+{{- end -}}
+{{- end -}}
 {{- $mounts := list -}}
 {{- range $values.secretMounts -}}
 {{- if or (has .name (list "admin" "signing" "encryption" "s3" "foundationdb")) (regexMatch "^tls-[0-9]+$" .name) -}}
