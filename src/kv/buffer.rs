@@ -12,13 +12,15 @@ use bytes::Bytes;
 use crate::limits;
 use crate::range_set::RangeSet;
 use crate::span::{Span, successor};
-use crate::versionstamp::{SIZE as STAMP_SIZE, Versionstamp};
+use crate::versionstamp::Versionstamp;
 use crate::{Error, KeyValue, Result, Version};
 
 /// The last write to one key.
 #[derive(Debug)]
 pub(crate) enum PointWrite {
     Set(Bytes),
+    /// Set where the commit's versionstamp was to be: as in FoundationDB, the key stays unreadable.
+    SetOverStamp(Bytes),
     Clear,
     /// Added to whatever the store holds at commit.
     Add(i64),
@@ -36,6 +38,10 @@ pub(crate) struct StampedKey {
     pub(crate) template: Bytes,
     pub(crate) offset: usize,
     pub(crate) value: Bytes,
+    /// The lowest and highest key that the commit can make of it, as far as was known when it was written. As in
+    /// FoundationDB, nothing from one to the other can be read, and a range clear that covers the lowest undoes the write.
+    lowest: Bytes,
+    highest: Bytes,
 }
 
 /// What a transaction's own writes say about one key.
@@ -70,13 +76,16 @@ impl WriteBuffer {
 
     pub(crate) fn set(&mut self, key: &[u8], value: &[u8]) {
         self.count_point(key, value.len());
-        self.points.insert(Bytes::copy_from_slice(key), PointWrite::Set(Bytes::copy_from_slice(value)));
+        let value = Bytes::copy_from_slice(value);
+        let is_stamped =
+            matches!(self.points.get(key), Some(PointWrite::Stamped { .. } | PointWrite::SetOverStamp(_)));
+        let write = if is_stamped { PointWrite::SetOverStamp(value) } else { PointWrite::Set(value) };
+        self.points.insert(Bytes::copy_from_slice(key), write);
     }
 
     pub(crate) fn clear(&mut self, key: &[u8]) {
         self.count_point(key, key.len() + 1);
         self.points.insert(Bytes::copy_from_slice(key), PointWrite::Clear);
-        self.stamped_keys.retain(|stamped| stamped.template[..] != *key);
     }
 
     pub(crate) fn clear_range(&mut self, start: Bytes, end: Bytes) {
@@ -89,7 +98,7 @@ impl WriteBuffer {
         for key in covered {
             self.points.remove(&key);
         }
-        self.stamped_keys.retain(|stamped| stamped.template < start || stamped.template >= end);
+        self.stamped_keys.retain(|stamped| stamped.lowest < start || stamped.lowest >= end);
         self.cleared.insert(start, end);
     }
 
@@ -97,6 +106,9 @@ impl WriteBuffer {
         self.count_point(key, 8);
         let write = match self.points.remove(key) {
             Some(PointWrite::Set(value)) => PointWrite::Set(add_little_endian(Some(&value), delta)),
+            Some(PointWrite::SetOverStamp(value)) => {
+                PointWrite::SetOverStamp(add_little_endian(Some(&value), delta))
+            }
             Some(PointWrite::Clear) => PointWrite::Set(add_little_endian(None, delta)),
             Some(PointWrite::Add(before)) => PointWrite::Add(before.wrapping_add(delta)),
             Some(PointWrite::Stamped { value, offset, add }) => {
@@ -108,12 +120,23 @@ impl WriteBuffer {
         self.points.insert(Bytes::copy_from_slice(key), write);
     }
 
-    pub(crate) fn set_versionstamped_key(&mut self, key: &[u8], offset: usize, value: &[u8]) {
+    /// `read_version` bounds the versionstamps that the commit can get; 0 while nothing was read.
+    pub(crate) fn set_versionstamped_key(
+        &mut self,
+        key: &[u8],
+        offset: usize,
+        value: &[u8],
+        read_version: Version,
+    ) {
         self.count_point(key, value.len());
         let template = Bytes::copy_from_slice(key);
         // Two writes of one template end as one row, the last.
         self.stamped_keys.retain(|stamped| stamped.template != template || stamped.offset != offset);
-        self.stamped_keys.push(StampedKey { template, offset, value: Bytes::copy_from_slice(value) });
+        // A template without room is refused by the commit.
+        let with = |stamp: Versionstamp| stamp.place(key, offset).unwrap_or_else(|| template.clone());
+        let (lowest, highest) = (with(Versionstamp::new(read_version, 0)), with(Versionstamp::MAX));
+        let value = Bytes::copy_from_slice(value);
+        self.stamped_keys.push(StampedKey { template, offset, value, lowest, highest });
     }
 
     pub(crate) fn set_versionstamped_value(&mut self, key: &[u8], value: &[u8], offset: usize) {
@@ -122,26 +145,24 @@ impl WriteBuffer {
         self.points.insert(Bytes::copy_from_slice(key), write);
     }
 
-    /// What the writes say about `key`. `read_version` bounds the versionstamps that the commit can get.
-    pub(crate) fn get(&self, key: &[u8], read_version: Version) -> Own {
-        if self.stamped_keys.iter().any(|stamped| stamped.may_become(key, read_version)) {
+    /// What the writes say about `key`.
+    pub(crate) fn get(&self, key: &[u8]) -> Own {
+        if self.stamped_keys.iter().any(|stamped| stamped.lowest[..] <= *key && *key <= stamped.highest[..]) {
             return Own::Unreadable;
         }
         match self.points.get(key) {
             Some(PointWrite::Set(value)) => Own::Known(Some(value.clone())),
             Some(PointWrite::Clear) => Own::Known(None),
             Some(PointWrite::Add(delta)) => Own::Base(Some(*delta)),
-            Some(PointWrite::Stamped { .. }) => Own::Unreadable,
+            Some(PointWrite::Stamped { .. } | PointWrite::SetOverStamp(_)) => Own::Unreadable,
             None if self.cleared.contains(key) => Own::Known(None),
             None => Own::Base(None),
         }
     }
 
     /// Whether any row of `[start, end)` may come from a versionstamped key.
-    fn is_unreadable(&self, start: &[u8], end: &[u8], read_version: Version) -> bool {
-        self.stamped_keys.iter().any(|stamped| {
-            stamped.extent(read_version).is_some_and(|(min, max)| min[..] < *end && max[..] >= *start)
-        })
+    fn is_unreadable(&self, start: &[u8], end: &[u8]) -> bool {
+        self.stamped_keys.iter().any(|stamped| stamped.lowest[..] < *end && stamped.highest[..] >= *start)
     }
 
     /// The conflict ranges of the writes whose keys are known; each versionstamped key adds its own at commit.
@@ -160,11 +181,10 @@ impl WriteBuffer {
     pub(crate) fn merge_range(
         &self,
         range: &RangeRead,
-        read_version: Version,
         mut scan: impl FnMut(&Bytes, &Bytes, Visitor<'_>) -> Result<()>,
     ) -> Result<RangeRows> {
-        // FoundationDB refuses the whole range, even where a limit ends the rows before what is not known yet.
-        if self.is_unreadable(&range.start, &range.end, read_version) {
+        // FoundationDB may answer where a limit ends the rows before what is not known yet; nobody may rely on it.
+        if self.is_unreadable(&range.start, &range.end) {
             return Err(Error::AccessedUnreadable);
         }
         let own = self.points.range::<[u8], _>(bounds(&range.start, &range.end));
@@ -186,21 +206,6 @@ impl WriteBuffer {
         let Merge { rows, .. } = merge;
         let extent = range.extent(&rows);
         Ok(RangeRows { rows, extent })
-    }
-}
-
-impl StampedKey {
-    /// The lowest and highest key that the commit can make of this, both inclusive.
-    fn extent(&self, read_version: Version) -> Option<(Bytes, Bytes)> {
-        let min = Versionstamp::new(read_version, 0).place(&self.template, self.offset)?;
-        let max = Versionstamp::MAX.place(&self.template, self.offset)?;
-        Some((min, max))
-    }
-
-    fn may_become(&self, key: &[u8], read_version: Version) -> bool {
-        key.len() == self.template.len()
-            && key.get(self.offset..).is_some_and(|rest| rest.len() >= STAMP_SIZE)
-            && self.extent(read_version).is_some_and(|(min, max)| min[..] <= *key && *key <= max[..])
     }
 }
 
@@ -257,7 +262,9 @@ impl Merge<'_> {
             Some((_, PointWrite::Set(own))) => Some(own.clone()),
             Some((_, PointWrite::Clear)) => None,
             Some((_, PointWrite::Add(delta))) => Some(add_little_endian(Some(&value), *delta)),
-            Some((_, PointWrite::Stamped { .. })) => return Err(Error::AccessedUnreadable),
+            Some((_, PointWrite::Stamped { .. } | PointWrite::SetOverStamp(_))) => {
+                return Err(Error::AccessedUnreadable);
+            }
         };
         if let Some(value) = value {
             self.rows.push(KeyValue { key, value });
@@ -280,7 +287,9 @@ impl Merge<'_> {
                 PointWrite::Set(value) => value.clone(),
                 PointWrite::Clear => continue,
                 PointWrite::Add(delta) => add_little_endian(None, *delta),
-                PointWrite::Stamped { .. } => return Err(Error::AccessedUnreadable),
+                PointWrite::Stamped { .. } | PointWrite::SetOverStamp(_) => {
+                    return Err(Error::AccessedUnreadable);
+                }
             };
             self.rows.push(KeyValue { key: key.clone(), value });
         }

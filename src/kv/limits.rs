@@ -11,7 +11,9 @@ pub const VALUE_SIZE: usize = 100_000;
 /// Largest transaction: keys and values written, and the keys of conflict ranges, in bytes, with
 /// [`MUTATION_OVERHEAD`] and [`RANGE_OVERHEAD`] for each. [`crate::Transaction::size`] tells the sum so far.
 pub const TRANSACTION_SIZE: usize = 10_000_000;
-/// How long a transaction may read and commit after its first read.
+/// How long a transaction may read and commit after its first read. The embedded engine counts exactly. A cluster forgets
+/// about then: an idle one later, and what a transaction has read it knows for longer, so that only a new read or the commit is
+/// sure to be refused in the end. Nothing may rely on being refused in time; work that must not be late has a lease.
 pub const TRANSACTION_AGE: Duration = Duration::from_secs(5);
 /// What each write adds to the size of its transaction besides key and value: FoundationDB counts its own
 /// structures too.

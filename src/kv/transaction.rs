@@ -15,7 +15,15 @@ use crate::{Error, KeyValue, RangeOptions, Result, Version};
 /// A transaction: a handle, cheap to clone, so that a closure can move it into its future.
 ///
 /// Reads see one snapshot plus the transaction's own writes. All methods take `&self`. The snapshot is taken at the
-/// first read.
+/// first read, and can be read for about [`crate::limits::TRANSACTION_AGE`].
+///
+/// What only the commit makes, with a versionstamp in it, cannot be read before ([`Error::AccessedUnreadable`]): no key from
+/// the lowest to the highest that a versionstamped key may become (any versionstamp after the read version; any at all if it
+/// is written before the first read), and no key that a versionstamped value was written to, whatever is set there later. A
+/// range with such a key may be refused even where its limit ends it before. A clear undoes what was written before it: of a
+/// versionstamped value by its key, and of a versionstamped key if a range clear covers the lowest key that it may become.
+///
+/// A read that fails with this or with [`Error::TransactionTooOld`] fails the transaction: its commit gives that error too.
 #[derive(Clone)]
 pub struct Transaction {
     engine: Engine,
@@ -59,7 +67,7 @@ impl Transaction {
     /// The value of a key, with a read conflict on it (unless this transaction's own writes decide it).
     ///
     /// # Errors
-    /// [`Error::TransactionTooOld`] and the engine's failures.
+    /// [`Error::TransactionTooOld`], [`Error::AccessedUnreadable`] and the engine's failures.
     pub async fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         if let Some(observer) = &self.observer {
             observer.got();
@@ -140,7 +148,7 @@ impl Transaction {
     }
 
     /// Sets a key whose ten bytes at `offset` are replaced by the commit's versionstamp (eight bytes of commit version and two
-    /// of order within it, big-endian). The key cannot be read in this transaction.
+    /// of order within it, big-endian). The key cannot be read in this transaction ([`Error::AccessedUnreadable`]).
     pub fn set_versionstamped_key(&self, key: &[u8], offset: usize, value: &[u8]) {
         match &self.engine {
             Engine::Embedded(transaction) => transaction.set_versionstamped_key(key, offset, value),
@@ -219,7 +227,7 @@ impl Transaction {
     /// Commits, once; the handle and its clones are spent. A transaction that wrote nothing commits trivially.
     ///
     /// # Errors
-    /// [`Error::Conflict`], [`Error::CommitUnknown`], limits, and the engine's failures.
+    /// [`Error::Conflict`], [`Error::CommitUnknown`], limits, what a read failed with, and the engine's failures.
     pub async fn commit(self) -> Result<Version> {
         let written = (self.observer.is_some() && self.writes()).then(|| self.size());
         let outcome = match &self.engine {

@@ -65,6 +65,26 @@ async fn open_foundationdb(prefix: Vec<u8>) -> Option<Store> {
     Some(store)
 }
 
+/// Runs a case on the cluster, in a runtime of its own; whether it passes, or there is no cluster.
+#[cfg(feature = "foundationdb")]
+pub fn passes_alone<F: Future<Output = ()>>(
+    case: &'static str,
+    run: impl FnOnce(Store) -> F + Send + 'static,
+) -> bool {
+    let passes = std::thread::spawn(move || {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+        runtime.block_on(async {
+            if let Some(store) = open(Engine::FoundationDb, case).await {
+                run(store).await;
+            }
+        });
+    });
+    let passes = passes.join().is_ok();
+    println!("{case}: {}", if passes { "ok" } else { "FAILED" });
+    passes
+}
+
 #[cfg(not(feature = "foundationdb"))]
 async fn open_foundationdb(_prefix: Vec<u8>) -> Option<Store> {
     None

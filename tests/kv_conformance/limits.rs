@@ -126,6 +126,7 @@ pub async fn a_transaction_may_live_five_seconds(store: Store) {
         })
         .await;
         assert_too_old(read.get(&store.key("b")).await);
+        assert_too_old(read.commit().await);
         assert_too_old(write.commit().await);
         return;
     };
@@ -140,6 +141,7 @@ pub async fn a_transaction_may_live_five_seconds(store: Store) {
     control.clock.advance(Duration::from_nanos(1));
     assert_too_old(read.get(&store.key("b")).await);
     assert_too_old(read.get_range(store.all(), RangeOptions::default()).await);
+    assert_too_old(read.commit().await);
     assert_too_old(write.commit().await);
     control.clock.advance(Duration::from_secs(60));
     blind.commit().await.expect("who read nothing does not age");

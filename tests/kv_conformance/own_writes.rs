@@ -88,45 +88,117 @@ pub async fn reading_only_own_writes_does_not_conflict(store: Store) {
     assert_eq!(store.rows().await, rows(&[("a", "mine")]));
 }
 
-pub async fn versionstamped_rows_cannot_be_read_before_the_commit(store: Store) {
-    store.set(&[("log/", "start")]).await;
+/// A transaction that has written a versionstamped row of `log/` and a versionstamped `value`, and has read nothing.
+fn stamping(store: &Store) -> Transaction {
     let t = store.db.begin();
-    let (template, offset) = stamped_key(&store, "log/");
+    let (template, offset) = stamped_key(store, "log/");
     t.set_versionstamped_key(&template, offset, b"row");
     t.set_versionstamped_value(&store.key("value"), &[0; 10], 0);
+    t
+}
+
+pub async fn versionstamped_rows_cannot_be_read_before_the_commit(store: Store) {
+    store.set(&[("log/", "start")]).await;
+    let range = async |t: &Transaction, start: &str, end: &str| {
+        t.get_range(store.range(start, end), RangeOptions::default()).await
+    };
+    let t = stamping(&store);
     assert_unreadable(t.get(&store.key("value")).await);
-    assert_unreadable(t.get_range(store.range("log/", "log0"), RangeOptions::default()).await);
-    assert_unreadable(t.get_range(store.range("v", "w"), RangeOptions::default()).await);
-    let before = RangeOptions { limit: 1, ..RangeOptions::default() };
-    let before = t.get_range(store.range("log/", "log0"), before).await;
-    let first = t.get_range(store.range("log", "log/\0"), RangeOptions::default()).await;
-    if store.control.is_some() {
-        assert_unreadable(before);
-        let first = store.readable(first.unwrap());
-        assert_eq!(first, rows(&[("log/", "start")]), "a range that ends before the stamp is certain");
-    } else {
-        // FoundationDB may know the row before the stamp, or not: it depends on how far what failed above had read.
-        for result in [before, first] {
-            match result {
-                Ok(found) => assert_eq!(store.readable(found), rows(&[("log/", "start")])),
-                unreadable => assert_unreadable(unreadable),
-            }
+    assert_refused(&store, t).await;
+    let t = stamping(&store);
+    assert_unreadable(range(&t, "v", "w").await);
+    assert_refused(&store, t).await;
+    let t = stamping(&store);
+    assert_unreadable(range(&t, "log/", "log0").await);
+    assert_refused(&store, t).await;
+    let t = stamping(&store);
+    let between = store.key("log/between");
+    assert_unreadable(t.get(&between).await);
+    assert_refused(&store, t).await;
+
+    let t = stamping(&store);
+    let certain = range(&t, "log", "log/\0").await.unwrap();
+    assert_eq!(
+        store.readable(certain),
+        rows(&[("log/", "start")]),
+        "a range that ends before the stamp is certain"
+    );
+    t.commit().await.unwrap();
+    assert_eq!(store.rows().await.len(), 3);
+}
+
+pub async fn a_limit_before_a_versionstamped_row_promises_nothing(store: Store) {
+    store.set(&[("log/", "start")]).await;
+    let t = stamping(&store);
+    let options = RangeOptions { limit: 1, ..RangeOptions::default() };
+    match t.get_range(store.range("log/", "log0"), options).await {
+        // FoundationDB stops there, unless it has looked further for reasons of its own.
+        Ok(found) if store.control.is_none() => {
+            assert_eq!(store.readable(found), rows(&[("log/", "start")]));
+            t.commit().await.unwrap();
+        }
+        unreadable => {
+            assert_unreadable(unreadable);
+            assert_refused(&store, t).await;
         }
     }
-    let overwrite = |t: &Transaction| t.set(&store.key("value"), b"overwritten");
-    if store.control.is_some() {
-        overwrite(&t);
-        assert_eq!(t.get(&store.key("value")).await.unwrap().as_deref(), Some(&b"overwritten"[..]));
-        t.commit().await.unwrap();
-    } else {
-        // FoundationDB may refuse all of a transaction that tried to read such a row.
-        let t = store.db.begin();
-        t.set_versionstamped_key(&template, offset, b"row");
-        t.set_versionstamped_value(&store.key("value"), &[0; 10], 0);
-        overwrite(&t);
-        t.commit().await.unwrap();
-    }
-    assert_eq!(store.rows().await.len(), 3);
+}
+
+pub async fn the_read_version_bounds_what_cannot_be_read(store: Store) {
+    let (template, offset) = stamped_key(&store, "log/");
+    let write = |t: &Transaction| t.set_versionstamped_key(&template, offset, b"row");
+    store.change(write).await;
+    store.set(&[("later", "")]).await;
+    let earlier =
+        store.db.read(async |t: Transaction| t.get_range(store.all(), RangeOptions::default()).await);
+    let earlier = earlier.await.unwrap().remove(1).key;
+    let t = store.db.begin();
+    t.read_version().await.unwrap();
+    write(&t);
+    assert!(t.get(&earlier).await.unwrap().is_some(), "no later commit has that stamp");
+    t.commit().await.unwrap();
+    let t = store.db.begin();
+    write(&t);
+    assert_unreadable(t.get(&earlier).await);
+}
+
+pub async fn what_is_set_over_a_versionstamp_cannot_be_read_either(store: Store) {
+    let key = store.key("value");
+    let t = stamping(&store);
+    t.set(&key, b"overwritten");
+    t.clone().commit().await.unwrap();
+    assert_eq!(store.get("value").await.as_deref(), Some("overwritten"));
+    let t = stamping(&store);
+    t.set(&key, b"overwritten");
+    t.add(&key, 1);
+    assert_unreadable(t.get(&key).await);
+    assert_refused(&store, t).await;
+    let t = stamping(&store);
+    t.clear(&key);
+    assert_eq!(t.get(&key).await.unwrap(), None);
+    t.set(&key, b"after a clear");
+    assert_eq!(t.get(&key).await.unwrap().as_deref(), Some(&b"after a clear"[..]));
+    t.commit().await.unwrap();
+    assert_eq!(store.get("value").await.as_deref(), Some("after a clear"));
+}
+
+pub async fn a_range_clear_undoes_a_versionstamped_row_from_its_lowest_key(store: Store) {
+    store.set(&[("a", "")]).await;
+    let (template, offset) = stamped_key(&store, "log/");
+    let until = |version: u64| store.key("log/")..[&template[..offset], &version.to_be_bytes()[..]].concat();
+    let t = store.db.begin();
+    t.set_versionstamped_key(&template, offset, b"undone: written before the first read");
+    let version = store.db.begin().read_version().await.unwrap();
+    t.clear_range(until(version));
+    t.commit().await.unwrap();
+    assert_eq!(store.rows().await.len(), 1);
+    let t = store.db.begin();
+    let version = t.read_version().await.unwrap();
+    t.set_versionstamped_key(&template, offset, b"kept");
+    t.clear_range(until(version));
+    t.clear(&template);
+    t.commit().await.unwrap();
+    assert_eq!(store.rows().await.len(), 2);
 }
 
 pub async fn a_spent_transaction_refuses(store: Store) {
@@ -149,4 +221,11 @@ pub fn stamped_key(store: &Store, name: &str) -> (Vec<u8>, usize) {
 
 fn assert_unreadable<T: std::fmt::Debug>(result: Result<T, Error>) {
     assert!(matches!(result, Err(Error::AccessedUnreadable)), "{result:?}");
+}
+
+/// The commit of a transaction whose read failed fails like that, and changes nothing.
+async fn assert_refused(store: &Store, t: Transaction) {
+    let before = store.rows().await;
+    assert_unreadable(t.commit().await);
+    assert_eq!(store.rows().await, before);
 }

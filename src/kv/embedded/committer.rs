@@ -277,7 +277,7 @@ fn evaluate(
     let mut points = Vec::with_capacity(writes.points.len());
     for (key, write) in &writes.points {
         let value = match write {
-            PointWrite::Set(value) => Some(value.clone()),
+            PointWrite::Set(value) | PointWrite::SetOverStamp(value) => Some(value.clone()),
             PointWrite::Clear => None,
             PointWrite::Add(delta) => {
                 let before = match earlier.get(key) {
@@ -335,7 +335,7 @@ mod tests {
             commit(&[b"x"], |w| w.set(b"never", b"")),
             commit(&[], |w| w.add(b"sum", 1)),
             commit(&[], |w| w.clear_range(Bytes::from_static(b"x"), Bytes::from_static(b"y"))),
-            commit(&[], |w| w.set_versionstamped_key(b"0123456789", 0, b"last")),
+            commit(&[], |w| w.set_versionstamped_key(b"0123456789", 0, b"last", 0)),
         ]);
         assert!(
             matches!(results[..], [Ok(1), Ok(1), Err(Error::Conflict), Ok(1), Ok(1), Ok(1)]),

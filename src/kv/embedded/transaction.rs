@@ -31,7 +31,7 @@ struct State {
     write_conflicts: Vec<Span>,
     write_conflicts_size: usize,
     watches: Vec<PendingWatch>,
-    /// The first write that breaks a rule; told at commit.
+    /// The first write that breaks a rule, or read that fails as one of a cluster's would; told at commit.
     refused: Option<Error>,
     spent: bool,
 }
@@ -49,9 +49,14 @@ impl EmbeddedTransaction {
     pub(crate) fn get(&self, key: &[u8], snapshot: bool) -> Result<Option<Bytes>> {
         self.database.shared.counters.reads.add(1);
         let mut state = self.lock();
-        self.begin_read(&mut state)?;
+        let found = self.get_in(&mut state, key, snapshot);
+        state.remember_failure(found)
+    }
+
+    fn get_in(&self, state: &mut State, key: &[u8], snapshot: bool) -> Result<Option<Bytes>> {
+        self.begin_read(state)?;
         check_key(key)?;
-        let own = state.writes.get(key, state.read_version());
+        let own = state.writes.get(key);
         if !snapshot && matches!(own, Own::Base(_)) {
             state.add_read(Span::Key(Bytes::copy_from_slice(key)));
         }
@@ -61,7 +66,17 @@ impl EmbeddedTransaction {
     pub(crate) fn get_range(&self, range: Range<Vec<u8>>, options: RangeOptions) -> Result<Vec<KeyValue>> {
         self.database.shared.counters.reads.add(1);
         let mut state = self.lock();
-        self.begin_read(&mut state)?;
+        let found = self.get_range_in(&mut state, range, options);
+        state.remember_failure(found)
+    }
+
+    fn get_range_in(
+        &self,
+        state: &mut State,
+        range: Range<Vec<u8>>,
+        options: RangeOptions,
+    ) -> Result<Vec<KeyValue>> {
+        self.begin_read(state)?;
         check_range(&range)?;
         check_key(&range.start)?;
         let read = RangeRead {
@@ -71,7 +86,7 @@ impl EmbeddedTransaction {
             reverse: options.reverse,
         };
         let published = state.snapshot.as_ref().ok_or(SPENT)?.published.clone();
-        let found = state.writes.merge_range(&read, published.version, |start, end, visit| {
+        let found = state.writes.merge_range(&read, |start, end, visit| {
             published.snapshot.scan(start, end, options.reverse, visit)
         })?;
         self.database.shared.counters.rows_read.add(found.rows.len() as u64);
@@ -120,7 +135,8 @@ impl EmbeddedTransaction {
     pub(crate) fn set_versionstamped_key(&self, key: &[u8], offset: usize, value: &[u8]) {
         let mut state = self.lock();
         if state.allows(check_write(key, value.len()).and(check_stamp(key.len(), offset))) {
-            state.writes.set_versionstamped_key(key, offset, value);
+            let read_version = state.read_version();
+            state.writes.set_versionstamped_key(key, offset, value, read_version);
         }
     }
 
@@ -166,7 +182,7 @@ impl EmbeddedTransaction {
             WatchHandle { key: key.clone(), id, woken, watches: self.database.shared.watches.clone() };
         let mut state = self.lock();
         let seen = self.begin_read(&mut state).and_then(|()| {
-            let own = state.writes.get(&key, state.read_version());
+            let own = state.writes.get(&key);
             // As in FoundationDB, what is watched has been read.
             if matches!(own, Own::Base(_)) {
                 state.add_read(Span::Key(key.clone()));
@@ -249,6 +265,7 @@ impl EmbeddedTransaction {
 }
 
 impl State {
+    /// 0 while nothing was read.
     fn read_version(&self) -> Version {
         self.snapshot.as_ref().map_or(0, |snapshot| snapshot.at.version)
     }
@@ -277,6 +294,14 @@ impl State {
 
     fn writes(&self) -> bool {
         !self.writes.is_empty() || !self.write_conflicts.is_empty()
+    }
+
+    /// As FoundationDB's client does, refuses the commit after a read that failed, even if nobody cared.
+    fn remember_failure<T>(&mut self, found: Result<T>) -> Result<T> {
+        if let Err(error @ (Error::AccessedUnreadable | Error::TransactionTooOld)) = &found {
+            self.refuse(error.clone());
+        }
+        found
     }
 
     /// Whether a write keeps the rules; the first that does not fails the commit.
