@@ -89,7 +89,11 @@ fn a_second_sigterm_ends_the_service_at_once() {
     server.terminate();
     std::thread::sleep(Duration::from_millis(500));
     server.terminate();
-    server.wait(Duration::from_secs(3));
+    assert_eq!(
+        server.wait(Duration::from_secs(3)),
+        Some(1),
+        "it says that it ended before its time, and does not crash"
+    );
     server.launch();
     assert!(server.inbox(ALICE).is_empty());
 }

@@ -83,7 +83,7 @@ pub(super) async fn tell_listeners(
 pub(super) async fn follow(cluster: Cluster) {
     let unknown = cluster.follow().await;
     tracing::error!(%unknown, "this release can not go on with the store; the process ends");
-    std::process::exit(1);
+    super::store::end_at_once();
 }
 
 fn host_name(config: &Config) -> String {

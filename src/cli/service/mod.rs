@@ -217,7 +217,7 @@ impl Service {
             () = signals::told_again() => {
                 tracing::warn!("stopping at once");
                 // Not by returning: the runtime would wait for what runs on its blocking threads.
-                std::process::exit(1);
+                store::end_at_once();
             }
         };
         if left > 0 {
@@ -251,7 +251,7 @@ async fn send_mail(scheduler: Scheduler, until: Shutdown) {
         && error.is_panic()
     {
         tracing::error!(%error, "the scheduler of the queue died; so does the process");
-        std::process::exit(1);
+        store::end_at_once();
     }
 }
 

@@ -60,6 +60,13 @@ pub(super) fn close() {
     ekitei_kv::stop_foundationdb();
 }
 
+/// Ends the process with a failure, now, whatever it does. Not without [`close`]: a client library that is torn down while it runs
+/// crashes, and who started us would see that instead of the failure.
+pub(super) fn end_at_once() -> ! {
+    close();
+    std::process::exit(1)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
