@@ -2,6 +2,7 @@
 //! `promtool` runs the tests of the alerts. `prove.py` does it, and says which query has none.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::support::{Program, require, seaweed};
 
@@ -12,6 +13,8 @@ fn every_query_of_every_dashboard_and_alert_has_an_answer() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/observability/prove.py");
     let mut proof = Program::new("python3", home.path())
         .env("PYTHONDONTWRITEBYTECODE", "1")
+        // Longer than the script waits for answers: it says which are missing.
+        .limit(Duration::from_secs(300))
         .arg(script)
         .arg(env!("CARGO_BIN_EXE_ekitei"));
     // Only a bucket has a cache in front of it; without one, its panel is left out.

@@ -32,7 +32,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TESTS = queries.RULES.parent / "tests"
 RUNBOOKS = queries.ROOT / "docs/runbooks"
 # How long a query may have no answer yet: until all kinds of events happened, and were scraped twice.
-PATIENCE = 80
+PATIENCE = 180
 # What only a bucket has.
 OF_BUCKETS = ("panel storage-and-cost: Cache of objects",)
 

@@ -41,6 +41,7 @@ pub struct Program {
     name: String,
     command: Command,
     input: Vec<u8>,
+    limit: Duration,
 }
 
 /// What a program left behind.
@@ -65,7 +66,7 @@ impl Program {
             .env("LC_ALL", "C.UTF-8")
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_DATA_HOME");
-        Self { name: name.to_owned(), command, input: Vec::new() }
+        Self { name: name.to_owned(), command, input: Vec::new(), limit: LIMIT }
     }
 
     /// A script of `tests/e2e/clients`, run by Python 3 with only its standard library.
@@ -92,6 +93,11 @@ impl Program {
         self
     }
 
+    /// How long it may run, if that is not [`LIMIT`].
+    pub fn limit(self, limit: Duration) -> Self {
+        Self { limit, ..self }
+    }
+
     /// What the program reads from standard input.
     pub fn stdin(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.input = input.into();
@@ -108,7 +114,7 @@ impl Program {
         let writer = thread::spawn(move || drop(stdin.write_all(&input)));
         let stdout = drain(child.stdout.take().unwrap());
         let stderr = drain(child.stderr.take().unwrap());
-        let code = wait(&mut child, &self.name);
+        let code = wait(&mut child, &self.name, self.limit);
         writer.join().unwrap();
         Finished { name: self.name, code, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
     }
@@ -143,8 +149,8 @@ fn drain(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
     })
 }
 
-fn wait(child: &mut Child, name: &str) -> Option<i32> {
-    let deadline = Instant::now() + LIMIT;
+fn wait(child: &mut Child, name: &str, limit: Duration) -> Option<i32> {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return status.code();
@@ -152,7 +158,7 @@ fn wait(child: &mut Child, name: &str) -> Option<i32> {
         if Instant::now() > deadline {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("{name} was still running after {LIMIT:?}");
+            panic!("{name} was still running after {limit:?}");
         }
         thread::sleep(Duration::from_millis(10));
     }
