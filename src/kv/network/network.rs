@@ -40,8 +40,8 @@ pub fn start() -> Result<(), FdbError> {
 
 /// Stops the network thread and waits for its end, if it runs; nothing can be read or committed afterwards.
 ///
-/// A program that opened a FoundationDB database must call this before it returns from `main`: the client library's thread
-/// must not outlive the library's global state.
+/// A program that opened a FoundationDB database must call this before it returns from `main` or calls `std::process::exit`: the client
+/// library's thread must not outlive the library's global state.
 pub fn stop() {
     let mut network = NETWORK.lock().unwrap_or_else(PoisonError::into_inner);
     *network = State::Stopped;
