@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ekitei_operator_dns::verify::Validator;
 use ekitei_telemetry::Registry;
 use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::watcher;
 use kube::{Api, Client};
 
 use crate::account::index::Index;
@@ -21,6 +22,14 @@ use crate::provider::open::{Clients, Credentials};
 use crate::publish::Zones;
 use crate::region::cluster::Clusters;
 use crate::services::Services;
+
+/// Which Secrets are watched: nobody names those of Helm's releases, of which there are many of up to a megabyte, nor tokens of service accounts.
+pub fn watched_secrets() -> watcher::Config {
+    let types = ["helm.sh/release.v1", "kubernetes.io/service-account-token"];
+    let others = types.map(|type_| format!("type!={type_}")).join(",");
+    // Each page is in memory as a whole.
+    watcher::Config::default().fields(&others).page_size(50)
+}
 
 /// What all reconcilers share.
 pub struct Context {
@@ -94,7 +103,7 @@ impl Context {
         &self.options.namespace
     }
 
-    /// The Secrets to watch, wherever they may be read.
+    /// The Secrets to watch ([`watched_secrets`] says which of them), wherever they may be read.
     pub fn secrets(&self) -> Vec<Api<Secret>> {
         let watched = self.options.watched_secrets().into_iter();
         let api = |namespace: Option<&str>| match namespace {
@@ -102,5 +111,18 @@ impl Context {
             None => Api::all(self.client.clone()),
         };
         watched.map(api).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_secrets_that_nobody_names_are_not_read() {
+        let watched = watched_secrets();
+        let selector = watched.field_selector.unwrap_or_default();
+        assert_eq!(selector, "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token");
+        assert_eq!(watched.page_size, Some(50));
     }
 }

@@ -3,10 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
+use ekitei_operator_api::CertificateStatus;
 use ekitei_telemetry::{CounterFamily, Gauge, GaugeFamily, HistogramFamily, Registry, SECONDS};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-/// Whether an object is ready, by its kind and UID.
-type Objects = HashMap<(&'static str, String), bool>;
+mod per_object;
+
+pub use per_object::{First, Object, PerObject};
 
 /// How records can be. All are shown from the beginning: alerts look for those that should be 0.
 const STATES: [&str; 7] = ["Pending", "Published", "Verified", "Drifted", "Conflict", "Manual", "Failed"];
@@ -27,17 +30,21 @@ pub struct Metrics {
     /// Whether this process leads.
     pub is_leader: Gauge,
     /// When certificates end, by name; seconds since 1970.
-    pub certificate_expiry: GaugeFamily,
+    pub certificate_expiry: PerObject,
+    /// When certificates are to be renewed, by name; seconds since 1970.
+    pub certificate_renewal: PerObject,
     /// How long DKIM keys have been signing, by domain and selector.
-    pub dkim_key_age: GaugeFamily,
+    pub dkim_key_age: PerObject,
+    /// When DKIM keys that sign are to be replaced, by domain and selector; seconds since 1970.
+    pub dkim_rotation: PerObject,
     /// Whether regions can be reached, by region.
-    pub region_reachable: GaugeFamily,
+    pub region_reachable: PerObject,
     /// MX replicas, by region and state.
-    pub mx_replicas: GaugeFamily,
+    pub mx_replicas: PerObject,
     objects_family: GaugeFamily,
-    objects: Mutex<Objects>,
+    objects: Mutex<HashMap<Object, bool>>,
     dns_records: GaugeFamily,
-    records: Mutex<HashMap<String, HashMap<&'static str, i64>>>,
+    records: Mutex<HashMap<Object, HashMap<&'static str, i64>>>,
 }
 
 impl Metrics {
@@ -66,25 +73,53 @@ impl Metrics {
                 &["kind"],
             ),
             is_leader: registry.gauge("operator_is_leader", "Whether this process leads: 1 if so."),
-            certificate_expiry: registry.gauges(
-                "operator_certificate_expiry_timestamp_seconds",
-                "When certificates end, in seconds since 1970.",
-                &["name"],
+            certificate_expiry: PerObject::new(
+                registry.gauges(
+                    "operator_certificate_expiry_timestamp_seconds",
+                    "When certificates end, in seconds since 1970.",
+                    &["name"],
+                ),
+                First::Smallest,
             ),
-            dkim_key_age: registry.gauges(
-                "operator_dkim_key_age_seconds",
-                "How long DKIM keys have been signing.",
-                &["domain", "selector"],
+            certificate_renewal: PerObject::new(
+                registry.gauges(
+                    "operator_certificate_renewal_timestamp_seconds",
+                    "When certificates are to be renewed, in seconds since 1970.",
+                    &["name"],
+                ),
+                First::Smallest,
             ),
-            region_reachable: registry.gauges(
-                "operator_region_reachable",
-                "Whether the cluster of a region can be reached: 1 if so.",
-                &["region"],
+            dkim_key_age: PerObject::new(
+                registry.gauges(
+                    "operator_dkim_key_age_seconds",
+                    "How long DKIM keys have been signing.",
+                    &["domain", "selector"],
+                ),
+                First::Largest,
             ),
-            mx_replicas: registry.gauges(
-                "operator_mx_replicas",
-                "MX replicas: desired, there, and ready.",
-                &["region", "state"],
+            dkim_rotation: PerObject::new(
+                registry.gauges(
+                    "operator_dkim_rotation_timestamp_seconds",
+                    "When DKIM keys that sign are to be replaced, in seconds since 1970.",
+                    &["domain", "selector"],
+                ),
+                First::Smallest,
+            ),
+            region_reachable: PerObject::new(
+                registry.gauges(
+                    "operator_region_reachable",
+                    "Whether the cluster of a region can be reached: 1 if so.",
+                    &["region"],
+                ),
+                First::Smallest,
+            ),
+            mx_replicas: PerObject::new(
+                registry.gauges(
+                    "operator_mx_replicas",
+                    "MX replicas: desired, there, and ready.",
+                    &["region", "state"],
+                ),
+                First::Smallest,
             ),
             objects_family: registry.gauges(
                 "operator_objects",
@@ -106,35 +141,74 @@ impl Metrics {
         metrics
     }
 
-    /// That an object is ready or not; `None` when it is gone.
-    pub fn object(&self, kind: &'static str, uid: &str, ready: Option<bool>) {
+    /// Whether an object is ready.
+    pub fn object(&self, object: &Object, ready: bool) {
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        match ready {
-            Some(ready) => objects.insert((kind, uid.to_owned()), ready),
-            None => objects.remove(&(kind, uid.to_owned())),
-        };
+        objects.insert(object.clone(), ready);
+        self.count(&objects, object.kind);
+    }
+
+    /// An object is gone, and nothing is shown of it any more.
+    pub fn gone(&self, object: &Object) {
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.remove(object);
+        self.count(&objects, object.kind);
+        drop(objects);
+        self.records(object, []);
+        self.per_object().into_iter().for_each(|gauge| gauge.gone(object));
+    }
+
+    /// This process does not lead any more: how objects are is for another one to say, and what was true of them will soon be so no more.
+    pub fn leads_no_more(&self) {
+        self.is_leader.set(0);
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.objects_family.clear();
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        STATES.iter().for_each(|state| self.dns_records.with(&[state]).set(0));
+        self.per_object().into_iter().for_each(PerObject::clear);
+    }
+
+    fn per_object(&self) -> [&PerObject; 6] {
+        [
+            &self.certificate_expiry,
+            &self.certificate_renewal,
+            &self.dkim_key_age,
+            &self.dkim_rotation,
+            &self.region_reachable,
+            &self.mx_replicas,
+        ]
+    }
+
+    /// The certificate that an object has under a name: when it ends, and when it is to be renewed.
+    pub fn certificate(&self, object: &Object, name: &str, status: &CertificateStatus) {
+        let seconds = |time: &Option<Time>| time.as_ref().map(|time| ([name], time.0.as_second()));
+        self.certificate_expiry.show(object, seconds(&status.not_after));
+        self.certificate_renewal.show(object, seconds(&status.renewal));
+    }
+
+    fn count(&self, objects: &HashMap<Object, bool>, kind: &'static str) {
         for ready in [true, false] {
-            let count = objects.iter().filter(|((of, _), is)| *of == kind && **is == ready).count();
+            let count = objects.iter().filter(|(object, is)| object.kind == kind && **is == ready).count();
             let member = self.objects_family.with(&[kind, if ready { "true" } else { "false" }]);
             member.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
 
     /// How many records an object has in each state; none when it is gone.
-    pub fn records(&self, uid: &str, states: impl IntoIterator<Item = &'static str>) {
+    pub fn records(&self, object: &Object, states: impl IntoIterator<Item = &'static str>) {
         let mut counts: HashMap<&'static str, i64> = HashMap::new();
         for state in states {
             *counts.entry(state).or_default() += 1;
         }
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = records.remove(uid).unwrap_or_default();
+        let before = records.remove(object).unwrap_or_default();
         let states: HashSet<&'static str> = before.keys().chain(counts.keys()).copied().collect();
         for state in states {
             let change = counts.get(state).unwrap_or(&0) - before.get(state).unwrap_or(&0);
             self.dns_records.with(&[state]).add(change);
         }
         if !counts.is_empty() {
-            records.insert(uid.to_owned(), counts);
+            records.insert(object.clone(), counts);
         }
     }
 }
@@ -143,14 +217,18 @@ impl Metrics {
 mod tests {
     use super::*;
 
+    fn domain(name: &str) -> Object {
+        Object::named("MailDomain", Some("mail"), name)
+    }
+
     #[test]
     fn objects_are_counted_by_what_is_true_of_them_now() {
         let metrics = Metrics::new(Registry::new());
-        metrics.object("MailDomain", "a", Some(false));
-        metrics.object("MailDomain", "b", Some(true));
-        metrics.object("MailDomain", "a", Some(true));
-        metrics.object("MailRegion", "c", Some(true));
-        metrics.object("MailDomain", "b", None);
+        metrics.object(&domain("a"), false);
+        metrics.object(&domain("b"), true);
+        metrics.object(&domain("a"), true);
+        metrics.object(&Object::named("MailRegion", Some("mail"), "c"), true);
+        metrics.gone(&domain("b"));
         let text = metrics.registry.render();
         assert!(text.contains("ekitei_operator_objects{kind=\"MailDomain\",ready=\"true\"} 1\n"), "{text}");
         assert!(text.contains("ekitei_operator_objects{kind=\"MailDomain\",ready=\"false\"} 0\n"), "{text}");
@@ -160,14 +238,38 @@ mod tests {
     #[test]
     fn records_are_counted_over_all_objects() {
         let metrics = Metrics::new(Registry::new());
-        metrics.records("a", ["Verified", "Verified", "Pending"]);
-        metrics.records("b", ["Verified"]);
-        metrics.records("a", ["Verified", "Drifted"]);
+        metrics.records(&domain("a"), ["Verified", "Verified", "Pending"]);
+        metrics.records(&domain("b"), ["Verified"]);
+        metrics.records(&domain("a"), ["Verified", "Drifted"]);
         let text = metrics.registry.render();
         for line in ["{state=\"Verified\"} 2\n", "{state=\"Pending\"} 0\n", "{state=\"Drifted\"} 1\n"] {
             assert!(text.contains(&format!("ekitei_operator_dns_records{line}")), "{line} is not in {text}");
         }
-        metrics.records("a", []);
+        metrics.gone(&domain("a"));
         assert!(metrics.registry.render().contains("ekitei_operator_dns_records{state=\"Verified\"} 1\n"));
+    }
+
+    #[test]
+    fn who_does_not_lead_any_more_says_nothing_of_objects() {
+        let metrics = Metrics::new(Registry::new());
+        metrics.is_leader.set(1);
+        metrics.object(&domain("a"), false);
+        metrics.records(&domain("a"), ["Drifted"]);
+        metrics.certificate_expiry.show(&domain("a"), [(["a.test"], 1)]);
+        metrics.dkim_key_age.show(&domain("a"), [(["a.test", "s"], 1)]);
+        let region = Object::named("MailRegion", Some("mail"), "tokyo");
+        metrics.region_reachable.show(&region, [(["tokyo"], 0)]);
+        metrics.mx_replicas.show(&region, [(["tokyo", "desired"], 2)]);
+        metrics.leads_no_more();
+        let text = metrics.registry.render();
+        let shown: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("ekitei_operator_") && !line.ends_with(" 0"))
+            .collect();
+        assert_eq!(shown, Vec::<&str>::new());
+        assert!(!text.contains("tokyo"), "an unreachable region is 0, too: {text}");
+
+        metrics.records(&domain("a"), ["Verified"]);
+        assert!(metrics.registry.render().contains("ekitei_operator_dns_records{state=\"Drifted\"} 0\n"));
     }
 }

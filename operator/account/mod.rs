@@ -17,7 +17,7 @@ use kube::runtime::{Controller, watcher};
 
 use crate::account::claim::Refusal;
 use crate::apply::apply_status;
-use crate::context::Context;
+use crate::context::{Context, watched_secrets};
 use crate::controller::{Outcome, Reconciler};
 use crate::error::{Error, Optional as _, Result};
 use crate::finalizer;
@@ -56,7 +56,8 @@ impl Reconciler for Accounts {
         });
         for secrets in context.secrets() {
             let of_secret = controller.store();
-            controller = controller.watches(secrets, all(), move |secret| with_password(&of_secret, &secret));
+            controller = controller
+                .watches(secrets, watched_secrets(), move |secret| with_password(&of_secret, &secret));
         }
         controller
     }

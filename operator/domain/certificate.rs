@@ -32,7 +32,10 @@ pub async fn step(work: &mut Work, dns: Result<&Dns, &str>, service: &Client) ->
     if names.is_empty() {
         if !work.status.certificates.is_empty() {
             work.status.certificates.clear();
-            work.context.metrics.certificate_expiry.forget(&[&work.domain.spec.domain]);
+            let metrics = &work.context.metrics;
+            for gauge in [&metrics.certificate_expiry, &metrics.certificate_renewal] {
+                gauge.gone(&work.object());
+            }
         }
         work.condition("CertificateReady", true, "NotNeeded", "the domain has no names that need one");
         return Ok(());
@@ -100,10 +103,7 @@ async fn tlsa(
 /// `CertificateReady`, and when it ends.
 fn tell(work: &mut Work, standing: &Standing) {
     let status = &standing.status;
-    if let Some(end) = &status.not_after {
-        let gauge = work.context.metrics.certificate_expiry.with(&[&work.domain.spec.domain]);
-        gauge.set(end.0.as_second());
-    }
+    work.context.metrics.certificate(&work.object(), &work.domain.spec.domain, status);
     let source = status.source.clone();
     if source == NO_SOURCE && !status.deployed {
         let message = "nobody is asked for one; the service gives its own";

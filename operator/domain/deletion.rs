@@ -58,12 +58,6 @@ pub async fn run(work: &mut Work, service: Option<Result<Client>>) -> Result<boo
         fail::point("deletion.mail")?;
     }
     finalizer::release(&work.context, work.domain.as_ref()).await?;
-    let uid = work.domain.metadata.uid.clone().unwrap_or_default();
-    work.context.metrics.records(&uid, []);
-    work.context.metrics.certificate_expiry.forget(&[&work.domain.spec.domain]);
-    for key in &work.status.dkim_keys {
-        work.context.metrics.dkim_key_age.forget(&[&work.domain.spec.domain, &key.selector]);
-    }
     Ok(true)
 }
 

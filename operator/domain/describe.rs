@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ekitei_operator_api::{
-    CaaMode, DmarcAlignment, DmarcPolicy, MailDomain, MailRegion, MtaStsMode, RegionStatus,
+    CaaMode, DmarcAlignment, DmarcPolicy, IssuerKind, MailDomain, MailRegion, MtaStsMode, RegionStatus,
 };
 use ekitei_operator_dns::desired::{
     Alignment, Caa, Client, Disposition, DkimKey, Dmarc, Exchanger, Purpose, Service, ServiceKind, Tlsa,
@@ -29,6 +29,8 @@ pub struct Facts<'a> {
     pub signed: bool,
     /// Whether the domain has CAA records of others.
     pub has_caa: bool,
+    /// The ACME directory of the operator's default authority, if it has one.
+    pub default_authority: Option<&'a str>,
     /// The SHA-256 of the public keys whose TLSA records the domain's own client host has.
     pub host_keys: &'a [[u8; 32]],
 }
@@ -167,19 +169,22 @@ impl Facts<'_> {
         }
     }
 
-    fn caa(&self) -> Option<Caa> {
+    /// The authorities that may issue certificates for the domain, if that is to be said; none where the one of its certificate is not known.
+    pub fn issuers(&self) -> Option<Vec<String>> {
         let spec = &self.domain.spec.caa;
         let wanted = match spec.mode {
             CaaMode::Disabled => false,
             CaaMode::Enforce => true,
             CaaMode::Merge => self.has_caa,
         };
-        let issuers = if spec.issuers.is_empty() {
-            known_issuer(self.domain).into_iter().collect()
-        } else {
-            spec.issuers.clone()
-        };
-        (wanted && !issuers.is_empty()).then(|| Caa {
+        let known = || known_issuer(self.domain, self.default_authority).into_iter().collect();
+        wanted.then(|| if spec.issuers.is_empty() { known() } else { spec.issuers.clone() })
+    }
+
+    fn caa(&self) -> Option<Caa> {
+        let spec = &self.domain.spec.caa;
+        let issuers = self.issuers().filter(|issuers| !issuers.is_empty())?;
+        Some(Caa {
             issue: issuers,
             issue_wild: Vec::new(),
             report: spec.iodef.iter().cloned().collect(),
@@ -268,9 +273,14 @@ impl Facts<'_> {
     }
 }
 
-/// The CAA name of the authority that the certificate comes from, where it is known.
-fn known_issuer(domain: &MailDomain) -> Option<String> {
-    let directory = &domain.spec.certificate.acme.as_ref()?.directory;
+/// The CAA name of the authority that the certificate comes from, where it is known. Whom cert-manager asks is not.
+fn known_issuer(domain: &MailDomain, default_authority: Option<&str>) -> Option<String> {
+    let spec = &domain.spec.certificate;
+    let directory = match (&spec.acme, spec.issuer, &spec.cert_manager) {
+        (Some(acme), ..) => acme.directory.as_str(),
+        (None, IssuerKind::Acme, _) | (None, IssuerKind::Auto, None) => default_authority?,
+        _ => return None,
+    };
     let known = [
         ("letsencrypt.org", "letsencrypt.org"),
         ("pki.goog", "pki.goog"),
@@ -279,7 +289,9 @@ fn known_issuer(domain: &MailDomain) -> Option<String> {
         ("ssl.com", "ssl.com"),
     ];
     let host = directory.strip_prefix("https://")?.split(['/', ':']).next()?;
-    known.iter().find(|(suffix, _)| host.ends_with(suffix)).map(|(_, name)| (*name).to_owned())
+    let is_of =
+        |suffix: &str| host.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    known.iter().find(|(suffix, _)| is_of(suffix)).map(|(_, name)| (*name).to_owned())
 }
 
 #[cfg(test)]

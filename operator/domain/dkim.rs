@@ -6,7 +6,7 @@ use ekitei_api::{
     Client, DkimActivation, DkimAlgorithm as ApiAlgorithm, DkimKey, DkimKeyPatch, DkimStage as ApiStage,
     NewDkimKeys, NewLock, PageQuery,
 };
-use ekitei_operator_api::DkimAlgorithm;
+use ekitei_operator_api::{DkimAlgorithm, DkimKeyStatus};
 use ekitei_operator_dns::State;
 use ekitei_operator_dns::verify::forgotten_after;
 
@@ -181,7 +181,6 @@ async fn act(work: &mut Work, service: &Client, action: &Action) -> Result<()> {
         Action::Remove(selector) => {
             fail::point("dkim.remove")?;
             service.delete_dkim_key(&domain, selector, true).await.optional()?;
-            work.context.metrics.dkim_key_age.forget(&[&work.domain.spec.domain, selector]);
             work.tell("KeyRemoved", &format!("DKIM key {selector} is gone; its record goes next")).await;
             work.wake_in(Duration::from_secs(1));
         }
@@ -190,9 +189,18 @@ async fn act(work: &mut Work, service: &Client, action: &Action) -> Result<()> {
 }
 
 fn measure(work: &Work) {
-    for key in &work.status.dkim_keys {
-        let gauge = work.context.metrics.dkim_key_age.with(&[&work.domain.spec.domain, &key.selector]);
-        let age = key.activated.as_ref().map_or(0, |activated| work.context.clock.since(activated).as_secs());
-        gauge.set(i64::try_from(age).unwrap_or(i64::MAX));
-    }
+    let (object, domain, metrics) = (work.object(), &work.domain.spec, &work.context.metrics);
+    let age = |key: &DkimKeyStatus| {
+        let since = key.activated.as_ref().map_or(0, |since| work.context.clock.since(since).as_secs());
+        i64::try_from(since).unwrap_or(i64::MAX)
+    };
+    let all = || work.status.dkim_keys.iter();
+    metrics
+        .dkim_key_age
+        .show(&object, all().map(|key| ([domain.domain.as_str(), key.selector.as_str()], age(key))));
+    let due = |key: &DkimKeyStatus| Some(keys::replacement(&domain.dkim, key)?.as_second());
+    metrics.dkim_rotation.show(
+        &object,
+        all().filter_map(|key| Some(([domain.domain.as_str(), key.selector.as_str()], due(key)?))),
+    );
 }

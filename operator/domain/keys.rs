@@ -83,6 +83,11 @@ fn is_due(spec: &Dkim, key: Option<&DkimKeyStatus>, now: Timestamp) -> bool {
     rotation(spec, key).is_some_and(|due| due <= now)
 }
 
+/// When a key is to be replaced, if it signs and does not do so for ever.
+pub fn replacement(spec: &Dkim, key: &DkimKeyStatus) -> Option<Timestamp> {
+    rotation(spec, Some(key).filter(|key| key.stage == DkimStage::Active))
+}
+
 /// When a key that signs is to be replaced.
 fn rotation(spec: &Dkim, key: Option<&DkimKeyStatus>) -> Option<Timestamp> {
     let rotation = spec.rotation.get();
@@ -253,8 +258,7 @@ fn rotate(decision: &mut Decision, spec: &Dkim, now: &Time) {
     let due: Vec<Timestamp> = decision
         .keys
         .iter()
-        .filter(|key| key.stage == DkimStage::Active)
-        .filter_map(|key| rotation(spec, Some(key)))
+        .filter_map(|key| replacement(spec, key))
         .map(|due| if due > now.0 { due } else { now.0 + SignedDuration::from_secs(60) })
         .collect();
     due.into_iter().for_each(|at| wake(decision, at));

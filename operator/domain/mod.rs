@@ -50,7 +50,7 @@ impl Reconciler for Domains {
     }
 
     async fn reconcile(domain: Arc<MailDomain>, context: Arc<Context>) -> Result<Outcome> {
-        let Some(mut work) = Work::begin(context, &domain).await? else { return Ok(Outcome::gone()) };
+        let mut work = Work::begin(context, domain)?;
         let regions = accept::regions(&work).await?;
         let service = home_service(&work, &regions).await;
         if finalizer::is_deleted(work.domain.as_ref()) {

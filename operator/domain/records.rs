@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use ekitei_api::Client;
 use ekitei_operator_api::{
-    AdoptionPolicy, CaaMode, ConditionStatus, Conditions as _, DaneMode, MailDomain, MailRegion, RecordState,
+    AdoptionPolicy, CaaMode, ConditionStatus, Conditions as _, DaneMode, IssuerKind, MailDomain, MailRegion,
+    RecordState,
 };
 use ekitei_operator_dns::provider::ProviderError;
 use ekitei_operator_dns::{Key, Name, Owner, RecordType};
@@ -81,8 +82,10 @@ pub async fn step(
         keys,
         signed: dns.signed,
         has_caa,
+        default_authority: work.context.options.acme_directory.as_deref(),
         host_keys: &host_keys,
     };
+    let issuer_is_unknown = facts.issuers().is_some_and(|issuers| issuers.is_empty());
     let desired = facts.records().map_err(|error| Error::invalid("RecordsInvalid", error))?;
     let publication = Publication {
         provider: dns.open.provider.as_ref(),
@@ -98,6 +101,9 @@ pub async fn step(
     work.status.inventory = inventory_status(&published.inventory);
     work.status.records = statuses(&published.records);
     tell(work, &published).await;
+    if issuer_is_unknown && domain.spec.certificate.issuer != IssuerKind::None {
+        work.warn("CAAIssuerUnknown", "the CAA records do not name the authority of the certificate, since nobody says which it is: spec.caa.issuers").await;
+    }
     conditions(work, dns, &published);
     let dane = dane::condition(&dns.place, dns.open.signed, wants_keys(&domain, regions));
     work.condition(dane.type_, dane.status, dane.reason, dane.message);
@@ -151,8 +157,7 @@ async fn has_caa(work: &Work, dns: &Dns) -> Result<bool> {
 /// Events and metrics of a round.
 async fn tell(work: &Work, published: &Published) {
     let metrics = &work.context.metrics;
-    let uid = work.domain.metadata.uid.as_deref().unwrap_or_default();
-    metrics.records(uid, published.records.iter().map(|record| record.state.as_str()));
+    metrics.records(&work.object(), published.records.iter().map(|record| record.state.as_str()));
     if !published.drifted.is_empty() {
         let names: Vec<String> = published.drifted.iter().map(ToString::to_string).collect();
         metrics.drift_corrected.with(&["MailDomain"]).inc_by(names.len() as u64);
@@ -212,7 +217,7 @@ fn published_condition(
 ) -> (bool, &'static str, String) {
     if let Some(error) = published.error.as_ref().filter(|error| !matches!(error, ProviderError::Rejected(_)))
     {
-        return (false, provider::reason(error), error.to_string());
+        return (false, error.reason(), error.to_string());
     }
     if let Some(holder) = &published.locked_by {
         return (false, "ZoneLocked", format!("another operator is writing to the zone: {holder}"));

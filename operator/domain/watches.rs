@@ -10,7 +10,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 
 use crate::certificate_objects::cert_manager;
-use crate::context::Context;
+use crate::context::{Context, watched_secrets};
 
 /// Watches all of it. Certificates of cert-manager only where it is installed.
 pub async fn watch(controller: Controller<MailDomain>, context: &Arc<Context>) -> Controller<MailDomain> {
@@ -39,7 +39,7 @@ pub async fn watch(controller: Controller<MailDomain>, context: &Arc<Context>) -
             domain.namespace() == secret.namespace()
                 && (names_secret(domain, &secret.name_any()) || owns(domain, secret))
         });
-        controller = controller.watches(secrets, all(), with_secret);
+        controller = controller.watches(secrets, watched_secrets(), with_secret);
     }
     // Where that cannot be found out now, or it is installed later, the certificates are looked at when the resync comes.
     if !cert_manager::is_installed(client).await.unwrap_or(false) {

@@ -9,11 +9,13 @@ use ekitei_operator_dns::{Inventory, Name};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use kube::ResourceExt as _;
-use kube::api::Api;
 
+use super::Domains;
 use crate::apply::apply_status;
 use crate::context::Context;
+use crate::controller::Reconciler as _;
 use crate::error::{Error, Result};
+use crate::metrics::Object;
 use crate::publish::inventory_status;
 
 /// One domain while it is worked on.
@@ -37,31 +39,15 @@ pub struct Work {
 }
 
 impl Work {
-    /// Begins with the object as the API server has it now: what a watch has seen may be from before the reconciliation before this one, and its status would take back
-    /// what that stored. `None` if the object is gone, or another one has its name.
+    /// Begins with the object as the API server has it.
     ///
     /// # Errors
-    /// The Kubernetes API's; and that the domain is none, though the API server takes no such object.
-    pub async fn begin(context: Arc<Context>, seen: &MailDomain) -> Result<Option<Self>> {
-        let api: Api<MailDomain> =
-            Api::namespaced(context.client.clone(), &seen.namespace().unwrap_or_default());
-        let live = api.get_opt(&seen.name_any()).await?;
-        let Some(domain) = live.filter(|live| live.metadata.uid == seen.metadata.uid) else {
-            return Ok(None);
-        };
+    /// That the domain is none, though the API server takes no such object.
+    pub fn begin(context: Arc<Context>, domain: Arc<MailDomain>) -> Result<Self> {
         let name = domain.spec.domain.parse().map_err(|error| Error::invalid("DomainInvalid", error))?;
         let stored = domain.status.clone();
         let status = stored.clone().unwrap_or_default();
-        Ok(Some(Self {
-            context,
-            domain: Arc::new(domain),
-            name,
-            status,
-            stored,
-            wake: None,
-            failure: None,
-            revised: false,
-        }))
+        Ok(Self { context, domain, name, status, stored, wake: None, failure: None, revised: false })
     }
 
     /// Says whether something is true.
@@ -138,6 +124,11 @@ impl Work {
         apply_status(&self.context, self.domain.as_ref(), self.stored.as_ref(), &self.status).await?;
         self.stored = Some(self.status.clone());
         Ok(())
+    }
+
+    /// The object, as metrics know it.
+    pub fn object(&self) -> Object {
+        Object::of(Domains::KIND, self.domain.as_ref())
     }
 
     /// The namespace of the object.

@@ -17,7 +17,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 
 use crate::apply::apply_status;
-use crate::context::Context;
+use crate::context::{Context, watched_secrets};
 use crate::controller::{Outcome, Reconciler};
 use crate::error::{Optional as _, Result};
 use crate::finalizer;
@@ -29,7 +29,7 @@ mod limited;
 pub mod open;
 pub mod usage;
 
-pub use open::{Open, failure, kind, open, open_object, reason};
+pub use open::{Open, failure, kind, open, open_object};
 use usage::User;
 
 /// How often a provider is tried.
@@ -51,8 +51,8 @@ impl Reconciler for Providers {
             Controller::new(Api::all(context.client.clone()), watcher::Config::default());
         for secrets in context.secrets() {
             let store = controller.store();
-            controller = controller
-                .watches(secrets, watcher::Config::default(), move |secret| with_secret(&store, &secret));
+            controller =
+                controller.watches(secrets, watched_secrets(), move |secret| with_secret(&store, &secret));
         }
         // What uses a provider keeps it: one that is about to go frees it.
         let domains = Api::<MailDomain>::all(context.client.clone());

@@ -333,17 +333,8 @@ fn with_port(server: &str) -> String {
 
 /// What a provider's error means for a reconciliation.
 pub fn failure(error: ProviderError) -> Error {
-    let (reason, temporary) = (reason(&error), error.is_temporary());
+    let (reason, temporary) = (error.reason(), error.is_temporary());
     if temporary { Error::outside(reason, error) } else { Error::invalid(reason, error) }
-}
-
-/// The reason of the condition.
-pub fn reason(error: &ProviderError) -> &'static str {
-    match error {
-        ProviderError::Unavailable(_) => "ServerUnreachable",
-        ProviderError::Unauthorized(_) => "CredentialsRefused",
-        other => other.reason(),
-    }
 }
 
 #[cfg(test)]

@@ -53,10 +53,7 @@ impl Work<'_> {
                 if let Some(after) = standing.after {
                     self.wake_in(after);
                 }
-                if let Some(not_after) = &standing.status.not_after {
-                    let expiry = &self.context.metrics.certificate_expiry;
-                    expiry.with(&[&self.region.spec.host]).set(not_after.0.as_second());
-                }
+                self.context.metrics.certificate(&self.object(), &self.region.spec.host, &standing.status);
                 self.status.certificates = vec![standing.status];
                 standing.tlsa
             }

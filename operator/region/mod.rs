@@ -19,10 +19,11 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 
 use crate::apply::apply_status;
-use crate::context::Context;
+use crate::context::{Context, watched_secrets};
 use crate::controller::{Outcome, Reconciler};
 use crate::error::{Error, Result};
 use crate::finalizer;
+use crate::metrics::Object;
 
 pub mod addresses;
 mod certificate;
@@ -67,7 +68,7 @@ impl Reconciler for Regions {
             .watches(Api::<ConfigMap>::namespaced(client.clone(), namespace), template, move |_| {
                 of(&by_template, |_| true)
             })
-            .watches(Api::<Secret>::namespaced(client.clone(), namespace), all(), move |secret| {
+            .watches(Api::<Secret>::namespaced(client.clone(), namespace), watched_secrets(), move |secret| {
                 let name = secret.name_any();
                 of(&by_secret, |region| {
                     refers_to_secret(region, &name)
@@ -210,10 +211,18 @@ impl<'a> Work<'a> {
     }
 
     fn measure(&self) {
-        let name = self.region.name_any();
-        let gauge = |state: &str| self.context.metrics.mx_replicas.with(&[&name, state]);
-        gauge("desired").set(i64::from(self.region.spec.replicas));
-        gauge("there").set(i64::from(self.status.replicas));
-        gauge("ready").set(i64::from(self.status.ready_replicas));
+        let (name, status) = (self.region.name_any(), &self.status);
+        let states = [
+            ("desired", self.region.spec.replicas),
+            ("there", status.replicas),
+            ("ready", status.ready_replicas),
+        ];
+        let members = states.map(|(state, count)| ([name.as_str(), state], i64::from(count)));
+        self.context.metrics.mx_replicas.show(&self.object(), members);
+    }
+
+    /// The region, as metrics know it.
+    fn object(&self) -> Object {
+        Object::of(Regions::KIND, self.region)
     }
 }

@@ -93,7 +93,7 @@ impl Work<'_> {
         }
         self.status.records = statuses(&published.records);
         let states = published.records.iter().map(|record| record.state.as_str());
-        self.context.metrics.records(&self.region.uid().unwrap_or_default(), states);
+        self.context.metrics.records(&self.object(), states);
         self.condition(published_condition(&published));
         self.condition(verified_condition(&published.records));
         match &published.error {
@@ -164,7 +164,7 @@ fn published_condition(published: &Published) -> Draft {
     let (status, reason, message) = if let Some(error) = &published.error {
         // What was published still is, as far as anybody knows.
         let status = if error.is_temporary() { ConditionStatus::Unknown } else { ConditionStatus::False };
-        (status, provider::reason(error), error.to_string())
+        (status, error.reason(), error.to_string())
     } else if let Some(record) = with(|state| matches!(state, State::Conflict { .. })) {
         (ConditionStatus::False, "RecordConflict", told(record))
     } else if let Some(record) = with(|state| *state == State::Failed) {

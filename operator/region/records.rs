@@ -8,6 +8,16 @@ use ekitei_operator_dns::desired::{AllOthers, Network, Purpose, Spf, Tlsa, TlsaV
 use ekitei_operator_dns::record::{Routing, Variant};
 use ekitei_operator_dns::{Desired, Family, InvalidInput, MailHost, Name, RecordSet, Value};
 
+use crate::region::addresses;
+
+/// The name of the addresses that mail leaves from where they are not those of the host: what their reverse names lead to has to lead back to them.
+///
+/// # Errors
+/// The host's name is too long for one below it.
+pub fn egress_host(host: &Name) -> Result<Name, InvalidInput> {
+    Ok(host.child("out")?)
+}
+
 /// All that the records of a region say.
 #[derive(Clone, Debug)]
 pub struct Hosts<'a> {
@@ -47,6 +57,7 @@ impl Hosts<'_> {
         }
         .records()?;
         self.egress(&mut records)?;
+        records.extend(self.egress_records(&host, dns)?);
         records.extend(self.clients(&host, dns)?);
         Ok(records)
     }
@@ -68,6 +79,17 @@ impl Hosts<'_> {
             record.set.values = BTreeSet::from([Value::txt(spf.text()?)]);
         }
         Ok(())
+    }
+
+    /// The host of addresses that mail leaves from, and that are not the MX host's.
+    fn egress_records(&self, host: &Name, dns: &RegionDns) -> Result<Vec<Desired>, InvalidInput> {
+        let addresses: Vec<IpAddr> =
+            addresses::written(&self.spec.egress_addresses).difference(self.addresses).copied().collect();
+        if addresses.is_empty() {
+            return Ok(Vec::new());
+        }
+        let host = egress_host(host)?;
+        MailHost { host, ttl: dns.ttl, addresses, spf: true, tlsa: Vec::new(), signed: self.signed }.records()
     }
 
     /// The host of users' programs. Regions that share it have their own values of one record set, or where the provider chooses, sets of their own.
@@ -164,7 +186,7 @@ mod tests {
         let spec = "{host: mx.tokyo.example.net, egressAddresses: [198.51.100.7, '2001:db8:7::/64'],
             dns: {provider: {name: knot}, dane: {mode: Disabled}}}";
         let found = lines(spec, Route53Routing::Simple);
-        assert_eq!(found.len(), 3, "no keys: {found:?}");
+        assert_eq!(found.len(), 5, "no keys: {found:?}");
         assert_eq!(found[0], "mx.tokyo.example.net. 300 IN A 192.0.2.5");
         assert!(
             found[2].contains("ip4:198.51.100.7") && found[2].contains("ip6:2001:db8:7::/64"),
@@ -172,6 +194,21 @@ mod tests {
             found[2]
         );
         assert!(found[2].contains(" a ") && found[2].contains("-all"), "{}", found[2]);
+        // Their reverse names lead to a name that leads back.
+        assert_eq!(
+            found[3..],
+            [
+                "out.mx.tokyo.example.net. 300 IN A 198.51.100.7",
+                "out.mx.tokyo.example.net. 300 IN TXT \"v=spf1 a -all\""
+            ]
+        );
+    }
+
+    #[test]
+    fn mail_that_leaves_from_the_hosts_own_address_needs_no_other_name() {
+        let spec = "{host: mx.tokyo.example.net, egressAddresses: [192.0.2.5], dns: {provider: {name: knot}, dane: {mode: Disabled}}}";
+        let found = lines(spec, Route53Routing::Simple);
+        assert!(!found.iter().any(|line| line.starts_with("out.")), "{found:?}");
     }
 
     #[test]

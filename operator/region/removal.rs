@@ -70,15 +70,8 @@ impl Work<'_> {
             let note = format!("given up what could not be removed: {}", given_up.left.join("; "));
             self.context.events.warning(self.region, "Abandoned", &note).await;
         }
-        let name = self.region.name_any();
-        for state in ["desired", "there", "ready"] {
-            self.context.metrics.mx_replicas.forget(&[&name, state]);
-        }
-        self.context.metrics.region_reachable.forget(&[&name]);
-        self.context.metrics.certificate_expiry.forget(&[&self.region.spec.host]);
-        self.context.metrics.records(&self.region.uid().unwrap_or_default(), []);
         finalizer::release(self.context, self.region).await?;
-        tracing::info!(kind = Regions::KIND, name, "removed");
+        tracing::info!(kind = Regions::KIND, name = self.region.name_any(), "removed");
         Ok(Outcome::gone())
     }
 
@@ -175,7 +168,7 @@ mod tests {
     use super::*;
 
     fn away() -> Result<()> {
-        Err(Error::outside("ProviderUnavailable", "no answer"))
+        Err(Error::outside("ServerUnreachable", "no answer"))
     }
 
     #[test]

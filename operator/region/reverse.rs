@@ -9,6 +9,8 @@ use ekitei_operator_dns::verify::VerifyError;
 use ekitei_operator_dns::{Key, Name, RecordType, Value, Verifier};
 use futures_util::future::join_all;
 
+use crate::region::records::egress_host;
+
 /// How many aliases are followed: parts of reverse zones are delegated by them (RFC 2317).
 const ALIASES: usize = 4;
 
@@ -34,6 +36,18 @@ pub fn is_public(address: &IpAddr) -> bool {
             !(address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local())
         }
     }
+}
+
+/// The names that addresses should lead to: the host for those that it has, and the name of the others that mail leaves from.
+pub fn expected(
+    host: &Name,
+    own: &BTreeSet<IpAddr>,
+    egress: &BTreeSet<IpAddr>,
+) -> Vec<(Name, BTreeSet<IpAddr>)> {
+    let (of_host, others): (BTreeSet<_>, BTreeSet<_>) =
+        egress.iter().partition(|address| own.contains(*address));
+    let all = [(Some(host.clone()), of_host), (egress_host(host).ok(), others)];
+    all.into_iter().filter_map(|(name, addresses)| Some((name?, addresses))).collect()
 }
 
 /// Asks where the public ones of these addresses lead.
@@ -150,6 +164,15 @@ mod tests {
         assert_eq!((draft.status, draft.reason), (ConditionStatus::Unknown, "ReverseNameUnknown"));
         assert_eq!(condition(&found(Reverse::Right)).status, ConditionStatus::True);
         assert_eq!(condition(&[]).reason, "NoPublicAddress");
+    }
+
+    #[test]
+    fn an_address_leads_to_a_name_that_leads_back() {
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        let host: Name = "mx.example.net".parse().unwrap();
+        let found = expected(&host, &addresses(&["192.0.2.5"]), &addresses(&["192.0.2.5", "198.51.100.7"]));
+        let out: Name = "out.mx.example.net".parse().unwrap();
+        assert_eq!(found, [(host, addresses(&["192.0.2.5"])), (out, addresses(&["198.51.100.7"]))]);
     }
 
     #[test]

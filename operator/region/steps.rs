@@ -38,7 +38,9 @@ impl Work<'_> {
         }
         let result = self.inside(&cluster).await;
         let away = matches!(&result, Err(Error::Kubernetes(error)) if !matches!(error.as_ref(), kube::Error::Api(_)));
-        self.context.metrics.region_reachable.with(&[&self.region.name_any()]).set(i64::from(!away));
+        let name = self.region.name_any();
+        let reachable = [([name.as_str()], i64::from(!away))];
+        self.context.metrics.region_reachable.show(&self.object(), reachable);
         match result {
             Err(error) if away && cluster.is_other => Err(Error::outside(
                 "ClusterUnreachable",
@@ -203,7 +205,12 @@ impl Work<'_> {
         }
         let resolvers = self.context.options.resolvers.clone();
         let verifier = Verifier::new(Settings { resolvers, ..Settings::default() });
-        let found = reverse::look(&verifier, &host, &addresses).await;
+        let mut found = Vec::new();
+        for (host, addresses) in
+            reverse::expected(&host, &addresses::written(&self.status.addresses), &addresses)
+        {
+            found.extend(reverse::look(&verifier, &host, &addresses).await);
+        }
         self.status.reverse_dns = reverse::instructions(&found);
         self.condition(reverse::condition(&found));
     }

@@ -2,7 +2,7 @@
 //! (`tests/observability`), Prometheus is shown `operator.prom`. Both are written by `EKITEI_WRITE_DOCS=1 cargo test -p ekitei-operator --test metrics`.
 #![allow(clippy::unwrap_used)]
 
-use ekitei_operator::metrics::Metrics;
+use ekitei_operator::metrics::{Metrics, Object};
 use ekitei_telemetry::{Registry, metrics_markdown, replace_section};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
@@ -30,21 +30,24 @@ fn the_page_of_metrics_lists_those_of_the_operator() {
 fn what_prometheus_is_shown_has_every_metric_of_the_operator() {
     let metrics = Metrics::new(Registry::new());
     for kind in ["MailDomain", "MailRegion", "DNSProvider", "MailAccount"] {
-        metrics.object(kind, "a", Some(true));
+        metrics.object(&Object::named(kind, Some("mail"), "a"), true);
         metrics.queue_depth.with(&[kind]).set(1);
         metrics.reconcile_seconds.with(&[kind]).observe(0.02);
     }
-    metrics.object("MailDomain", "b", Some(false));
+    let domain = |name: &str| Object::named("MailDomain", Some("mail"), name);
+    metrics.object(&domain("b"), false);
     metrics.reconcile_failures.with(&["MailDomain", "ProviderFailed"]).inc();
     metrics.drift_corrected.with(&["MailDomain"]).inc();
     metrics.is_leader.set(1);
-    metrics.certificate_expiry.with(&["example-test"]).set(2_000_000_000);
-    metrics.dkim_key_age.with(&["example.test", "ek202601r"]).set(86_400);
-    metrics.records("a", ["Verified", "Verified", "Pending"]);
+    metrics.certificate_expiry.show(&domain("a"), [(["example-test"], 2_000_000_000)]);
+    metrics.certificate_renewal.show(&domain("a"), [(["example-test"], 1_900_000_000)]);
+    metrics.dkim_key_age.show(&domain("a"), [(["example.test", "ek202601r"], 86_400)]);
+    metrics.dkim_rotation.show(&domain("a"), [(["example.test", "ek202601r"], 2_000_000_000)]);
+    metrics.records(&domain("a"), ["Verified", "Verified", "Pending"]);
     for (region, ready) in [("tokyo", 3), ("singapore", 2)] {
-        metrics.region_reachable.with(&[region]).set(1);
-        metrics.mx_replicas.with(&[region, "desired"]).set(3);
-        metrics.mx_replicas.with(&[region, "ready"]).set(ready);
+        let object = Object::named("MailRegion", Some("mail"), region);
+        metrics.region_reachable.show(&object, [([region], 1)]);
+        metrics.mx_replicas.show(&object, [([region, "desired"], 3), ([region, "ready"], ready)]);
     }
     let text = metrics.registry.render();
     for declared in metrics.registry.declared() {

@@ -261,10 +261,19 @@ impl<F: Family> Labels<F> {
 
     /// Shows the member with these label values no more: what it was about is gone.
     pub fn forget(&self, values: &[&str]) {
-        let mut members = self.members.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if members.remove(&values.join("\u{1f}")).is_some() {
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        if members.remove(&values.join(SEPARATOR)).is_some() {
             self.family.forget(values);
         }
+    }
+
+    /// Shows no member any more.
+    pub fn clear(&self) {
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        for (key, _) in members.drain() {
+            self.family.forget(&key.split(SEPARATOR).collect::<Vec<_>>());
+        }
+        self.family.forget(&vec!["other"; self.width]);
     }
 }
 
@@ -372,6 +381,8 @@ mod tests {
         assert!(!text.contains("tokyo") && text.contains("singapore"), "{text}");
         family.with(&["tokyo"]).set(1);
         assert!(registry.render().contains("tokyo"), "and it may come back");
+        family.clear();
+        assert!(!registry.render().contains("region="), "nothing is left");
     }
 
     #[test]

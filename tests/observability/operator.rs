@@ -43,7 +43,7 @@ async fn region(scene: &Scene) {
 fn domain(name: &str, provider: &str) -> Value {
     json!({
         "domain": name, "homeRegion": "tokyo", "regions": [{"name": "tokyo"}],
-        "dns": {"provider": {"name": provider}, "ttl": 60}, "certificate": {"issuer": "None"},
+        "dns": {"provider": {"name": provider}, "ttl": 30}, "certificate": {"issuer": "None"},
     })
 }
 
@@ -79,7 +79,7 @@ async fn every_query_about_the_operator_has_an_answer() {
         scene.knot.ask(ZONE, "MX").is_some_and(|found| !found.is_empty())
     });
     scene.knot.update(ZONE, &format!("update delete {ZONE}. MX\nupdate add {ZONE}. 60 MX 5 evil.test."));
-    for metric in ["drift_corrected_total", "reconcile_failures_total"] {
+    for metric in ["drift_corrected_total", "reconcile_failures_total", "dkim_rotation_timestamp_seconds"] {
         wait_until(metric, SOON, || shown(&scene).contains(&format!("ekitei_operator_{metric}{{")));
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../observability/prove.py");

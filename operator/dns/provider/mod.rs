@@ -83,8 +83,8 @@ impl ProviderError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Conflict(_) => "ZoneChanged",
-            Self::Unavailable(_) => "ProviderUnavailable",
-            Self::Unauthorized(_) => "ProviderUnauthorized",
+            Self::Unavailable(_) => "ServerUnreachable",
+            Self::Unauthorized(_) => "CredentialsRefused",
             Self::NoZone { .. } => "ZoneNotFound",
             Self::Rejected(_) => "ProviderRejected",
             Self::Settings(_) => "ProviderSettingsInvalid",

@@ -19,6 +19,7 @@ fn lines(domain: &MailDomain, all: &[MailRegion], has_caa: bool) -> Vec<String> 
         keys: &keys,
         signed: true,
         has_caa,
+        default_authority: Some("https://acme-v02.api.letsencrypt.org/directory"),
         host_keys: &[[1; 32]],
     };
     facts.records().unwrap().iter().flat_map(|record| record.set.lines()).collect()
@@ -68,6 +69,24 @@ fn caa_is_added_to_that_of_others_or_enforced() {
     assert!(has(&lines(&wanted, &[region("tokyo")], true), "CAA 0 issue \"ca.example\""));
     wanted.spec.caa.mode = CaaMode::Enforce;
     assert!(has(&lines(&wanted, &[region("tokyo")], false), "CAA 0 issue \"ca.example\""));
+}
+
+#[test]
+fn the_authority_that_is_asked_is_among_those_of_others() {
+    let found = |certificate: serde_json::Value| {
+        let mut domain = domain("example.org");
+        domain.spec.certificate = serde_json::from_value(certificate).unwrap();
+        let found = lines(&domain, &[region("tokyo")], true).into_iter();
+        found.filter_map(|line| Some(line.split_once(" CAA ")?.1.to_owned())).collect::<Vec<_>>()
+    };
+    let default = ["0 issue \"letsencrypt.org\""];
+    assert_eq!(found(json!({})), default, "the operator's own, or it could get no certificate");
+    assert_eq!(found(json!({"issuer": "Acme"})), default);
+    let acme = |directory: &str| json!({"acme": {"directory": directory}});
+    assert_eq!(found(acme("https://acme.zerossl.com/v2/DV90")), ["0 issue \"sectigo.com\""]);
+    assert_eq!(found(acme("https://acme.notzerossl.com/v2")), [""; 0], "another's name that ends so");
+    assert_eq!(found(json!({"certManager": {"name": "a"}})), [""; 0], "nobody says whom it asks");
+    assert_eq!(found(json!({"issuer": "None"})), [""; 0]);
 }
 
 #[test]
@@ -154,6 +173,7 @@ fn spf_keeps_where_mail_leaves_from_however_many_addresses_there_are() {
         keys: &[],
         signed: true,
         has_caa: false,
+        default_authority: None,
         host_keys: &[],
     };
     assert!(facts.records().unwrap_err().to_string().contains("11 lookups"));

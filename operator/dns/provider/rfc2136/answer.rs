@@ -148,7 +148,7 @@ mod tests {
             (ResponseCode::NotZone, "ZoneNotFound"),
             (ResponseCode::Refused, "ProviderRejected"),
             (ResponseCode::FormErr, "ProviderRejected"),
-            (ResponseCode::ServFail, "ProviderUnavailable"),
+            (ResponseCode::ServFail, "ServerUnreachable"),
             (ResponseCode::NotImp, "ProviderSettingsInvalid"),
         ] {
             let error = check_update(&settings(), &zone, &answer(code)).unwrap_err();
