@@ -70,6 +70,12 @@ pub struct Options {
     /// That the terms of service of the default authority are agreed to.
     #[arg(long, env = "EKITEI_OPERATOR_ACME_TERMS_OF_SERVICE_AGREED")]
     pub acme_terms_of_service_agreed: bool,
+    /// The key identifier of the account at the default authority that its ACME account belongs to (RFC 8555 §7.3.4), where the authority wants one.
+    #[arg(long, env = "EKITEI_OPERATOR_ACME_EXTERNAL_ACCOUNT", requires = "acme_external_account_key_file")]
+    pub acme_external_account: Option<String>,
+    /// A file with the HMAC key of that account, in base64url as the authority gives it.
+    #[arg(long, env = "EKITEI_OPERATOR_ACME_EXTERNAL_ACCOUNT_KEY_FILE", requires = "acme_external_account")]
+    pub acme_external_account_key_file: Option<PathBuf>,
     /// Certificates in PEM of those who may sign the authority's own, for private authorities.
     #[arg(long, env = "EKITEI_OPERATOR_ACME_CA_FILE")]
     pub acme_ca_file: Option<PathBuf>,
@@ -154,6 +160,7 @@ mod tests {
             ["--resync", "5d"],
             ["--leader-election-seconds", "1"],
             ["--concurrency", "0"],
+            ["--acme-external-account", "key-1"],
         ] {
             assert!(
                 Command::try_parse_from(["operator"].into_iter().chain(arguments)).is_err(),

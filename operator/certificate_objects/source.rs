@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::Wanted;
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::options::Options;
 use crate::services::{secret_key, secret_text};
 
 /// Where a certificate comes from.
@@ -143,9 +144,26 @@ async fn default(context: &Context) -> Result<Authority> {
         let missing = |error| Error::outside("ACMECAFileMissing", format!("{}: {error}", file.display()));
         server.authorities = Some(pem.map_err(missing)?);
     }
-    let account = AccountRequest { contact: options.acme_contacts.clone(), external: None };
-    let secret = (context.namespace().to_owned(), account_name(directory));
+    let external = default_external(options).await?;
+    let account = AccountRequest { contact: options.acme_contacts.clone(), external };
+    // An account that belongs to another is not the one of those who name the same directory without it.
+    let of = [Some(directory), options.acme_external_account.as_ref()];
+    let of: Vec<&str> = of.into_iter().flatten().map(String::as_str).collect();
+    let secret = (context.namespace().to_owned(), account_name(&of.join(" ")));
     Ok(Authority { server, account, secret, profile: None })
+}
+
+/// The account that the one at the default authority belongs to.
+async fn default_external(options: &Options) -> Result<Option<ExternalAccount>> {
+    let (Some(key_id), Some(file)) =
+        (&options.acme_external_account, &options.acme_external_account_key_file)
+    else {
+        return Ok(None);
+    };
+    let missing =
+        |error| Error::outside("ACMEExternalAccountMissing", format!("{}: {error}", file.display()));
+    let key = tokio::fs::read_to_string(file).await.map_err(missing)?;
+    external(key_id, key.trim().as_bytes()).map(Some)
 }
 
 fn agreed(agreed: bool, directory: &str) -> Result<()> {
@@ -169,4 +187,39 @@ pub fn account_name(directory: &str) -> String {
         let _ = write!(name, "{octet:02x}");
         name
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[tokio::test]
+    async fn the_account_of_the_default_authority_may_belong_to_another() {
+        let file = std::env::temp_dir().join(format!("ekitei-external-{}", std::process::id()));
+        let path = file.to_str().unwrap();
+        let arguments =
+            ["operator", "--acme-external-account=key-1", "--acme-external-account-key-file", path];
+        let options = Command::try_parse_from(arguments).unwrap().options;
+        let missing = default_external(&options).await.unwrap_err();
+        assert_eq!(missing.reason(), "ACMEExternalAccountMissing");
+
+        std::fs::write(&file, "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0\n").unwrap();
+        let found = default_external(&options).await;
+        std::fs::write(&file, "not base64url!\n").unwrap();
+        let wrong = default_external(&options).await;
+        std::fs::remove_file(&file).unwrap();
+        assert!(found.unwrap().is_some());
+        assert_eq!(wrong.unwrap_err().reason(), "ACMEExternalAccountInvalid");
+        let none = Command::try_parse_from(["operator"]).unwrap().options;
+        assert!(default_external(&none).await.unwrap().is_none());
+    }
 }

@@ -60,6 +60,7 @@ REFUSED = [
     ({"regions": {"replicas": 3}}, "each MailRegion says by spec.replicas"),
     ({"regions": {"autoscaling": {"enabled": True}}}, "which autoscalers may set"),
     ({"operator": {"resync": "1d"}}, "resync"),
+    ({"operator": {"acme": {"externalAccount": {"keyId": "id"}}}}, "name the Secret with the HMAC key"),
     ({"operator": {"resync": "500ms"}}, "resync"),
     ({"operator": {"dnssec": {"resolvers": ["ns1.example.net"]}}}, "resolvers"),
     ({"secretMounts": [{"name": "admin"}]}, "the chart has something else at /etc/ekitei-secrets/admin"),
@@ -173,7 +174,10 @@ class Values(unittest.TestCase):
         if binary is None:
             self.skipTest("needs target/debug/ekitei-operator")
         known = set(re.findall(r"--[a-z-]+", subprocess.run([binary, "run", "--help"], capture_output=True, text=True).stdout))
-        acme = {"directory": "https://a.example/", "contacts": ["mailto:a@example.com"], "termsOfServiceAgreed": True, "caSecret": "ca"}
+        acme = {
+            "directory": "https://a.example/", "contacts": ["mailto:a@example.com"], "termsOfServiceAgreed": True, "caSecret": "ca",
+            "externalAccount": {"keyId": "id", "existingSecret": "account"},
+        }
         dnssec = {"resolvers": ["192.0.2.53:53"], "trustAnchorsConfigMap": "anchors"}
         objects = chart.render(**CLUSTER, operator={"acme": acme, "dnssec": dnssec, "secretNamespaces": ["a"]})
         arguments = chart.find(objects, "Deployment", "ekitei-operator")["spec"]["template"]["spec"]["containers"][0]["args"]

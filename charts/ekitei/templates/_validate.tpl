@@ -57,6 +57,11 @@
 {{- fail (printf "regions.%s: each MailRegion says by spec.replicas how many pods it has, which autoscalers may set; its PodDisruptionBudget follows from that" .) -}}
 {{- end -}}
 {{- end -}}
+{{- with $values.operator.acme.externalAccount -}}
+{{- if and .keyId (not .existingSecret) -}}
+{{- fail "operator.acme.externalAccount.existingSecret: name the Secret with the HMAC key of the account" -}}
+{{- end -}}
+{{- end -}}
 {{- $mounts := list -}}
 {{- range $values.secretMounts -}}
 {{- if or (has .name (list "admin" "signing" "encryption" "s3" "foundationdb")) (regexMatch "^tls-[0-9]+$" .name) -}}
