@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod failure;
+pub mod lists;
 mod metrics;
 mod name;
 mod resolver;

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ekitei_dns::lists::reversed;
+
 /// Whether the Internet can reach an address: it is of no private, shared, local or special network (RFC 6890).
 pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
@@ -23,21 +25,6 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     }
     // Only 2000::/3 is given out.
     address.segments()[0] & 0xe000 == 0x2000
-}
-
-/// An address as a list of the DNS has it: its octets, or for IPv6 its nibbles, from the last to the first (RFC 5782 §2.1, §2.4).
-pub(crate) fn reversed(address: IpAddr) -> String {
-    let labels: Vec<String> = match address {
-        IpAddr::V4(four) => four.octets().iter().rev().map(u8::to_string).collect(),
-        IpAddr::V6(six) => six
-            .octets()
-            .iter()
-            .rev()
-            .flat_map(|octet| [octet & 15, octet >> 4])
-            .map(|nibble| format!("{nibble:x}"))
-            .collect(),
-    };
-    labels.join(".")
 }
 
 /// The name under which the names of an address are (RFC 1035 §3.5, RFC 3596 §2.5).

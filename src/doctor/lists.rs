@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ekitei_config::{DnsList, DnsListKind};
+use ekitei_dns::lists::{refuses, reversed};
 use futures_util::future::join_all;
 
-use crate::addresses::reversed;
 use crate::finding::Finding;
 use crate::scene::Scene;
 
@@ -50,7 +50,7 @@ async fn ask(scene: &Scene, list: &DnsList, subject: String, key: String) -> Fin
         Err(error) if error.is_absent() => return Finding::right(name, "not listed"),
         Err(error) => return Finding::failed(name, &error),
     };
-    if answers.iter().any(|answer| refuses(*answer)) {
+    if answers.iter().any(|answer| refuses(*answer) && !list.names(*answer)) {
         return Finding::unknown(name, "the list does not answer the resolver that is used here");
     }
     let counts = |answer: &Ipv4Addr| {
@@ -67,9 +67,4 @@ async fn ask(scene: &Scene, list: &DnsList, subject: String, key: String) -> Fin
         name,
         format!("listed: {}", if reason.is_empty() { "the list does not say why" } else { &reason }),
     )
-}
-
-/// 127.255.255.0/24 is an error of ours, not an entry.
-fn refuses(answer: Ipv4Addr) -> bool {
-    matches!(answer.octets(), [127, 255, 255, _])
 }

@@ -1,8 +1,8 @@
 //! DNS lists (RFC 5782): who others say sends spam, or does not.
 //!
 //! All lists are asked at the same time, and within one time limit for all. A list that does not answer, or answers nonsense, counts as one that
-//! does not list: mail is never lost to a list that is away. Answers in 127.255.255.0/24 say that the list does not serve us (as Spamhaus does for
-//! public resolvers); such a list is left alone for a while, and the log says so. Answers, also those that say that something is not listed, are kept in the
+//! does not list: mail is never lost to a list that is away. Some answers say that the list does not serve us ([`refuses`]), as lists do to
+//! public resolvers; such a list is left alone for a while, and the log says so. Answers, also those that say that something is not listed, are kept in the
 //! resolver's cache for as long as their TTL says.
 
 use std::collections::HashMap;
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ekitei_config::{Cidr, DnsList, DnsListKind, Live};
 use ekitei_dns::Resolver;
+use ekitei_dns::lists::{refuses, reversed};
 use ekitei_telemetry::{CounterFamily, Histogram, Registry, SECONDS};
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -226,7 +227,8 @@ impl Inner {
 
 /// What the addresses of an answer mean.
 fn judge(list: &DnsList, codes: &[Ipv4Addr]) -> Answer {
-    if let Some(code) = codes.iter().find(|code| matches!(code.octets(), [127, 255, 255, _])) {
+    // Unless the configuration knows better what this list means by it.
+    if let Some(code) = codes.iter().find(|code| refuses(**code) && !list.names(**code)) {
         return Answer::Refused(*code);
     }
     // A zone that has lapsed, or a resolver that answers for every name, lists nobody (RFC 5782 §5).
@@ -251,21 +253,6 @@ fn score(list: &DnsList, code: Ipv4Addr) -> Option<i32> {
     list.answers.iter().find(|answer| meant(&answer.address)).map(|answer| answer.score)
 }
 
-/// An address as DNS lists have it: its octets, or for IPv6 its nibbles, from the last to the first (RFC 5782 §2.1, §2.4).
-fn reversed(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, c, d] = v4.octets();
-            format!("{d}.{c}.{b}.{a}")
-        }
-        IpAddr::V6(v6) => {
-            let nibbles =
-                v6.octets().into_iter().rev().map(|octet| format!("{:x}.{:x}", octet & 15, octet >> 4));
-            nibbles.collect::<Vec<_>>().join(".")
-        }
-    }
-}
-
 /// A text of a list as it may be repeated in a reply.
 fn printable(text: &str) -> String {
     text.chars().filter(|c| matches!(c, ' '..='~')).take(REASON).collect::<String>().trim().to_owned()
@@ -286,9 +273,11 @@ mod tests {
         7.2.0.192.bl.test TXT "see https://bl.test/192.0.2.7"
         7.2.0.192.zen.test A 127.0.0.4
         7.2.0.192.zen.test A 127.0.0.11
-        7.2.0.192.good.test A 127.0.0.1
+        7.2.0.192.good.test A 127.0.0.3
         7.2.0.192.gone.test A 203.0.113.1
         7.2.0.192.deaf.test A 127.255.255.254
+        7.2.0.192.uribl.test A 127.0.0.1
+        7.2.0.192.white.test A 127.0.0.255
         1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.bl.test A 127.0.0.2
         spam.example.dbl.test A 127.0.1.2
     "#;
@@ -395,6 +384,20 @@ mod tests {
         assert_eq!(asked.len(), 1, "{asked:?}");
         let line = "ekitei_dns_list_results_total{result=\"refused\",zone=\"deaf.test\"} 1";
         assert!(registry.render().contains(line));
+    }
+
+    #[tokio::test]
+    async fn that_a_list_does_not_serve_us_is_no_entry_unless_the_configuration_says_so() {
+        let dns = TestDns::start(ZONE);
+        let own = DnsListAnswer { address: "127.0.0.1".parse().unwrap(), score: 3 };
+        let (lists, _) = lists(&dns, vec![list("uribl.test", 100), list("white.test", -100)]);
+        assert_eq!(about(&lists, "192.0.2.7").await, []);
+        let all = DnsListAnswer { address: "127.0.0.0/24".parse().unwrap(), score: 50 };
+        for (answers, expected) in [(vec![all], vec![]), (vec![own, all], vec![("uribl.test".to_owned(), 3)])]
+        {
+            let (lists, _) = self::lists(&dns, vec![DnsList { answers, ..list("uribl.test", 100) }]);
+            assert_eq!(about(&lists, "192.0.2.7").await, expected);
+        }
     }
 
     #[test]

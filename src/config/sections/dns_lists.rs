@@ -1,5 +1,7 @@
 //! DNS lists of addresses and domains.
 
+use std::net::Ipv4Addr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +20,7 @@ section! {
         reject_score: u32 = 10,
         /// The sum of scores at which mail goes to Junk. `0` is never.
         junk_score: u32 = 5,
-        /// How long a list that said that it does not answer us (127.255.255.x) is left alone.
+        /// How long a list that said that it does not serve us (127.255.255.x, 127.0.0.1, 127.0.0.255) is left alone.
         error_pause: Duration = Duration::minutes(10),
     }
 }
@@ -59,6 +61,13 @@ pub enum DnsListKind {
     Address,
     /// Domains: in HELO, of senders, in messages.
     Domain,
+}
+
+impl DnsList {
+    /// Whether `answers` names just this answer, not only a network that it is in.
+    pub fn names(&self, answer: Ipv4Addr) -> bool {
+        self.answers.iter().any(|named| named.address == Cidr::around(answer.into(), 32))
+    }
 }
 
 fn default_score() -> i32 {
