@@ -70,6 +70,10 @@ impl DestinationTls {
     fn require_tls(&self) -> bool {
         self.wish == Wish::Required
     }
+
+    fn enforces_sts(&self) -> bool {
+        self.sts.as_ref().is_some_and(|policy| policy.mode == Mode::Enforce)
+    }
 }
 
 /// What the TLSA records of a host say.
@@ -166,7 +170,8 @@ impl TlsPolicies {
             }
             None => match self.published(destination, host).await? {
                 Published::Usable(dane, base) => self.by_dane(destination, host, dane, base),
-                Published::Unusable if !destination.require_tls() => {
+                // Useless records are no reason to do without what MTA-STS enforces, which is more.
+                Published::Unusable if !destination.require_tls() && !destination.enforces_sts() => {
                     self.by_useless_records(destination, host)
                 }
                 _ => self.by_sts(destination, host)?,

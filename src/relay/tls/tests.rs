@@ -235,6 +235,21 @@ async fn records_that_cannot_be_used_still_demand_encryption() {
 }
 
 #[tokio::test]
+async fn records_that_cannot_be_used_do_not_soften_what_mta_sts_enforces() {
+    let (right, other) = (certificate(&["mx.example.org"]), certificate(&["mx.example.org"]));
+    let useless = tlsa(&right).replacen('3', "1", 1);
+    let dns = TestDns::signed(&zone(&format!("{STS_RECORD}\n_25._tcp.mx.example.org TLSA {useless}")));
+    let enforcing = scene(&dns, Some(&sts("enforce", "*.example.org")), Some(&right));
+    let tls = enforcing.policy("example.org", false).await.unwrap();
+    assert_eq!(handshake(&tls, &right).await, Ok(true));
+    assert_eq!(handshake(&tls, &other).await, Err(Status(4, 7, 5)));
+    let testing = scene(&dns, Some(&sts("testing", "*.example.org")), Some(&right));
+    let tls = testing.policy("example.org", false).await.unwrap();
+    assert!(tls.mandatory(), "which asks for less than the records");
+    assert_eq!(handshake(&tls, &other).await, Ok(true));
+}
+
+#[tokio::test]
 async fn the_name_after_cname_has_the_records_first() {
     let (at_alias, at_target) = (certificate(&["a"]), certificate(&["b"]));
     let zone = format!(
