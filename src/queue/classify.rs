@@ -3,7 +3,7 @@
 //! The enhanced status code (RFC 3463) decides where it is specific. Many servers give `5.7.1` or `5.0.0` for everything, so there
 //! the words of the reply are looked at before the code.
 
-use ekitei_relay::{Failure, FailureKind, RecipientOutcome, Status};
+use ekitei_relay::{Failure, FailureKind, Status};
 
 /// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -167,19 +167,6 @@ impl Category {
 impl std::fmt::Display for Category {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// Whether an outcome is final. A refusal is permanent only where the reply code and the class of the enhanced status code agree, as
-/// RFC 2034 §4 has it: where they contradict each other (`554 4.4.1`, `450 5.1.1`), the message is tried again rather than lost.
-pub(crate) fn reconcile(outcome: RecipientOutcome) -> RecipientOutcome {
-    match outcome {
-        RecipientOutcome::Failed(failure)
-            if failure.status.0 == 4 || failure.code.is_some_and(|code| (400..500).contains(&code)) =>
-        {
-            RecipientOutcome::Deferred(failure)
-        }
-        other => other,
     }
 }
 
@@ -374,16 +361,6 @@ mod tests {
         assert_eq!(Category::of(&own(FailureKind::Dns, (4, 4, 3))), Category::Dns);
         assert_eq!(Category::of(&own(FailureKind::Dns, (5, 1, 2))), Category::BadDomain);
         assert_eq!(Category::of(&own(FailureKind::Tls, (5, 7, 30))), Category::Tls);
-    }
-
-    #[test]
-    fn a_refusal_that_contradicts_itself_is_not_final() {
-        for (code, status) in [(554, (4, 4, 1)), (450, (5, 1, 1))] {
-            let outcome = reconcile(RecipientOutcome::Failed(reply(code, status, "no")));
-            assert!(matches!(outcome, RecipientOutcome::Deferred(_)), "{code} {status:?}");
-        }
-        let final_one = RecipientOutcome::Failed(reply(550, (5, 1, 1), "no"));
-        assert_eq!(reconcile(final_one.clone()), final_one);
     }
 
     #[test]

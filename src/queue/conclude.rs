@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use ekitei_relay::{DeliverBy, Envelope, Failure, FailureKind, Notify, Recipient, RecipientOutcome, Status};
 
-use crate::classify;
 use crate::dsn::{Action, Told};
 use crate::model::{EntryRow, RecipientState, Schedule};
 use crate::schedule::{Decision, DelayReason, Expiry, Facts, RetrySchedule};
@@ -60,7 +59,7 @@ impl Attempt<'_> {
         };
         let mut deferred = Vec::new();
         for (place, handled) in &self.handled {
-            match classify::reconcile(handled.outcome.clone()) {
+            match handled.outcome.clone() {
                 RecipientOutcome::Sent { remote, reply, notifies } => {
                     let success = (!notifies).then_some(handled.success);
                     self.sent(&mut conclusion, *place, remote, reply, success);
