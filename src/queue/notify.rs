@@ -84,8 +84,10 @@ pub(crate) async fn notifications(
     let body = if composed.eight_bit { BodyType::EightBitMime } else { BodyType::SevenBit };
     // RFC 3461 §6.1: a null reverse-path, and nobody is told of this message's own fate.
     let recipient = NewRecipient { address: to, notify: Some(Notify::NEVER), original: None };
+    // What it returns is as confidential as it was (RFC 8689 §5).
+    let require_tls = message.envelope.require_tls;
     let new = NewMessage {
-        envelope: Envelope { body, smtputf8: composed.smtputf8, ..Envelope::default() },
+        envelope: Envelope { body, smtputf8: composed.smtputf8, require_tls, ..Envelope::default() },
         recipients: vec![recipient],
         received: now,
         size: octets.len() as u64,

@@ -105,6 +105,9 @@ impl Dialogue<'_> {
         let capabilities = &self.session.capabilities;
         let lacks =
             |failure: Failure| Stop::Host { failure: failure.at(&self.session.remote), mail_taken: true };
+        if let Some(failure) = self.unmet_deadline() {
+            return Err(lacks(failure));
+        }
         let outgoing =
             self.work.content.for_server(&self.work.shipment.envelope, capabilities).map_err(lacks)?;
         let mail = match self.mail(&outgoing) {
@@ -161,7 +164,7 @@ impl Dialogue<'_> {
             size: capabilities.size.then_some(outgoing.size),
             eight_bit: outgoing.eight_bit,
             smtputf8,
-            require_tls: self.rules.require_tls,
+            require_tls: self.rules.require_tls || envelope.require_tls && capabilities.require_tls,
             ret: envelope.ret.filter(|_| capabilities.dsn).map(|ret| match ret {
                 Return::Full => "FULL",
                 Return::Headers => "HDRS",
@@ -177,17 +180,31 @@ impl Dialogue<'_> {
         Ok(command)
     }
 
-    /// BY for a server that has it. In mode `R` nothing is sent that is late, or earlier than the server promises anything (RFC 2852 §4).
+    /// BY for a server that has it.
     fn deliver_by(&self) -> Option<(i64, bool)> {
-        let least = self.session.capabilities.deliver_by?;
+        self.session.capabilities.deliver_by?;
+        self.time_left()
+    }
+
+    /// Seconds until the deadline of BY, which may be negative, and whether the message is to be returned then.
+    fn time_left(&self) -> Option<(i64, bool)> {
         let by = self.work.shipment.envelope.deliver_by?;
+        let deadline = i64::try_from(by.deadline).unwrap_or(i64::MAX);
         // Nine digits are what RFC 2852 §4 has.
-        let left = i64::try_from(by.deadline)
-            .ok()?
-            .saturating_sub_unsigned(self.rules.now)
-            .clamp(-999_999_999, 999_999_999);
-        let is_possible = !by.or_return || u64::try_from(left).is_ok_and(|left| left > 0 && left >= least);
-        is_possible.then_some((left, by.or_return))
+        let left = deadline.saturating_sub_unsigned(self.rules.now).clamp(-999_999_999, 999_999_999);
+        Some((left, by.or_return))
+    }
+
+    /// Why the server must not have a message that is to be returned at its deadline (mode `R`): it would deliver it after that, since it
+    /// does not know of it, or says that it takes longer (RFC 2852 §4).
+    fn unmet_deadline(&self) -> Option<Failure> {
+        let (left, _) = self.time_left().filter(|(_, or_return)| *or_return)?;
+        let text = match self.session.capabilities.deliver_by {
+            None => "the sender wants the message back if it is late (BY mode R), and the server does not offer DELIVERBY".to_owned(),
+            Some(least) if u64::try_from(left).is_ok_and(|left| left > 0 && left >= least) => return None,
+            Some(least) => format!("the server wants {least} seconds for the message, and {left} are left"),
+        };
+        Some(Failure::new(FailureKind::Message, Status(5, 4, 7), text))
     }
 
     fn rcpt(&self, at: usize) -> Result<String, Failure> {
@@ -340,7 +357,8 @@ impl Dialogue<'_> {
         }
         let is_too_many = match reply.enhanced() {
             Some(status) => (status.1, status.2) == (5, 3),
-            None => reply.code() == 452,
+            // Servers that follow RFC 821 say 552 (RFC 5321 §4.5.3.1.10).
+            None => matches!(reply.code(), 452 | 552),
         };
         if is_too_many && others_accepted {
             return false;

@@ -136,8 +136,9 @@ impl Inner {
             Ok(route) => route,
             Err(failure) => return failure,
         };
-        // REQUIRETLS outweighs the header field (RFC 8689 §3).
+        // REQUIRETLS outweighs the header field (RFC 8689 §3). A notification is not lost for it (§5): it is said to whoever knows it.
         let wish = match shipment.envelope.require_tls {
+            true if shipment.envelope.reverse_path.is_none() => Wish::AsPublished,
             true => Wish::Required,
             false if work.content.waives_tls() => Wish::Waived,
             false => Wish::AsPublished,

@@ -154,6 +154,8 @@ impl Opening<'_> {
             let logged_in = self.log_in(&mut wire, &capabilities, login, is_encrypted).await;
             ((), wire) = or_quit(logged_in, wire)?;
         }
+        // It may be offered under TLS only (RFC 8689 §2).
+        capabilities.require_tls &= is_encrypted;
         tracing::debug!(remote = %self.remote, is_encrypted, "a connection is open");
         Ok(Session {
             wire,

@@ -138,3 +138,30 @@ async fn notifications_are_signed_in_the_name_of_their_author() {
     assert!(from.contains("@mx.here.example"), "{from}");
     node.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_of_confidential_mail_is_as_confidential() {
+    let world = world();
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let transport = Fake::new({
+        let told = Arc::clone(&told);
+        move |shipment: Shipment| {
+            if shipment.destination == "far.example" {
+                told.lock().unwrap().push(shipment.envelope.clone());
+            }
+            ready(vec![if shipment.destination == "there.example" { failed() } else { sent() }])
+        }
+    });
+    let node = world.node(transport, NodeOptions::default());
+    for require_tls in [true, false] {
+        let mut message = world.message(&["bob@there.example"]);
+        let reverse_path = Some("alice@far.example".into());
+        message.envelope = Envelope { reverse_path, require_tls, ..message.envelope };
+        world.enqueue(message, PLAIN).await;
+        sleep(10 * SECOND).await;
+    }
+    let told = told.lock().unwrap().clone();
+    assert_eq!(told.iter().map(|envelope| envelope.require_tls).collect::<Vec<_>>(), [true, false]);
+    assert!(told.iter().all(|envelope| envelope.reverse_path.is_none()));
+    node.stop().await;
+}

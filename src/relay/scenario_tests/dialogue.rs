@@ -109,7 +109,7 @@ async fn recipients_that_are_too_many_go_into_another_transaction() {
         ] {
             peer.expect(line).await;
         }
-        peer.say("250 ok\n250 ok\n452 4.5.3 too many\n452 too many\n354 go on").await;
+        peer.say("250 ok\n250 ok\n452 4.5.3 too many\n552 too many\n354 go on").await;
         peer.message().await;
         peer.say("250 first").await;
         for line in ["MAIL FROM:<s@from.example>", "RCPT TO:<2@to.example>", "RCPT TO:<3@to.example>", "DATA"]

@@ -103,9 +103,31 @@ async fn parameters_are_for_servers_that_know_them() {
         peer.take(&["1@to.example"]).await;
         peer.quit().await;
     });
-    let outcomes = world.send(demanding()).await;
+    let mut patient = demanding();
+    patient.envelope.deliver_by = patient.envelope.deliver_by.map(|by| DeliverBy { or_return: false, ..by });
+    let outcomes = world.send(patient).await;
     assert!(matches!(outcomes[0], RecipientOutcome::Sent { notifies: false, .. }), "{outcomes:?}");
     world.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_to_come_back_if_it_is_late_goes_only_to_servers_that_know_how_late_it_is() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for (offer, text) in [("", "DELIVERBY"), ("x;DELIVERBY 7200", "wants 7200 seconds")] {
+        let mut world = World::new();
+        world.hosts.truncate(1);
+        world.serve(A, move |mut peer| async move {
+            peer.hello(offer).await;
+            peer.quit().await;
+        });
+        let mut urgent = demanding();
+        urgent.envelope.deliver_by = Some(DeliverBy { deadline: now + 3600, or_return: true });
+        let outcomes = world.send(urgent).await;
+        let failure = failed(&outcomes[0]);
+        assert_eq!((failure.kind, failure.status), (FailureKind::Message, Status(5, 4, 7)), "{failure:?}");
+        assert!(failure.text.contains(text), "{failure:?}");
+        world.close().await;
+    }
 }
 
 fn eight_bit(body: &'static str) -> Shipment {

@@ -98,6 +98,35 @@ async fn a_message_that_waives_tls_is_sent_where_dane_would_make_it_wait() {
 }
 
 #[tokio::test]
+async fn a_notification_that_demands_tls_is_not_lost_for_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let relay = relay(listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        for is_notification in [false, true] {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut peer = Peer { stream: BufReader::new(Stream::from(stream)) };
+            // It may be offered under TLS only, so nobody is to believe this.
+            peer.hello("REQUIRETLS").await;
+            if is_notification {
+                peer.exchange(&[("MAIL FROM:<>", "250 ok"), ("RCPT TO:<1@to.example>", "250 ok")]).await;
+                peer.data().await;
+                peer.say("250 ok").await;
+            } else {
+                peer.quit().await;
+            }
+        }
+    });
+    let mut confidential = shipment(&["1@to.example"]);
+    confidential.envelope.require_tls = true;
+    let outcomes = relay.send(confidential).await;
+    assert_eq!(failed(&outcomes[0]).kind, FailureKind::Tls);
+    let mut notification = shipment(&["1@to.example"]);
+    (notification.envelope.require_tls, notification.envelope.reverse_path) = (true, None);
+    assert_sent(&relay.send(notification).await);
+    server.await.unwrap();
+}
+
+#[tokio::test]
 async fn mail_waits_while_the_smart_host_is_away() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
