@@ -4,21 +4,23 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ekitei_dns::Resolver;
 use futures_util::future::join_all;
 use mail_auth::common::verify::DomainKey;
-use mail_auth::dmarc::Dmarc;
 use mail_auth::{DnsError, Error, MessageAuthenticator, ResolverCache, Txt};
 use tokio::time::Instant;
+
+use super::policy_record;
 
 /// For what follows from an answer and could not be asked before; it is rare, and mostly known to the resolver.
 const AFTERTHOUGHT: Duration = Duration::from_secs(1);
 
 /// The answers about one message.
 pub(crate) struct Answers<'a> {
-    authenticator: &'a MessageAuthenticator,
+    dns: &'a Resolver,
     deadline: Instant,
     texts: Mutex<HashMap<Box<str>, Txt>>,
 }
@@ -34,13 +36,13 @@ pub(crate) struct Names {
 
 impl<'a> Answers<'a> {
     /// Without answers so far. What is not known at `deadline` is a failed lookup.
-    pub(crate) fn new(authenticator: &'a MessageAuthenticator, deadline: Instant) -> Self {
-        Self { authenticator, deadline, texts: Mutex::default() }
+    pub(crate) fn new(dns: &'a Resolver, deadline: Instant) -> Self {
+        Self { dns, deadline, texts: Mutex::default() }
     }
 
     /// Who verifies; to be given the answers as its cache.
     pub(crate) fn authenticator(&self) -> &'a MessageAuthenticator {
-        self.authenticator
+        self.dns.authenticator()
     }
 
     /// Until when a check that has its answers may take.
@@ -51,7 +53,7 @@ impl<'a> Answers<'a> {
     /// Asks everything at once; done at the deadline at the latest.
     pub(crate) async fn ask(&self, names: &Names) {
         let keys = names.keys.iter().map(|name| async {
-            let found = self.authenticator.txt_lookup::<DomainKey>(name.as_str(), Some(self));
+            let found = self.authenticator().txt_lookup::<DomainKey>(name.as_str(), Some(self));
             self.note(name, tokio::time::timeout_at(self.deadline, found).await.map(|found| found.map(drop)));
         });
         let policies = names.policies.iter().map(|domain| self.ask_policies(domain));
@@ -61,11 +63,7 @@ impl<'a> Answers<'a> {
     /// Asks for the policies of a domain and of those above it.
     async fn ask_policies(&self, domain: &str) {
         let walk = walk(domain);
-        join_all(walk.iter().map(|name| async {
-            let found = self.authenticator.txt_lookup::<Dmarc>(name.as_str(), Some(self));
-            self.note(name, tokio::time::timeout_at(self.deadline, found).await.map(|found| found.map(drop)));
-        }))
-        .await;
+        join_all(walk.iter().map(|name| self.ask_policy(name))).await;
         // Where a domain above has another policy for names that do not exist (RFC 9989 §4.7, np), it matters whether this one does.
         let of = |name: &String| match self.get::<str>(name) {
             Some(Txt::Dmarc(policy)) => Some(policy),
@@ -74,9 +72,23 @@ impl<'a> Answers<'a> {
         let has_own = walk.first().and_then(of).is_some();
         if !has_own && walk.iter().filter_map(of).any(|policy| policy.np != policy.sp) {
             // The resolver remembers it.
-            let exists = self.authenticator.ipv4_lookup_raw(domain);
+            let exists = self.authenticator().ipv4_lookup_raw(domain);
             let _ = tokio::time::timeout_at(self.deadline, exists).await;
         }
+    }
+
+    /// Asks for the policy at a name, which is noted as it is to be read.
+    async fn ask_policy(&self, name: &str) {
+        // Nothing rests on DNSSEC here; see [`Resolver::authenticator`].
+        let dns = self.dns.without_validation();
+        let text = match tokio::time::timeout_at(self.deadline, dns.txt(name)).await {
+            Ok(Ok(found)) => policy_record::read(&found.value).map(|policy| Txt::Dmarc(Arc::new(policy))),
+            Ok(Err(error)) if !error.is_temporary() => None,
+            Ok(Err(error)) => Some(Txt::Error(Error::Dns(DnsError::Resolver(error.to_string())))),
+            Err(_) => Some(Txt::Error(late())),
+        };
+        let nothing = || Txt::Error(Error::Dns(DnsError::InvalidRecordType));
+        self.texts().insert(name.to_ascii_lowercase().into(), text.unwrap_or_else(nothing));
     }
 
     /// Notes a lookup that found nothing; what is found notes itself.
@@ -84,7 +96,7 @@ impl<'a> Answers<'a> {
         let error = match found {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error,
-            Err(_) => Error::Dns(DnsError::Resolver("no answer in time".to_owned())),
+            Err(_) => late(),
         };
         self.texts().entry(name.to_ascii_lowercase().into()).or_insert(Txt::Error(error));
     }
@@ -114,6 +126,10 @@ impl ResolverCache<Box<str>, Txt> for Answers<'_> {
     fn insert(&self, name: Box<str>, text: Txt, _: std::time::Instant) {
         self.texts().insert(name, text);
     }
+}
+
+fn late() -> Error {
+    Error::Dns(DnsError::Resolver("no answer in time".to_owned()))
 }
 
 /// The names that a walk up from a domain looks at (RFC 9989 §4.10): the domain itself, its last seven labels, and so on to the last one.

@@ -10,6 +10,7 @@ pub(crate) mod dkim;
 pub(crate) mod dmarc;
 pub(crate) mod hello;
 pub(crate) mod iprev;
+mod policy_record;
 pub(crate) mod sender;
 
 /// What a check came to, in the words of RFC 8601 §2.7. SPF has words of its own.

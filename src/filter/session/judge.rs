@@ -32,16 +32,19 @@ impl Inner {
         self.transaction.listings.merge(listings);
         self.shown = findings.shown(self.transaction.spf());
         let ruling = self.rule(&findings);
-        self.tell_owner(&findings, &ruling);
         let mut judgement = self.write_down(message, &findings, &ruling);
         judgement.disposition = match self.still_deferred().await {
             Some(refusal) if !matches!(ruling.disposition, Disposition::Refuse(_)) => {
                 Disposition::Refuse(refusal)
             }
-            _ => ruling.disposition,
+            _ => ruling.disposition.clone(),
         };
         if !matches!(judgement.disposition, Disposition::Refuse(_)) {
             self.scan(message, &mut judgement).await;
+        }
+        // What has to come again is told of when it does, or it would count twice.
+        if !matches!(&judgement.disposition, Disposition::Refuse(refusal) if refusal.is_temporary()) {
+            self.tell_owner(&findings, &ruling);
         }
         tracing::info!(
             transaction = %self.transaction.id,
@@ -66,7 +69,7 @@ impl Inner {
             (Arc::clone(&self.shared), Arc::clone(&self.config), self.deadline());
         let (settings, metrics) = (&config.filter.authentication, &shared.metrics);
         let examination = Examination::begin(message, settings, metrics);
-        let answers = Answers::new(shared.context.dns.authenticator(), deadline);
+        let answers = Answers::new(&shared.context.dns, deadline);
         let names = examination.names(settings, Some(self.identity()));
         let listings = async {
             match examination.author() {

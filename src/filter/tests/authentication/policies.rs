@@ -104,7 +104,8 @@ async fn a_listed_client_can_still_write_to_the_postmaster() {
 
 #[tokio::test]
 async fn a_sender_that_nobody_knows_is_put_off_until_it_is_known() {
-    let world = World::with("", |config| {
+    let zone = "_dmarc.sender.test TXT \"v=DMARC1; p=none; rua=mailto:r@sender.test\"\n";
+    let world = World::with(zone, |config| {
         config.filter.greylist.enabled = true;
         config.filter.on_error = FilterFailure::Pass;
     });
@@ -115,10 +116,12 @@ async fn a_sender_that_nobody_knows_is_put_off_until_it_is_known() {
         matches!(&judgement.disposition, Disposition::Refuse(refusal) if refusal.code == 451),
         "{judgement:?}"
     );
+    assert_eq!(world.reports.0.lock().unwrap().len(), 0, "it is reported when it has come in");
     let mut accepted = judgement;
     accepted.disposition = Disposition::Accept;
     session.accepted(&accepted).await;
     begin(&mut session, "mail.sender.test", "a@sender.test", &["carol@here.test"]).await;
     let judgement = session.message(message("a@sender.test").into()).await;
     assert_eq!(outcome(&judgement), "accept");
+    assert_eq!(world.reports.0.lock().unwrap().len(), 1);
 }

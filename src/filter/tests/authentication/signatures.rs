@@ -75,6 +75,12 @@ async fn the_tags_of_the_record_are_obeyed() {
         ("v=DMARC1; p=none; sp=none; np=reject", "a@notthere.author.test", "5.7.26"),
         ("v=DMARC1; p=reject; sp=none", "a@notthere.author.test", "accept"),
         ("no record", "a@author.test", "accept"),
+        // A mistake elsewhere in the record takes nothing away; one in a policy does (RFC 9989 §4.7, §4.10.1).
+        ("v=DMARC1; p=reject; adkim=relaxed; fo=x", "a@author.test", "5.7.26"),
+        ("v=DMARC1; p=reject; sp=every", "a@author.test", "accept"),
+        // Of several nobody knows which one counts (RFC 9989 §4.10).
+        ("v=DMARC1; p=reject\"\n_dmarc.author.test TXT \"v=DMARC1; p=none", "a@author.test", "accept"),
+        ("v=spf1 -all\"\n_dmarc.author.test TXT \"v=DMARC1; p=reject", "a@author.test", "5.7.26"),
     ] {
         let world =
             World::new(&format!("_dmarc.author.test TXT \"{record}\"\nthere.author.test A 192.0.2.7\n"));
