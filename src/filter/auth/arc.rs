@@ -5,6 +5,7 @@
 
 use ekitei_config::Authentication;
 use mail_auth::arc::Set;
+use mail_auth::common::crypto::Algorithm;
 use mail_auth::common::verify::VerifySignature as _;
 use mail_auth::{ArcOutput, AuthenticatedMessage, Parameters};
 
@@ -55,8 +56,13 @@ pub(crate) fn is_there(message: &AuthenticatedMessage<'_>) -> bool {
 fn unacceptable(message: &AuthenticatedMessage<'_>, settings: &Authentication) -> Option<&'static str> {
     let most = usize::try_from(settings.max_arc_sets).unwrap_or(usize::MAX);
     let most_fields = usize::try_from(settings.max_signed_fields).unwrap_or(usize::MAX);
+    let seals = message.as_headers.iter().map(|seal| seal.header.a);
+    let mut algorithms = message.ams_headers.iter().map(|signature| signature.header.a).chain(seals);
     if sets(message) > most {
         Some("the chain is too long")
+    } else if algorithms.any(|algorithm| algorithm == Algorithm::RsaSha1) {
+        // RFC 8301 §3.1: what holds for DKIM holds for its tags in a chain (RFC 8617 §4.1.2).
+        Some("rsa-sha1 is not accepted")
     } else if message.ams_headers.iter().any(|header| header.header.h.len() > most_fields) {
         Some("too many signed fields")
     } else {

@@ -114,6 +114,22 @@ async fn dns_that_never_answers_costs_a_message_no_more_than_the_time_limit_of_o
 }
 
 #[tokio::test]
+async fn a_chain_is_held_to_what_signatures_are_held_to() {
+    for (seal, signature) in [("rsa-sha1", "rsa-sha256"), ("rsa-sha256", "rsa-sha1")] {
+        let world = World::new("");
+        let chain = format!(
+            "ARC-Seal: i=1; a={seal}; cv=none; d=x.test; s=s; b=AAAA\r\n\
+             ARC-Message-Signature: i=1; a={signature}; d=x.test; s=s; h=from; bh=AAAA; b=AAAA\r\n\
+             ARC-Authentication-Results: i=1; x.test; dmarc=pass\r\n"
+        );
+        let judgement =
+            world.judge("b@sender.test", [chain.into_bytes(), message("a@author.test")].concat()).await;
+        let expected = "arc=fail (rsa-sha1 is not accepted)";
+        assert!(judgement.results.contains(expected), "{}", judgement.results);
+    }
+}
+
+#[tokio::test]
 async fn keys_that_are_waited_for_do_not_hide_the_authors_policy() {
     let world = World::with("_dmarc.author.test TXT \"v=DMARC1; p=reject\"\n", |config| {
         config.filter.authentication.time_limit = ekitei_config::Duration::millis(1500);
