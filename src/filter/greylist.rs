@@ -216,7 +216,7 @@ impl Greylist {
 
     async fn decide(&self, attempt: &Attempt<'_>, settings: &Settings) -> Result<Decision> {
         let combination = combination(attempt);
-        if is_listed(attempt.client, &combination, settings) {
+        if is_listed(attempt, settings) {
             return Ok(Decision::Listed);
         }
         if settings.network_after > 0 && self.remembers(&Known::Network(combination.network)) {
@@ -400,8 +400,7 @@ fn network(client: IpAddr) -> Cidr {
 /// A sender as one mailing list or program has it for all its mails: without what follows a plus sign, and with `#` for each number, which is where variable
 /// envelope return paths and bounce addresses differ.
 fn without_tag(sender: &str) -> String {
-    let Some((local, domain)) = sender.rsplit_once('@') else { return sender.to_owned() };
-    let local = local.split_once('+').map_or(local, |(user, _)| user);
+    let Some((local, domain)) = untagged(sender) else { return sender.to_owned() };
     let mut plain = String::with_capacity(sender.len());
     for c in local.chars() {
         match c {
@@ -413,20 +412,26 @@ fn without_tag(sender: &str) -> String {
     format!("{plain}@{domain}")
 }
 
+/// Local part and domain of an address, without what follows a plus sign; `None` for what is no address.
+fn untagged(address: &str) -> Option<(&str, &str)> {
+    let (local, domain) = address.rsplit_once('@')?;
+    Some((local.split_once('+').map_or(local, |(user, _)| user), domain))
+}
+
 /// Whether the configuration lets it pass.
-fn is_listed(client: IpAddr, combination: &Combination, settings: &Settings) -> bool {
+fn is_listed(attempt: &Attempt<'_>, settings: &Settings) -> bool {
     let address_or_domain = |entries: &[String], address: &str| {
         entries.iter().any(|entry| is_or_is_below(&entry.to_lowercase(), address))
     };
-    settings.networks.iter().any(|network| network.contains(client))
-        || address_or_domain(&settings.senders, &combination.sender)
-        || address_or_domain(&settings.recipients, &combination.recipient)
+    settings.networks.iter().any(|network| network.contains(attempt.client))
+        || address_or_domain(&settings.senders, &attempt.sender.to_lowercase())
+        || address_or_domain(&settings.recipients, &attempt.recipient.to_lowercase())
 }
 
 /// Whether an entry of a list is the address, or a domain that the address is in or below.
 fn is_or_is_below(entry: &str, address: &str) -> bool {
     if entry.contains('@') {
-        return without_tag(entry) == without_tag(address);
+        return untagged(entry) == untagged(address);
     }
     let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
     let entry = entry.trim_start_matches('.');

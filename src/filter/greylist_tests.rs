@@ -124,7 +124,8 @@ async fn what_is_listed_is_never_put_off() {
     let world = World::new(|settings| {
         settings.networks = vec!["198.51.100.0/24".parse().unwrap()];
         settings.senders = vec!["bank.test".into(), "Friend@else.test".into()];
-        settings.recipients = vec!["postmaster@example.test".into(), ".open.test".into()];
+        settings.recipients =
+            vec!["postmaster@example.test".into(), ".open.test".into(), "team7@example.test".into()];
     });
     let greylist = world.process();
     for (attempt, is_listed) in [
@@ -136,6 +137,8 @@ async fn what_is_listed_is_never_put_off() {
         (mail(CLIENT, "enemy@else.test", "alice@example.test"), false),
         (mail(CLIENT, "a@b.test", "Postmaster@example.test"), true),
         (mail(CLIENT, "a@b.test", "x@open.test"), true),
+        (mail(CLIENT, "a@b.test", "team7@example.test"), true),
+        (mail(CLIENT, "a@b.test", "team12@example.test"), false),
     ] {
         assert_eq!(passes(&greylist, attempt).await, is_listed, "{attempt:?}");
     }
