@@ -60,6 +60,12 @@ async fn of_domain(scene: &Scene) -> Finding {
     if let Some(error) = tally.uncertain {
         return Finding::unknown("SPF", format!("{counted}: {error}"));
     }
+    coverage(scene, &record, &counted).await
+}
+
+/// Whether a record that is well-formed covers our addresses, and what it says of all others; `counted` is the record with what it costs.
+async fn coverage(scene: &Scene, record: &str, counted: &str) -> Finding {
+    let domain = &scene.subject.domain;
     if let Some(reason) = scene.egress.reason() {
         return Finding::unknown(
             "SPF",
@@ -81,9 +87,9 @@ async fn of_domain(scene: &Scene) -> Finding {
             "{counted}: it does not cover {}, from which mail comes",
             crate::addresses::list(&missing)
         );
-        return Finding::wrong("SPF", detail).publish([txt_line(domain, &covering(Some(&record), &missing))]);
+        return Finding::wrong("SPF", detail).publish([txt_line(domain, &covering(Some(record), &missing))]);
     }
-    match all(&record) {
+    match all(record) {
         Some('-' | '~') => Finding::right("SPF", format!("{counted}: it covers our addresses")),
         _ if record.to_ascii_lowercase().contains("redirect=") => {
             Finding::right("SPF", format!("{counted}: it covers our addresses"))
@@ -92,7 +98,7 @@ async fn of_domain(scene: &Scene) -> Finding {
             "SPF",
             format!("{counted}: it covers our addresses, and says nothing of all others"),
         )
-        .publish([txt_line(domain, &covering(Some(&record), &[]))]),
+        .publish([txt_line(domain, &covering(Some(record), &[]))]),
     }
 }
 
