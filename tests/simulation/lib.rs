@@ -11,6 +11,7 @@ mod commits;
 mod dice;
 mod disk;
 mod duties;
+mod events;
 mod flaw;
 mod keys;
 mod ledger;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use clients::{Client, Holder, Operator, Sender};
+use events::Events;
 use ledger::CLIENTS;
 use world::{NODES, World};
 
@@ -115,6 +117,7 @@ async fn simulate(seed: u64, plan: Plan, sabotage: Option<Sabotage>) -> Report {
         Ok(begun) => begun,
         Err(why) => return failed(seed, why),
     };
+    let _events = tracing::subscriber::set_default(Events::new(world.trace.clone()));
     tokio::spawn(storm::supervise(Arc::clone(&world), deaths));
     if let Some(time) = world.plan.old_release {
         storm::old_release(&world, time).await;

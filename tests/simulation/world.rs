@@ -14,7 +14,7 @@ use ekitei_keyring::Keyring;
 use ekitei_kv::keys::{self as rows, subspace::CLUSTER};
 use ekitei_kv::{Database, KeyValue, MemoryOptions};
 use ekitei_mailstore::{AccountId, DomainCounting, Entry, MailStore, MailboxId, MessageId, Snapshot};
-use ekitei_queue::{Filter, ListPage, Queue, QueueContext, RecipientState, dsn};
+use ekitei_queue::{Filter, Listed, MAX_PAGE, Queue, QueueContext, RecipientState, dsn};
 use ekitei_telemetry::Registry;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -467,7 +467,7 @@ impl World {
 
     /// The recipients elsewhere that a message waits for.
     async fn waiting(&self, name: &str) -> Vec<String> {
-        let items = self.queued().await.items.into_iter();
+        let items = self.queued().await.into_iter();
         items
             .filter(|item| item.message.envelope.envelope_id.as_deref() == Some(name))
             .flat_map(|item| item.entry.recipients)
@@ -504,12 +504,21 @@ impl World {
     }
 
     /// What waits in the queue.
-    pub async fn queued(&self) -> ListPage {
-        match self.god_queue.list(&Filter::default(), None, 1_000).await {
-            Ok(page) => page,
-            Err(error) => {
-                self.ledger().accuse(format!("the queue cannot be listed: {error}"));
-                ListPage::default()
+    pub async fn queued(&self) -> Vec<Listed> {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            match self.god_queue.list(&Filter::default(), after, MAX_PAGE).await {
+                Ok(page) => {
+                    all.extend(page.items);
+                    after = page.next;
+                }
+                Err(error) => {
+                    self.ledger().accuse(format!("the queue cannot be listed: {error}"));
+                    return all;
+                }
+            }
+            if after.is_none() {
+                return all;
             }
         }
     }

@@ -52,7 +52,7 @@ pub async fn check(world: &Arc<World>, clients: Vec<Client>) {
 async fn empty_queue(world: &Arc<World>) {
     let end = world.elapsed() + QUEUE_ENDS;
     loop {
-        let waiting = world.queued().await.items;
+        let waiting = world.queued().await;
         if waiting.is_empty() {
             break;
         }
