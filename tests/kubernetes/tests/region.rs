@@ -270,12 +270,16 @@ async fn a_region_of_pods_that_someone_else_keeps_has_names_only() {
     give_addresses(&scene, &scene.namespace, "mail", &["192.0.2.9"]);
     let mut region = spec();
     region["placement"] = json!({"existingService": {"name": "mail"}});
+    region["egressAddresses"] = json!(["192.0.2.9", "198.51.100.7"]);
     scene.apply("MailRegion", "tokyo", &region);
     scene.wait_for("mr/tokyo", "PodsReady", "False", "NoPodReady");
     scene.cluster.apply(&slice(true).to_string()).unwrap();
     scene.wait_for("mr/tokyo", "Ready", "True", "Ready");
     scene.wait_for("mr/tokyo", "DNSVerified", "True", "Verified");
     assert_eq!(scene.knot.ask(HOST, "A").unwrap(), ["192.0.2.9"]);
+    let out = format!("out.{HOST}");
+    assert_eq!(scene.knot.ask(&out, "A").unwrap(), ["198.51.100.7"], "its reverse name leads back");
+    assert_eq!(scene.knot.ask(&out, "TXT").unwrap(), ["\"v=spf1 a -all\""]);
     assert!(scene.object("deployment/mail-mx-tokyo").is_null());
 }
 
