@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import unittest
 
 import yaml
@@ -93,6 +94,10 @@ class AgainstAnApiServer(unittest.TestCase):
         secrets = self.secrets()
         self.assertEqual(set(secrets), {"post-ekitei-admin", "post-ekitei-self-signed"})
         self.assertGreaterEqual(len(base64.b64decode(secrets["post-ekitei-admin"]["token"])), 32)
+        self.server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        notes = self.server.run("helm", "get", "notes", "post", *helm)
+        (objects,) = re.findall(r"^kubectl apply -f - <<EOF\n(.*?)^EOF$", notes, re.DOTALL | re.MULTILINE)
+        self.dry_run(list(yaml.safe_load_all(objects)))
 
         self.server.run("helm", "upgrade", "post", chart.CHART, *helm, "--set", "log.level=debug")
 
