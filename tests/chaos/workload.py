@@ -154,7 +154,9 @@ class Reader(Client):
             del known[token]
             deleted = lambda box, flags: (box, flags | {"\\Deleted"})
             self.change(token, deleted, lambda: imap.uid("STORE", uid, "+FLAGS", "(\\Deleted)"))
-            self.change(token, lambda *_: None, lambda: imap.uid("EXPUNGE", uid))
+            # If the flag was refused, there is nothing to expunge, and that succeeds.
+            gone = lambda box, flags: None if "\\Deleted" in flags else (box, flags)
+            self.change(token, gone, lambda: imap.uid("EXPUNGE", uid))
 
     def append(self, imap, mailbox, known):
         token = self.token()
