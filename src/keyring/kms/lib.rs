@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::Builder;
+use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use ekitei_keyring::{Clear, WrapError, WrapFuture, Wrapper};
-use ekitei_s3::aws::{Access, Connection};
+use ekitei_s3::aws::{Access, Connection, KeySource};
 use zeroize::Zeroizing;
 
 /// The key of the encryption context that has the scope.
@@ -62,9 +63,18 @@ impl KmsKey {
     /// # Errors
     /// No region is known, or the certificates are none.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
+        let keys = settings.access.keys.clone().map(|keys| KeySource::new(move || keys.clone()));
+        Self::open_with(settings, keys).await
+    }
+
+    /// Like [`KmsKey::open`], with credentials that may be replaced at any time in place of [`Access::keys`]; `None` for those of the environment.
+    ///
+    /// # Errors
+    /// As [`KmsKey::open`].
+    pub async fn open_with(settings: Settings, keys: Option<KeySource>) -> Result<Self, OpenError> {
         let Settings { access, key_id, timeout } = settings;
         let failed = |reason: String| OpenError { key_id: key_id.clone(), reason };
-        let connection = access.connect().await.map_err(|error| failed(error.to_string()))?;
+        let connection = access.connect_with(keys).await.map_err(|error| failed(error.to_string()))?;
         let attempt = timeout.div_f64(f64::from(ATTEMPTS) - 1.0);
         let config = Builder::from(&connection.config)
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
@@ -83,36 +93,50 @@ impl KmsKey {
     async fn encrypt(&self, key: &Clear, scope: &str) -> Result<Vec<u8>, WrapError> {
         let request = || {
             let request = self.client.encrypt().key_id(&self.key_id).encryption_context(CONTEXT, scope);
-            request.plaintext(Blob::new(key.to_vec()))
+            request.plaintext(Blob::new(key.to_vec())).send()
         };
-        let answer = match request().send().await {
-            Err(error) if is_expired(&error) => {
-                self.connection.credentials.forget().await;
-                request().send().await
-            }
-            answer => answer,
-        };
-        let answer = answer.map_err(|error| classify(&error))?;
-        let wrapped = answer.ciphertext_blob.map(Blob::into_inner);
+        let wrapped = self.ask(request).await?.ciphertext_blob.map(Blob::into_inner);
         wrapped.ok_or_else(|| WrapError::Unavailable("KMS answered without a ciphertext".to_owned()))
     }
 
     async fn decrypt(&self, wrapped: &[u8], scope: &str) -> Result<Clear, WrapError> {
         let request = || {
             let request = self.client.decrypt().encryption_context(CONTEXT, scope);
-            request.ciphertext_blob(Blob::new(wrapped))
+            let request = request.set_key_id(self.fixed_key().map(str::to_owned));
+            request.ciphertext_blob(Blob::new(wrapped)).send()
         };
-        let answer = match request().send().await {
-            Err(error) if is_expired(&error) => {
-                self.connection.credentials.forget().await;
-                request().send().await
-            }
-            answer => answer,
-        };
-        let answer = answer.map_err(|error| classify(&error))?;
+        let answer = self.ask(request).await?;
+        // Not everything that speaks the protocol looks at what was asked for.
+        if let Some((fixed, used)) = self.fixed_key().zip(answer.key_id())
+            && !is_same_key(fixed, used)
+        {
+            return Err(WrapError::Refused(format!("it was wrapped by another key of KMS, {used}")));
+        }
         let clear = Zeroizing::new(answer.plaintext.map(Blob::into_inner).unwrap_or_default());
         let octets = clear.as_slice().try_into();
         octets.map(Zeroizing::new).map_err(|_| WrapError::Refused("it has another length".to_owned()))
+    }
+
+    /// The key that must have wrapped what is unwrapped. An alias may point to another key than it did then.
+    fn fixed_key(&self) -> Option<&str> {
+        let is_alias = self.key_id.starts_with("alias/") || self.key_id.contains(":alias/");
+        (!is_alias).then_some(&self.key_id)
+    }
+
+    /// Asks KMS, and once more with other credentials where those are what is wrong.
+    async fn ask<T, E, F>(&self, request: impl Fn() -> F) -> Result<T, WrapError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let answer = match request().await {
+            Err(error) if is_of_credentials(&error) => {
+                self.connection.credentials.forget().await;
+                request().await
+            }
+            answer => answer,
+        };
+        answer.map_err(|error| classify(&error))
     }
 }
 
@@ -134,8 +158,24 @@ fn context(scope: &str) -> &str {
     if scope.is_empty() { SERVICE } else { scope }
 }
 
-fn is_expired<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
-    matches!(error.code(), Some("ExpiredTokenException" | "ExpiredToken" | "RequestExpired"))
+/// Whether the ARN of a key is that of a key that is given by its id or its ARN.
+fn is_same_key(given: &str, arn: &str) -> bool {
+    given == arn || arn.rsplit_once('/').is_some_and(|(_, id)| id == given)
+}
+
+/// Whether the credentials have expired, or are not known and may have been replaced where they come from.
+fn is_of_credentials<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+    matches!(
+        error.code(),
+        Some(
+            "ExpiredTokenException"
+                | "ExpiredToken"
+                | "RequestExpired"
+                | "UnrecognizedClientException"
+                | "InvalidSignatureException"
+                | "InvalidClientTokenId"
+        )
+    )
 }
 
 /// Whether to wait for KMS or to change something.
@@ -162,5 +202,17 @@ where
         | "UnrecognizedClientException"
         | "ValidationException" => WrapError::Refused(said),
         _ => WrapError::Unavailable(said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_same_by_its_id_and_its_arn() {
+        let arn = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd";
+        assert!(is_same_key(arn, arn) && is_same_key("1234abcd", arn));
+        assert!(!is_same_key("abcd", arn) && !is_same_key(&arn.replace("1111", "9999"), arn));
     }
 }
