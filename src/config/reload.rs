@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::Config;
+use crate::{Config, Kms};
 
 /// One key that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,7 @@ const LIVE: &[&str] = &[
     "imap",
     "pop3",
     "directory",
+    "backup.credentials",
     "backup.interval",
     "blobs.credentials",
     "blobs.packing.interval",
@@ -38,6 +39,7 @@ const LIVE: &[&str] = &[
     "backup.dailyAt",
     "backup.retention",
     "encryption.enabled",
+    "encryption.kms.credentials",
     "encryption.maintenanceInterval",
     "encryption.masterKey",
     "encryption.previousMasterKeys",
@@ -85,7 +87,10 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
             "encryption.previousMasterKeys",
             old.encryption.previous_master_keys != new.encryption.previous_master_keys,
         ),
-        ("encryption.kms", old.encryption.kms != new.encryption.kms),
+        (
+            "encryption.kms.credentials",
+            kms(old).zip(kms(new)).is_some_and(|(old, new)| old.credentials != new.credentials),
+        ),
         ("encryption.previousKms", old.encryption.previous_kms != new.encryption.previous_kms),
         ("traces.headers", old.traces.headers != new.traces.headers),
         ("signing.encryptionKey", old.signing.encryption_key != new.signing.encryption_key),
@@ -100,10 +105,38 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
         }
     }
     paths.sort();
-    // Who had none at the start asks the environment, and goes on doing so.
-    let other_source = old.blobs.credentials.is_some() != new.blobs.credentials.is_some();
-    let is_taken_over = |path: &str| is_live(path) && !(other_source && path == "blobs.credentials");
-    paths.into_iter().map(|path| Change { live: is_taken_over(&path), path }).collect()
+    paths.into_iter().map(|path| Change { live: is_taken_over(old, new, &path), path }).collect()
+}
+
+fn kms(config: &Config) -> Option<&Kms> {
+    config.encryption.kms.as_ref()
+}
+
+/// Whether a service that began with `old` takes over what `new` has at this path.
+fn is_taken_over(old: &Config, new: &Config, path: &str) -> bool {
+    // Who had no credentials at the start asks the environment, and goes on doing so.
+    let given = |config: &Config| {
+        Some(match path {
+            "backup.credentials" => config.backup.credentials.is_some(),
+            "blobs.credentials" => config.blobs.credentials.is_some(),
+            "encryption.kms.credentials" => kms(config)?.credentials.is_some(),
+            _ => return None,
+        })
+    };
+    match path {
+        "encryption.previousKms" => {
+            let others = (&old.encryption.previous_kms, &new.encryption.previous_kms);
+            others.0.len() == others.1.len()
+                && others.0.iter().zip(others.1).all(|(old, new)| differ_by_secrets_only(old, new))
+        }
+        _ => is_live(path) && given(old) == given(new),
+    }
+}
+
+/// Whether two keys are the same but for the credentials that they are asked with.
+fn differ_by_secrets_only(old: &Kms, new: &Kms) -> bool {
+    old.credentials.is_some() == new.credentials.is_some()
+        && *old == Kms { credentials: old.credentials.clone(), ..new.clone() }
 }
 
 /// The changes between `old` and `new` that take effect only after a restart.
@@ -141,7 +174,7 @@ fn differing(old: &Value, new: &Value, path: String, found: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use crate::{Change, Config, Live, restart_needed};
+    use crate::{Change, Config, Live, changes, restart_needed};
 
     fn config(text: &str) -> Config {
         Config::parse(text, &|_| None).unwrap()
@@ -177,5 +210,36 @@ tls: { certificates: [{ certificate: a, key: b }] }",
         assert_eq!(live.load().smtp.max_recipients, 100);
         assert_eq!(restart_needed(&old, &new), [change("log.format", false), change("store.path", false)]);
         assert_eq!(restart_needed(&new, &new), []);
+    }
+
+    #[test]
+    fn credentials_that_are_replaced_need_no_restart_unless_they_come_from_elsewhere() {
+        let of = |key: &str, id: &str| {
+            let given = match key {
+                "" => String::new(),
+                key => format!(", credentials: {{ accessKeyId: {key}, secretAccessKey: hidden }}"),
+            };
+            config(&format!(
+                "
+blobs: {{ kind: s3, bucket: mail{given} }}
+backup: {{ kind: s3, bucket: backups{given} }}
+encryption: {{ kms: {{ keyId: {id}{given} }}, previousKms: [{{ keyId: {id}{given} }}] }}"
+            ))
+        };
+        let all = |live: bool| {
+            let paths = [
+                "backup.credentials",
+                "blobs.credentials",
+                "encryption.kms.credentials",
+                "encryption.previousKms",
+            ];
+            paths.map(|path| change(path, live))
+        };
+        assert_eq!(changes(&of("old", "a"), &of("new", "a")), all(true));
+        assert_eq!(changes(&of("", "a"), &of("new", "a")), all(false));
+        assert_eq!(
+            changes(&of("old", "a"), &of("old", "b")),
+            [change("encryption.kms.keyId", false), change("encryption.previousKms", false)]
+        );
     }
 }

@@ -1,6 +1,10 @@
 //! Uploads in parts: a large object in several requests, which exists when the last one says so. What is broken off is aborted, since parts
 //! without an object are invisible and cost money. Only until the last request is sent: after that the object may exist.
+//!
+//! A part that fails for now is sent again, a few times for the whole upload: else one lost connection would cost all of a large object. More than that is an outage,
+//! which is for who asked for the upload.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -12,6 +16,10 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use crate::store::S3Store;
 
+/// Parts that are sent again in one upload.
+const RETRIES: u32 = 3;
+/// The pause before that, at most; each of the next ones is up to twice as long.
+const PAUSE: Duration = Duration::from_millis(200);
 /// How long an abortion may take: nobody waits for it, and a store that hangs must not collect them.
 const ABORTION: Duration = Duration::from_secs(30);
 
@@ -21,6 +29,8 @@ struct Upload {
     bucket: String,
     key: String,
     id: String,
+    /// Parts that may be sent again.
+    retries: AtomicU32,
     /// Completion was asked for. An abortion may overtake that, and a server may then take parts away from the object.
     completing: bool,
 }
@@ -35,7 +45,7 @@ pub(crate) async fn put(
     let mut upload = begin(store, name).await?;
     let parts = split(pieces, part_size).into_iter().zip(1..);
     let parts = futures_util::stream::iter(parts)
-        .map(|(part, number)| upload_part(store, &upload, name, number, part));
+        .map(|(part, number)| send_part(store, &upload, name, number, join(&part)));
     let mut parts: Vec<CompletedPart> = parts.buffer_unordered(store.part_uploads).try_collect().await?;
     parts.sort_by_key(CompletedPart::part_number);
     let request = store
@@ -63,7 +73,36 @@ async fn begin(store: &S3Store, name: &str) -> Result<Upload, ObjectError> {
     let doing = format!("CreateMultipartUpload {name}");
     let answer = store.send(&doing, request.send()).await?;
     let id = answer.upload_id().ok_or_else(|| ObjectError::damaged(format!("{doing}: no id")))?.to_owned();
-    Ok(Upload { client: store.client.clone(), bucket: store.bucket.clone(), key, id, completing: false })
+    let (client, bucket, retries) = (store.client.clone(), store.bucket.clone(), RETRIES.into());
+    Ok(Upload { client, bucket, key, id, retries, completing: false })
+}
+
+/// Sends a part, again if it fails for now and the upload has retries left.
+async fn send_part(
+    store: &S3Store,
+    upload: &Upload,
+    name: &str,
+    number: i32,
+    part: Bytes,
+) -> Result<CompletedPart, ObjectError> {
+    loop {
+        let sent =
+            tokio::time::timeout(store.part_timeout, upload_part(store, upload, name, number, part.clone()));
+        let error = match sent.await {
+            Ok(Ok(part)) => return Ok(part),
+            Ok(Err(error)) => error,
+            Err(_) => ObjectError::unavailable(format!(
+                "UploadPart {number} of {name}: no answer for {:?}",
+                store.part_timeout
+            )),
+        };
+        let left =
+            upload.retries.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
+        let Some(left) = left.ok().filter(|_| error.kind().is_temporary()) else { return Err(error) };
+        tracing::debug!(%error, name, number, "a part is sent again");
+        let longest = PAUSE * 2u32.pow(RETRIES - left);
+        tokio::time::sleep(longest.mul_f64(rand::random_range(0.0..=1.0))).await;
+    }
 }
 
 async fn upload_part(
@@ -71,7 +110,7 @@ async fn upload_part(
     upload: &Upload,
     name: &str,
     number: i32,
-    part: Vec<Bytes>,
+    part: Bytes,
 ) -> Result<CompletedPart, ObjectError> {
     let request = store
         .client
@@ -80,7 +119,7 @@ async fn upload_part(
         .key(&upload.key)
         .upload_id(&upload.id)
         .part_number(number)
-        .body(ByteStream::from(join(&part)));
+        .body(ByteStream::from(part));
     let answer = store.send(&format!("UploadPart {number} of {name}"), request.send()).await?;
     let etag = answer.e_tag().map(str::to_owned);
     Ok(CompletedPart::builder().set_e_tag(etag).part_number(number).build())

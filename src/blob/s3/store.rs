@@ -41,6 +41,8 @@ pub struct Settings {
     pub part_size: u64,
     /// Parts of one object that are uploaded at the same time.
     pub part_uploads: usize,
+    /// How long the upload of one part may take before it is sent again.
+    pub part_timeout: Duration,
 }
 
 /// How the server encrypts what it stores.
@@ -65,6 +67,7 @@ pub struct S3Store {
     encryption: ServerEncryption,
     part_size: usize,
     pub(crate) part_uploads: usize,
+    pub(crate) part_timeout: Duration,
 }
 
 /// How the server is to encrypt, in the words of the requests.
@@ -101,6 +104,7 @@ impl S3Store {
             encryption: settings.encryption,
             part_size: usize::try_from(settings.part_size).unwrap_or(usize::MAX).max(1),
             part_uploads: settings.part_uploads.max(1),
+            part_timeout: settings.part_timeout,
         }
     }
 

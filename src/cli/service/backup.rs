@@ -9,20 +9,19 @@ use ekitei_api::{BackupAction, BackupJob, BackupSnapshot};
 use ekitei_backup::jobs::{Job, Order, Runner, exclusive};
 use ekitei_backup::restore::{Request, Scope, begin_all, check_all, unfinished};
 use ekitei_backup::{Backup, Options, Progress, Repository};
-use ekitei_blob::{Blobs, ObjectStore};
+use ekitei_blob::ObjectStore;
 use ekitei_cluster::Cluster;
 use ekitei_config::{Config, Live};
-use ekitei_directory::Directory;
 use ekitei_http::{backup_job, backup_order, backup_snapshots};
 use ekitei_kv::Database;
 use ekitei_kv::clock::{SharedClock, SystemClock};
 use ekitei_kv::lease::Leases;
-use ekitei_mailstore::{DomainCounting, MailStore};
 use ekitei_telemetry::Registry;
 
+use super::parts::Parts;
 use super::sending::{Base, key_file};
-use super::{bodies, cluster, keys, objects, settings, store};
-use crate::cli::exit::{Failure, Outcome};
+use super::{cluster, objects, store};
+use crate::cli::exit::{Code, Failure, Outcome};
 
 /// How often a run says how far it is.
 const BEAT: Duration = Duration::from_millis(500);
@@ -50,7 +49,7 @@ pub(super) async fn runner(base: &Base<'_>) -> anyhow::Result<Runner> {
         clock: Arc::clone(base.clock),
         options: options(&config, incarnation),
     };
-    let repository = repository_objects(&config).await?;
+    let repository = repository_objects(base.live).await?;
     Ok(Runner::new(backup, repository, base.live.clone(), base.registry)?)
 }
 
@@ -66,28 +65,37 @@ fn options(config: &Config, incarnation: u16) -> Options {
 
 /// The object store that backups are in, if there are any: nothing is made on disk for backups that nobody asked for. Its figures are apart from
 /// those of the mail's.
-async fn repository_objects(config: &Config) -> anyhow::Result<Option<Arc<dyn ObjectStore>>> {
-    if config.backup.encryption_key.is_none() {
+async fn repository_objects(live: &Live) -> anyhow::Result<Option<Arc<dyn ObjectStore>>> {
+    if live.load().backup.encryption_key.is_none() {
         return Ok(None);
     }
-    let store = objects::open(&config.backup.objects(&config.blobs), &Registry::default()).await;
+    let store = objects::open_backups(live, &Registry::default()).await;
     Ok(Some(Arc::new(store.context("backup")?)))
 }
 
 /// Lists backups without a service.
 pub async fn list(path: &Path) -> Outcome<Vec<BackupSnapshot>> {
     let config = Config::load(path).map_err(Failure::usage)?;
-    let repository = open_repository(&config).await.map_err(failed)?;
-    Ok(backup_snapshots(repository.snapshots().await.map_err(Failure::other)?))
+    let repository = open_repository(&Live::new(config)).await.map_err(failed)?;
+    Ok(backup_snapshots(repository.snapshots().await.map_err(|error| failed(error.into()))?))
 }
 
+/// The failure of the command, with the exit code that the service's answer would have.
 fn failed(error: anyhow::Error) -> Failure {
-    Failure::other(format!("{error:#}"))
+    use ekitei_backup::Error;
+    let code = match error.downcast_ref::<Error>() {
+        Some(Error::NotFound { .. } | Error::NoRepository) => Code::NotFound,
+        Some(Error::Invalid(_) | Error::Key(_) | Error::WrongKey) => Code::Usage,
+        Some(Error::Locked { .. }) => Code::Conflict,
+        Some(error) if error.is_temporary() => Code::Unreachable,
+        _ => Code::Failure,
+    };
+    Failure::new(code, format!("{error:#}"))
 }
 
-async fn open_repository(config: &Config) -> anyhow::Result<Repository> {
-    let keys = ekitei_backup::jobs::operator_keys(&config.backup)?;
-    let objects = repository_objects(config).await?.ok_or_else(ekitei_backup::Error::no_key)?;
+async fn open_repository(live: &Live) -> anyhow::Result<Repository> {
+    let keys = ekitei_backup::jobs::operator_keys(&live.load().backup)?;
+    let objects = repository_objects(live).await?.ok_or_else(ekitei_backup::Error::no_key)?;
     Ok(Repository::open(objects, &keys, Arc::new(SystemClock), false).await?)
 }
 
@@ -102,7 +110,7 @@ pub async fn run(path: &Path, action: BackupAction, tell: &mut dyn FnMut(&Backup
 
 /// A store that no service uses, and this process as the only one that does.
 struct Alone {
-    config: Config,
+    live: Live,
     database: Database,
     leases: Leases,
     cluster: Cluster,
@@ -125,7 +133,8 @@ async fn perform(
     let (leases, cluster) = cluster::join(&config, &database, &clock, &registry).await?;
     let renewal = leases.clone();
     let renewal = tokio::spawn(async move { renewal.run().await });
-    let alone = Alone { config, database, leases, cluster, clock, registry };
+    let live = Live::new(config);
+    let alone = Alone { live, database, leases, cluster, clock, registry };
     let done = alone.perform(order, tell).await;
     renewal.abort();
     // However it ended: else the next one waits for the lease.
@@ -141,16 +150,15 @@ fn is_of_all(order: &Order) -> bool {
 
 impl Alone {
     async fn perform(&self, order: Order, tell: &mut dyn FnMut(&BackupJob)) -> anyhow::Result<BackupJob> {
-        let Self { config, database, leases, clock, registry, .. } = self;
+        let Self { live, database, leases, clock, registry, .. } = self;
         let lease = exclusive(leases, PATIENCE).await?;
         if let Order::Restore(request) = &order
             && is_of_all(&order)
         {
-            begin_all(database, &open_repository(config).await?, &request.snapshot).await?;
+            begin_all(database, &open_repository(live).await?, &request.snapshot).await?;
         }
-        let live = Live::new(config.clone());
-        let backup = parts(config, &live, database, &self.cluster, clock, registry).await?;
-        let runner = Runner::new(backup, repository_objects(config).await?, live, registry)?;
+        let backup = parts(live, database, &self.cluster, clock, registry).await?;
+        let runner = Runner::new(backup, repository_objects(live).await?, live.clone(), registry)?;
         let progress = Progress::under(&lease);
         let mut job = Job::begun(order.clone(), clock.now());
         let done = {
@@ -172,34 +180,59 @@ impl Alone {
 
 /// What is backed up, without its servers.
 async fn parts(
-    config: &Config,
     live: &Live,
     database: &Database,
     cluster: &Cluster,
     clock: &SharedClock,
     registry: &Registry,
 ) -> anyhow::Result<Backup> {
-    let objects = objects::open(&config.blobs, registry).await?;
-    let keyring = keys::open(live, database, cluster, clock, registry).await?;
-    let bodies = ekitei_blob::Settings {
-        data_keys: Some(Arc::new(keyring)),
-        ..bodies::behind(cluster, settings::blobs(config))
-    };
-    let blobs = Blobs::new(database.clone(), objects, bodies, Arc::clone(clock));
-    let directory = settings::directory(config).map_err(anyhow::Error::msg)?;
-    let directory = Directory::new(database.clone(), directory, Arc::clone(clock));
-    let incarnation = ekitei_backup::incarnation(database).await?;
-    let counting = DomainCounting {
-        directory: directory.clone(),
-        is_active: Arc::new(cluster.features().gate(ekitei_cluster::Feature::DomainUsage)),
-    };
-    let mailstore = MailStore::with_domains(
-        database.clone(),
-        blobs.clone(),
-        ekitei_mailstore::Settings { incarnation, ..settings::mailstore(config) },
-        Arc::clone(clock),
-        counting,
-    );
+    let config = &live.load();
+    let objects = Arc::new(objects::open(&config.blobs, registry).await?);
+    let Parts { blobs, directory, mailstore, incarnation, .. } =
+        Parts::over(objects, live, database, cluster, clock, registry).await?;
     let options = options(config, incarnation);
     Ok(Backup { database: database.clone(), blobs, mailstore, directory, clock: Arc::clone(clock), options })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ekitei_kv::Transaction;
+    use ekitei_kv::keys::{key, subspace::BACKUP};
+
+    use super::*;
+    use crate::cli::service::Service;
+
+    #[tokio::test]
+    async fn a_service_does_not_begin_on_a_store_that_is_half_restored() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!(
+            "blobs: {{ path: '{0}/bodies' }}\nstore: {{ kind: embedded, path: '{0}/store' }}",
+            folder.path().display()
+        );
+        let config = Config::parse(&text, &|_| None).unwrap();
+        let database = Database::in_memory();
+        let begun = |tx: Transaction| async move {
+            tx.set(&key(&(BACKUP, 6u32)), b"20261122-143305-0badcafe");
+            Ok::<_, ekitei_kv::Error>(())
+        };
+        database.transact(begun).await.unwrap();
+        assert_eq!(unfinished(&database).await.unwrap().as_deref(), Some("20261122-143305-0badcafe"));
+        let refused = Service::build_over(config, database).await.err().map(|error| error.to_string());
+        let refused = refused.unwrap_or_default();
+        assert!(refused.contains("restore 20261122-143305-0badcafe --all --offline"), "{refused}");
+    }
+
+    #[test]
+    fn the_exit_code_says_whose_fault_it_is() {
+        use ekitei_backup::Error;
+        let code = |error: Error| failed(error.into()).code;
+        assert_eq!(code(Error::NoRepository), Code::NotFound);
+        assert_eq!(code(Error::WrongKey), Code::Usage);
+        assert_eq!(code(Error::Store(ekitei_kv::Error::CommitUnknown)), Code::Unreachable);
+        assert_eq!(code(Error::Damaged("a pack".to_owned())), Code::Failure);
+        let wrapped = anyhow::Error::from(Error::NoRepository).context("backup");
+        assert_eq!(failed(wrapped).code, Code::NotFound);
+    }
 }

@@ -9,6 +9,7 @@ mod jobs;
 mod keys;
 mod metrics;
 pub(crate) mod objects;
+mod parts;
 mod policies;
 mod reload;
 mod sending;
@@ -24,19 +25,20 @@ use std::sync::Arc;
 use ekitei_backup::jobs::Runner;
 use ekitei_blob::Blobs;
 use ekitei_certificates::Certificates;
-use ekitei_cluster::{Cluster, Feature, Locks};
+use ekitei_cluster::{Cluster, Locks};
 use ekitei_config::{Config, Live, Protocol};
 use ekitei_directory::Directory;
 use ekitei_doctor::Doctor;
 use ekitei_keyring::Keyring;
 use ekitei_kv::Database;
 use ekitei_kv::clock::{SharedClock, SystemClock};
-use ekitei_mailstore::{DomainCounting, MailStore};
+use ekitei_mailstore::MailStore;
 use ekitei_net::{Listener, Net, Shutdown, Tls};
 use ekitei_queue::Scheduler;
 use ekitei_signing::Signing;
 use ekitei_telemetry::{LogControl, Registry};
 
+use parts::Parts;
 pub use reload::Reloader;
 use sending::{Base, Sending};
 
@@ -93,29 +95,8 @@ impl Service {
         let live = Live::new(config.clone());
         let objects = objects::open_live(&live, &registry).await?;
         let objects = objects::near(objects, &config.blobs, &registry)?;
-        let keyring = keys::open(&live, &database, &cluster, &clock, &registry).await?;
-        let bodies = ekitei_blob::Settings {
-            data_keys: Some(Arc::new(keyring.clone())),
-            ..bodies::behind(&cluster, settings::blobs(&config))
-        };
-        let blobs = Blobs::new(database.clone(), objects, bodies, Arc::clone(&clock));
-        let directory = settings::directory(&config).map_err(anyhow::Error::msg)?;
-        let additions = Arc::new(cluster.features().gate(Feature::ForwardingAndHosts));
-        let directory = Directory::gated(database.clone(), directory, Arc::clone(&clock), additions);
-        let mailstore = MailStore::with_domains(
-            database.clone(),
-            blobs.clone(),
-            ekitei_mailstore::Settings {
-                incarnation: ekitei_backup::incarnation(&database).await?,
-                ..settings::mailstore(&config)
-            },
-            Arc::clone(&clock),
-            DomainCounting {
-                directory: directory.clone(),
-                is_active: Arc::new(cluster.features().gate(Feature::DomainUsage)),
-            },
-        );
-
+        let parts = Parts::over(objects, &live, &database, &cluster, &clock, &registry).await?;
+        let Parts { keyring, blobs, directory, mailstore, .. } = parts;
         let tls = Tls::new(&config.tls, config.limits.tls_handshake_timeout.get())?;
         let certificates = certificates::open(&live, &database, &clock, &tls, &registry).await?;
         let locks = cluster::locks(&live, &database, &clock);

@@ -1,11 +1,12 @@
 //! Opening the object store that the configuration names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use ekitei_blob::resilience::{Metrics, Settings as Patience};
 use ekitei_blob::{CacheSettings, CachedStore, DirectoryStore, ObjectStore, Resilient};
-use ekitei_config::{BlobCredentials, BlobSse, BlobStore, Blobs, Live};
+use ekitei_config::{BlobCredentials, BlobSse, BlobStore, Blobs, Config, Live};
 use ekitei_s3::aws::{Access, KeySource, Keys};
 use ekitei_s3::{S3Store, ServerEncryption};
 use ekitei_telemetry::Registry;
@@ -25,8 +26,18 @@ pub async fn open(blobs: &Blobs, registry: &Registry) -> anyhow::Result<Resilien
 /// # Errors
 /// As [`open`].
 pub async fn open_live(live: &Live, registry: &Registry) -> anyhow::Result<Resilient> {
-    let blobs = &live.load().blobs;
-    open_with(blobs, live_keys(live), registry).await
+    let keys = live_keys(live, |config| config.blobs.credentials.as_ref());
+    open_with(&live.load().blobs, keys, registry).await
+}
+
+/// The store of backups, likewise with `backup.credentials` as they are when it is asked.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_backups(live: &Live, registry: &Registry) -> anyhow::Result<Resilient> {
+    let config = live.load();
+    let keys = live_keys(live, |config| config.backup.credentials.as_ref());
+    open_with(&config.backup.objects(&config.blobs), keys, registry).await
 }
 
 async fn open_with(
@@ -41,11 +52,15 @@ async fn open_with(
     })
 }
 
-/// The keys that the configuration has when it is asked; `None` if it has none at the start, and they are the environment's.
-fn live_keys(live: &Live) -> Option<KeySource> {
-    let first = keys(live.load().blobs.credentials.as_ref()?);
+/// Credentials that the configuration has somewhere, as they are when they are asked for; `None` if it has none there at the start, and they are the
+/// environment's.
+pub(super) fn live_keys(
+    live: &Live,
+    of: impl Fn(&Config) -> Option<&BlobCredentials> + Send + Sync + 'static,
+) -> Option<KeySource> {
+    let first = keys(of(&live.load())?);
     let live = live.clone();
-    Some(KeySource::new(move || live.load().blobs.credentials.as_ref().map_or_else(|| first.clone(), keys)))
+    Some(KeySource::new(move || of(&live.load()).map_or_else(|| first.clone(), keys)))
 }
 
 fn keys(given: &BlobCredentials) -> Keys {
@@ -123,6 +138,8 @@ fn bucket_settings(blobs: &Blobs) -> anyhow::Result<ekitei_s3::Settings> {
         },
         part_size: blobs.part_size.get(),
         part_uploads: usize::try_from(blobs.part_uploads).unwrap_or(usize::MAX),
+        part_timeout: blobs.timeouts.attempt.get()
+            + Duration::from_secs(blobs.part_size.get() / blobs.timeouts.min_throughput.get().max(1)),
     })
 }
 
@@ -179,8 +196,9 @@ mod tests {
             ekitei_config::Config::parse(&text, &|_| None).unwrap()
         };
         let live = Live::new(config("old"));
-        let keys = live_keys(&live).unwrap();
+        let keys = live_keys(&live, |config| config.blobs.credentials.as_ref()).unwrap();
         assert_eq!(keys.now().access_key_id, "old");
+        assert!(live_keys(&live, |config| config.backup.credentials.as_ref()).is_none());
         let changes = live.replace(config("new"));
         assert_eq!(keys.now().access_key_id, "new");
         assert!(

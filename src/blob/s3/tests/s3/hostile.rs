@@ -133,16 +133,29 @@ async fn a_slow_first_octet_costs_the_delay_of_the_second_request() {
 async fn a_large_body_is_uploaded_in_parts_and_what_breaks_off_is_aborted() {
     let Some(scene) = Scene::set("parts").await else { return };
     let body = noise(20 << 20);
-    scene.proxy.fail("PUT", [Fault::Swallow, Fault::Answer(503, "SlowDown")]);
+    // More than are sent again: the whole is begun anew.
+    scene.proxy.fail("PUT", vec![Fault::Answer(500, "InternalError"); 6]);
     let id = scene.store(&body).await.unwrap();
     assert!(scene.blobs.read(id, 0..u64::MAX).await.unwrap() == body);
-    assert!(scene.proxy.count("PUT", "partNumber=") >= 4, "three parts, and one of them again");
+    assert_eq!(scene.proxy.count("POST", "uploads"), 2, "one that broke off, and one more");
     let aborted = async {
         while scene.proxy.count("DELETE", "uploadId=") == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), aborted).await.expect("an upload is left behind");
+}
+
+#[tokio::test]
+async fn a_part_that_fails_is_sent_again_alone() {
+    let Some(scene) = Scene::set("one-part").await else { return };
+    let body = noise(20 << 20);
+    scene.proxy.fail("PUT", [Fault::Swallow, Fault::Answer(503, "SlowDown"), Fault::Hang]);
+    let id = scene.store(&body).await.unwrap();
+    assert!(scene.blobs.read(id, 0..u64::MAX).await.unwrap() == body);
+    assert_eq!(scene.proxy.count("PUT", "partNumber="), 6, "three parts, each once more");
+    assert_eq!(scene.proxy.count("POST", "uploads"), 1, "the others did not begin again");
+    assert_eq!(scene.proxy.count("DELETE", "uploadId="), 0);
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ pub fn settings(address: &str, bucket: &str) -> Settings {
         encryption: ServerEncryption::None,
         part_size: 8 << 20,
         part_uploads: 4,
+        part_timeout: Duration::from_secs(5),
     }
 }
 
