@@ -98,11 +98,10 @@ fn finish(router: Router<AppState>, state: &AppState, metrics: &Arc<Metrics>) ->
         .with_state(Arc::clone(state))
 }
 
-/// Ends requests that take longer than `admin.requestTimeout`; bodies of messages have no limit.
+/// Ends requests that take longer than `admin.requestTimeout`, but for those that take as long as there is much to do.
 async fn limit_time(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let carries_message =
-        request.extensions().get::<MatchedPath>().is_some_and(|path| path.as_str().contains("/messages"));
-    if carries_message {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    if path.is_some_and(|path| is_unlimited(request.method(), path)) {
         return next.run(request).await;
     }
     let limit = state.parts.live.load().admin.request_timeout.get();
@@ -110,6 +109,16 @@ async fn limit_time(State(state): State<AppState>, request: Request, next: Next)
         Ok(response) => response,
         Err(_) => Refused::new(ProblemCode::Timeout, "the request took longer than admin.requestTimeout")
             .into_response(),
+    }
+}
+
+/// Whether a request has no time limit of its own: bodies of messages, which take as long as the client; and what reads or writes all there is of something.
+fn is_unlimited(method: &Method, path: &str) -> bool {
+    match *method {
+        _ if path.contains("/messages") => true,
+        Method::POST => path.ends_with("/recount") || path.starts_with("/api/v1/data-keys/"),
+        Method::DELETE => matches!(path, "/api/v1/data-keys/{id}" | "/api/v1/accounts/{account}"),
+        _ => false,
     }
 }
 
@@ -159,4 +168,34 @@ async fn measure(State(metrics): State<Arc<Metrics>>, request: Request, next: Ne
     metrics.requests.with(&[&route, response.status().as_str()]).inc();
     timer.observe(&metrics.seconds.with(&[&route]));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_as_long_as_there_is_much_to_do_is_not_cut_off() {
+        for (method, path) in [
+            (Method::GET, "/api/v1/accounts/{account}/messages"),
+            (Method::POST, "/api/v1/accounts/{account}/recount"),
+            (Method::POST, "/api/v1/domains/{domain}/recount"),
+            (Method::POST, "/api/v1/data-keys/rotate"),
+            (Method::POST, "/api/v1/data-keys/rewrap"),
+            (Method::DELETE, "/api/v1/data-keys/{id}"),
+            (Method::DELETE, "/api/v1/accounts/{account}"),
+        ] {
+            assert!(is_unlimited(&method, path), "{method} {path}");
+            assert!(openapi().paths.paths.contains_key(path), "{path}");
+        }
+        for (method, path) in [
+            (Method::GET, "/api/v1/accounts"),
+            (Method::POST, "/api/v1/accounts"),
+            (Method::DELETE, "/api/v1/accounts/{account}/app-passwords/{name}"),
+            (Method::GET, "/api/v1/data-keys"),
+            (Method::DELETE, "/api/v1/domains/{domain}"),
+        ] {
+            assert!(!is_unlimited(&method, path), "{method} {path}");
+        }
+    }
 }

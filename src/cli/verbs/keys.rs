@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use ekitei_api::{Client, DataKey, DataKeyRotation, DataKeyState};
 
 use super::all_pages;
-use crate::cli::exit::Outcome;
+use crate::cli::exit::{Failure, Outcome};
 use crate::cli::output::{Columns, Format, json, print, time};
 
 /// What to do with the keys that bodies are encrypted with.
@@ -79,25 +79,45 @@ pub async fn run(client: &Client, format: Format, verb: Verb) -> Outcome {
         Verb::Rotate(Whose { domain, service, all }) => {
             let done = client.rotate_data_keys(&DataKeyRotation { domain, service, all }).await?;
             match format {
-                Format::Json => json(&done),
-                Format::Table => {
-                    print(&format!("{} new data keys; {} could not be made\n", done.rotated, done.failed))
-                }
+                Format::Json => json(&done)?,
+                Format::Table => print(&format!("{} new data keys\n", done.rotated))?,
             }
+            unless_failed(done.failed, "keep their keys, since no new ones could be made")
         }
         Verb::Rewrap => {
             let done = client.rewrap_data_keys().await?;
             match format {
-                Format::Json => json(&done),
+                Format::Json => json(&done)?,
                 Format::Table => print(&format!(
-                    "{} data keys wrapped anew, {} were already; {} could not be\n",
-                    done.rewrapped, done.current, done.failed
-                )),
+                    "{} data keys wrapped anew, {} were already\n",
+                    done.rewrapped, done.current
+                ))?,
             }
+            unless_failed(done.failed, "stay under their master keys, which are needed as long as that is so")
         }
         Verb::Destroy { id, force } => {
             client.destroy_data_key(id, force).await?;
             format.done(&format!("the data key {id} is destroyed"))
         }
+    }
+}
+
+/// What did not succeed is a failure of the command: who goes on to take an old master key away must not be told that all is well.
+fn unless_failed(failed: u64, what: &str) -> Outcome {
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(Failure::other(format!("{failed} {what}; the log of the service says why")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_stay_as_they_were_are_a_failure() {
+        assert!(unless_failed(0, "stay").is_ok());
+        let failure = unless_failed(2, "stay").map_err(|failure| failure.message);
+        assert_eq!(failure, Err("2 stay; the log of the service says why".to_owned()));
     }
 }
