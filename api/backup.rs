@@ -84,7 +84,7 @@ pub enum BackupQueue {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BackupRestore {
-    /// The id of a snapshot, its beginning, or `latest`, which is the default.
+    /// The id of a snapshot, its beginning, `before:` and a time as ids have it (`before:20261122-1433`), or `latest`, which is the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
     /// A domain with its accounts, aliases, groups and signing keys.

@@ -85,6 +85,11 @@ pub enum Error {
         /// Some of them, and why.
         first: Vec<String>,
     },
+    /// The repository's store shows what was written late: temporary.
+    #[error(
+        "the object store does not list the backup {0} yet, which is there, and what that needs could be taken for what nobody needs: try again later"
+    )]
+    Unlisted(String),
     /// The object store of the repository failed.
     #[error("the store of backups failed: {0}")]
     Objects(#[from] ObjectError),
@@ -136,7 +141,7 @@ impl Error {
     /// Whether the same may succeed later, without anybody's doing.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Locked { .. } | Self::LockLost | Self::Store(_) => true,
+            Self::Locked { .. } | Self::LockLost | Self::Unlisted(_) | Self::Store(_) => true,
             Self::Objects(error) => error.kind().is_temporary(),
             Self::Directory(error) => error.is_temporary(),
             Self::Body(ekitei_blob::Error::Objects(error) | ekitei_blob::Error::NoRoom(error)) => {

@@ -10,6 +10,7 @@
 //! | `(BACKUP, 5)` | the incarnation of the store, u16 little-endian |
 //! | `(BACKUP, 6)` | the id of the snapshot that all is being restored from |
 //! | `(BACKUP, 7, account)` | the id of the snapshot that the account is being restored from as it was |
+//! | `(BACKUP, 8)` | when the snapshots were last verified, and how many problems that found |
 //!
 //! Postcard values begin with a format octet.
 
@@ -37,6 +38,10 @@ pub(crate) fn latest_job() -> Vec<u8> {
 
 pub(crate) fn last_run() -> Vec<u8> {
     key(&(BACKUP, 3u32))
+}
+
+pub(crate) fn last_verification() -> Vec<u8> {
+    key(&(BACKUP, 8u32))
 }
 
 /// Where a body of a backup is told to have got another id.

@@ -11,6 +11,8 @@ use crate::repository::Repository;
 const KIND: &str = "ekitei backup snapshot";
 /// The name of the last one.
 pub(crate) const LATEST: &str = "latest";
+/// What the name of the last one before some time begins with.
+const BEFORE: &str = "before:";
 
 /// A snapshot, as listings show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +76,20 @@ impl Repository {
         Ok(found)
     }
 
+    /// Makes sure that the store lists these snapshots, as far as they are there: not every store lists at once what was written, and pruning goes by the list.
+    ///
+    /// # Errors
+    /// [`Error::Unlisted`]; the store's.
+    pub async fn check_listed(&self, ids: impl IntoIterator<Item = String>) -> Result<()> {
+        let listed = self.snapshot_ids().await?;
+        for id in ids {
+            if listed.binary_search(&id).is_err() && self.has(&object_name(&id)).await? {
+                return Err(Error::Unlisted(id));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) async fn snapshot_ids(&self) -> Result<Vec<String>> {
         let found = self.list("snapshots/", usize::MAX).await?;
         let mut ids: Vec<String> =
@@ -90,11 +106,17 @@ impl Repository {
         }
     }
 
-    /// The snapshot that `which` names: its id, the beginning of it if no other begins so, or `latest`. The latest one is that of `source`, if there is any of
-    /// that store, else of any.
+    /// The snapshot that `which` names: its id, the beginning of it if no other begins so, `latest`, or `before:` and a time as ids have it, or its beginning, for the latest one that was
+    /// begun before it. The latest one is that of `source`, if there is any of that store, else of any.
     pub(crate) async fn find_snapshot(&self, which: &str, source: &[u8; 16]) -> Result<(String, Snapshot)> {
         let mut ids = self.snapshot_ids().await?;
-        let id = if which == LATEST {
+        let before = which.strip_prefix(BEFORE);
+        if let Some(time) = before {
+            check_time(time)?;
+            // Ids sort by time.
+            ids.retain(|id| id.as_str() < time);
+        }
+        let id = if which == LATEST || before.is_some() {
             for id in ids.iter().rev() {
                 let snapshot = self.snapshot(id).await?;
                 if snapshot.source == *source {
@@ -130,6 +152,15 @@ impl Repository {
     }
 }
 
+/// Whether a text is the beginning of a time as ids have it.
+fn check_time(text: &str) -> Result<()> {
+    let fits = |(place, octet): (usize, u8)| if place == 8 { octet == b'-' } else { octet.is_ascii_digit() };
+    if (4..=15).contains(&text.len()) && text.bytes().enumerate().all(fits) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("{text} is no time: write it as 20261122 or 20261122-1433, in UTC")))
+}
+
 /// A moment as `20261122-143305`, in UTC.
 fn stamp(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
@@ -151,8 +182,19 @@ pub(crate) fn civil(days: u64) -> (u64, u64, u64) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_given_as_ids_have_it() {
+        for time in ["2026", "20261122", "20261122-1433", "20261122-143305"] {
+            check_time(time).unwrap();
+        }
+        for none in ["", "202", "2026-11-22", "20261122 1433", "20261122-143305-0badcafe", "latest"] {
+            assert!(matches!(check_time(none), Err(Error::Invalid(_))), "{none}");
+        }
+    }
 
     #[test]
     fn a_moment_is_written_so_that_names_sort_by_time() {

@@ -15,6 +15,7 @@ use ekitei_config::Live;
 use ekitei_kv::lease::{Lease, Leases};
 use ekitei_kv::{KeyValue, RangeOptions, Transaction, Watch};
 use ekitei_telemetry::Registry;
+use serde::de::DeserializeOwned;
 
 pub use model::{Done, Job, Order, State};
 
@@ -23,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::repository::Purpose;
 use crate::{Backup, OperatorKey, OperatorKeys, Progress, Repository, Retention, SnapshotInfo, rows};
 use metrics::Metrics;
-use model::{LastRun, Outcome};
+use model::{LastRun, LastVerification, Outcome};
 
 /// The group of the lease; its only name.
 const LEASE: &str = "backup";
@@ -223,20 +224,23 @@ impl Runner {
         }
     }
 
-    /// Shows when the last backup was made.
+    /// Shows when the last backup was made, and what the last verification found, whichever process did that.
     async fn observe(&self) -> Result<()> {
         let last = self.last_run().await?;
         self.metrics.observe(&last, self.backup.now());
+        self.metrics
+            .observe_verification(&self.noted(&rows::last_verification(), "the last verification").await?);
         Ok(())
     }
 
     async fn last_run(&self) -> Result<LastRun> {
-        let found = self
-            .backup
-            .database
-            .read(|tx: Transaction| async move { tx.get(&rows::last_run()).await })
-            .await?;
-        found.map_or_else(|| Ok(LastRun::default()), |found| decode(&found, "the last backup"))
+        self.noted(&rows::last_run(), "the last backup").await
+    }
+
+    /// What a row says of the last run of something.
+    async fn noted<T: Default + DeserializeOwned>(&self, row: &[u8], what: &'static str) -> Result<T> {
+        let found = self.backup.database.read(|tx: Transaction| async move { tx.get(row).await }).await?;
+        found.map_or_else(|| Ok(T::default()), |found| decode(&found, what))
     }
 
     /// Does what is ordered, or due; then waits for more.
@@ -302,15 +306,7 @@ impl Runner {
         };
         job.figures = progress.figures();
         self.metrics.ended(&job.order, &outcome, &job.figures, begun.elapsed());
-        let scheduled = matches!(job.order, Order::Create { scheduled: true });
-        let outcome_of_run = match &outcome {
-            Ok(_) => Outcome::Complete,
-            Err(Error::Incomplete { .. }) => Outcome::Incomplete,
-            Err(_) => Outcome::Failed,
-        };
-        if matches!(job.order, Order::Create { .. }) {
-            self.note_run(lease, &job, outcome_of_run).await?;
-        }
+        let is_made = self.note(lease, &job, &outcome).await?;
         match outcome {
             Ok(done) => {
                 tracing::info!(job = job.id, action = job.order.name(), "a backup job is done");
@@ -323,10 +319,30 @@ impl Runner {
         }
         self.write(lease, &job).await?;
         let retention = retention(&self.live.load().backup.retention);
-        if scheduled && outcome_of_run != Outcome::Failed && !retention.is_empty() {
+        let is_scheduled = matches!(job.order, Order::Create { scheduled: true });
+        if is_scheduled && is_made && !retention.is_empty() {
             self.order(Order::Prune { retention, dry_run: false }).await?;
         }
         Ok(())
+    }
+
+    /// Notes what came of a backup or a verification, for schedules and metrics; whether there is a new snapshot.
+    async fn note(&self, lease: &Lease, job: &Job, outcome: &Result<Done>) -> Result<bool> {
+        if let Ok(Done::Verified(report)) = outcome {
+            let (ended, problems) = (self.backup.now().as_secs(), report.problems.len() as u64);
+            let octets = encode(&LastVerification { ended, problems });
+            self.set(lease, &rows::last_verification(), &octets).await?;
+        }
+        if !matches!(job.order, Order::Create { .. }) {
+            return Ok(false);
+        }
+        let of_run = match outcome {
+            Ok(_) => Outcome::Complete,
+            Err(Error::Incomplete { .. }) => Outcome::Incomplete,
+            Err(_) => Outcome::Failed,
+        };
+        self.note_run(lease, job, of_run).await?;
+        Ok(of_run != Outcome::Failed)
     }
 
     async fn note_run(&self, lease: &Lease, job: &Job, outcome: Outcome) -> Result<()> {
@@ -354,6 +370,7 @@ impl Runner {
                     self.backup.restore(&repository, Arc::clone(&lock), request, progress).await?,
                 ),
                 Order::Prune { retention, dry_run } => {
+                    repository.check_listed(self.made().await?).await?;
                     Done::Pruned(repository.prune(Arc::clone(&lock), retention, *dry_run, progress).await?)
                 }
             })
@@ -364,6 +381,17 @@ impl Runner {
         };
         lock.release().await;
         outcome
+    }
+}
+
+impl Runner {
+    /// The snapshots that the jobs made which are remembered; some may have been removed since.
+    async fn made(&self) -> Result<Vec<String>> {
+        let made = |job: Job| match job.done {
+            Some(Done::Created(info)) => Some(info.id),
+            _ => None,
+        };
+        Ok(self.jobs().await?.into_iter().filter_map(made).collect())
     }
 }
 

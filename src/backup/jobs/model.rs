@@ -233,6 +233,15 @@ impl LastRun {
     }
 }
 
+/// The latest verification that came to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LastVerification {
+    /// When it ended, in seconds since the epoch.
+    pub(super) ended: u64,
+    /// Problems that it found.
+    pub(super) problems: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

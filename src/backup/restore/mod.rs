@@ -61,7 +61,7 @@ pub enum QueueMode {
 /// A restore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// The id of a snapshot, its beginning, or `latest`.
+    /// The id of a snapshot, its beginning, `latest`, or `before:` and a time as ids have it.
     pub snapshot: String,
     /// What of it.
     pub scope: Scope,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use ekitei_blob::{MemoryStore, ObjectFuture, ObjectInfo, ObjectStore};
 use ekitei_config::{Config, Live, Secret};
 use ekitei_kv::MonotonicClock;
 use ekitei_kv::lease::{LeaseOptions, Leases};
@@ -10,7 +12,7 @@ use ekitei_telemetry::Registry;
 
 use super::support::{DOMAIN, World, account, everything, request};
 use crate::jobs::{Done, Job, Order, Runner, State};
-use crate::{Depth, Error, Retention};
+use crate::{Depth, Error, Progress, Retention};
 
 fn live(interval: u64) -> Live {
     use base64::Engine as _;
@@ -237,4 +239,101 @@ async fn orders_that_wait_are_not_dropped_for_new_ones() {
     };
     assert!(refused.to_string().contains("wait"), "{refused}");
     assert_eq!(runner.jobs().await.unwrap().len(), taken);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_verification_found_is_known_to_all_and_after_a_restart() {
+    let world = World::of(&["alice"]).await;
+    world.deliver(&["alice"], "hello").await;
+    let objects = world.repository_objects();
+    world.create(&objects).await.unwrap();
+    let pack = objects.names().into_iter().find(|name| name.starts_with("packs/")).unwrap();
+    objects.delete(&pack).await.unwrap();
+    let working = async |registry: &Registry| {
+        let (runner, leases) = (runner(&world, &objects, 0, registry), leases(&world));
+        let worker = runner.clone();
+        (runner, tokio::spawn(async move { worker.run(&leases).await }))
+    };
+    let (runner, running) = working(&Registry::new()).await;
+    let job = runner.order(Order::Verify { depth: Depth::Quick }).await.unwrap();
+    let done = ended(&runner, job.id).await.done;
+    let Some(Done::Verified(report)) = done else { panic!("{done:?}") };
+    running.abort();
+
+    let registry = Registry::new();
+    let (_, running) = working(&registry).await;
+    let expected = format!("ekitei_backup_verify_problems {}\n", report.problems.len());
+    for _ in 0..600 {
+        if registry.render().contains(&expected) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let shown = registry.render();
+    assert!(!report.problems.is_empty() && shown.contains(&expected), "{shown}");
+    assert!(shown.contains("ekitei_backup_last_verified_timestamp_seconds 17"), "{shown}");
+    running.abort();
+}
+
+/// A store that does not list one object yet, though it is there.
+struct Late {
+    objects: MemoryStore,
+    unlisted: String,
+}
+
+impl ObjectStore for Late {
+    fn put<'a>(&'a self, name: &'a str, pieces: Vec<Bytes>) -> ObjectFuture<'a, ()> {
+        self.objects.put(name, pieces)
+    }
+
+    fn get<'a>(&'a self, name: &'a str, range: std::ops::Range<u64>) -> ObjectFuture<'a, Bytes> {
+        self.objects.get(name, range)
+    }
+
+    fn head<'a>(&'a self, name: &'a str) -> ObjectFuture<'a, ObjectInfo> {
+        self.objects.head(name)
+    }
+
+    fn delete<'a>(&'a self, name: &'a str) -> ObjectFuture<'a, ()> {
+        self.objects.delete(name)
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: &'a str,
+        limit: usize,
+    ) -> ObjectFuture<'a, Vec<ObjectInfo>> {
+        Box::pin(async move {
+            let mut listed = self.objects.list(prefix, after, limit).await?;
+            listed.retain(|info| info.name != self.unlisted);
+            Ok(listed)
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_latest_backup_needs_is_not_removed_where_the_store_lists_it_late() {
+    let world = World::of(&["alice"]).await;
+    let objects = world.repository_objects();
+    let leases = leases(&world);
+    let sound = runner(&world, &objects, 0, &Registry::new());
+    let worker = sound.clone();
+    let running = tokio::spawn(async move { worker.run(&leases).await });
+    for text in ["first", "second"] {
+        world.deliver(&["alice"], text).await;
+        let job = sound.order(Order::Create { scheduled: false }).await.unwrap();
+        assert_eq!(ended(&sound, job.id).await.state, State::Done);
+    }
+    running.abort();
+    let latest = sound.snapshots().await.unwrap().pop().unwrap().id;
+    let late = Late { objects: objects.clone(), unlisted: format!("snapshots/{latest}") };
+    let late = Runner::new(world.backup.clone(), Some(Arc::new(late)), live(0), &Registry::new()).unwrap();
+    let prune = Order::Prune { retention: Retention { last: 1, ..Retention::default() }, dry_run: false };
+    let refused = late.perform(&prune, &Progress::default()).await;
+    assert!(matches!(&refused, Err(Error::Unlisted(id)) if *id == latest), "{refused:?}");
+    assert_eq!(sound.snapshots().await.unwrap().len(), 2);
+    assert_eq!(world.verify(&objects, Depth::Full).await.problems, [] as [String; 0]);
+    sound.perform(&prune, &Progress::default()).await.unwrap();
+    assert_eq!(world.verify(&objects, Depth::Full).await.problems, [] as [String; 0]);
 }

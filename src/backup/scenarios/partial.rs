@@ -5,8 +5,8 @@ use ekitei_mailstore::{ExpungeScope, MailboxId, Uid};
 use ekitei_queue::transfer::export;
 
 use super::support::{DOMAIN, PASSWORD, World, account, address, name, request};
-use crate::Depth;
 use crate::restore::{Request, Scope};
+use crate::{Depth, Error};
 
 async fn expunge(world: &World, user: &str, uids: &[u32]) {
     let scope = ExpungeScope::Exactly(uids.iter().copied().filter_map(Uid::new).collect());
@@ -257,4 +257,21 @@ async fn an_account_is_not_made_of_two_backups() {
     world.backup.directory.delete_account(alice).await.unwrap();
     world.restore(&objects, &of(&second.id)).await.unwrap();
     assert_eq!(world.texts("alice", "INBOX").await.len(), 298);
+}
+
+#[tokio::test]
+async fn the_latest_backup_before_a_time_is_found() {
+    let world = World::of(&["alice"]).await;
+    let objects = world.repository_objects();
+    let first = world.create(&objects).await.unwrap().id;
+    world.clock.advance(std::time::Duration::from_secs(3600));
+    let second = world.create(&objects).await.unwrap().id;
+    let asked = async |time: &str| {
+        let of = Request { snapshot: format!("before:{time}"), ..request(account("alice")) };
+        world.restore(&objects, &of).await.map(|done| done.snapshot)
+    };
+    assert_eq!(asked("2024").await.unwrap(), second);
+    assert_eq!(asked(&second[..15]).await.unwrap(), first);
+    assert!(matches!(asked(&first[..15]).await, Err(Error::NotFound { .. })));
+    assert!(matches!(asked("yesterday").await, Err(Error::Invalid(_))));
 }

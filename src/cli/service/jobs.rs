@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ekitei_cluster::{Jobs, outcome};
+use ekitei_telemetry::{Counter, Registry};
 
 use super::Service;
 use super::background::spawn;
@@ -14,6 +15,31 @@ const LOCKS: Duration = Duration::from_secs(600);
 /// How often MTA-STS policies that expired are removed.
 const POLICIES: Duration = Duration::from_secs(86_400);
 
+/// What the collector did.
+#[derive(Clone)]
+struct Collected {
+    bodies: Counter,
+    objects: Counter,
+}
+
+impl Collected {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            bodies: registry
+                .counter("blob_collected_bodies_total", "Bodies deleted, since nobody referred to them."),
+            objects: registry.counter(
+                "blob_collected_objects_total",
+                "Objects deleted: of such bodies, of segments that nothing is in, of deliveries that did not end.",
+            ),
+        }
+    }
+
+    fn count(&self, done: &ekitei_blob::Collected) {
+        self.bodies.inc_by(done.bodies);
+        self.objects.inc_by(done.objects);
+    }
+}
+
 /// Starts all of it; it ends when the shutdown begins.
 pub(super) fn start(service: &Service) {
     let shutdown = service.net.shutdown();
@@ -22,11 +48,15 @@ pub(super) fn start(service: &Service) {
     let maintenance = move || live.load().mailstore.maintenance_interval.get();
 
     let (runner, interval, mailstore) = (jobs.clone(), maintenance.clone(), service.mailstore.clone());
+    let collected = Collected::new(&service.registry);
     let maintain = move || {
-        let mailstore = mailstore.clone();
+        let (mailstore, collected) = (mailstore.clone(), collected.clone());
         async move {
             let done = mailstore.maintain().await;
             tracing::debug!(?done, "maintenance");
+            if let Ok(done) = &done {
+                collected.count(&done.collected);
+            }
             outcome(done)
         }
     };

@@ -8,14 +8,17 @@ use ekitei_api::{
     BackupAction, BackupJob, BackupJobState, BackupPrune, BackupPruned, BackupQueue, BackupReport,
     BackupRestore, BackupRestored, BackupSnapshot, Client,
 };
+use tokio::time::Instant;
 
 use crate::cli::connect::{DEMO_CONFIG, ServerOptions};
-use crate::cli::exit::{Failure, Outcome};
+use crate::cli::exit::{Code, Failure, Outcome};
 use crate::cli::output::{Columns, Format, json, print, size, time, yes_no};
 use crate::cli::service::backup as offline;
 
 /// How often a running job is asked how far it is.
 const POLL: Duration = Duration::from_millis(500);
+/// How long a service that does not answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What to do with backups.
 #[derive(Subcommand)]
@@ -82,6 +85,9 @@ pub struct What {
     /// The backup: its id, the beginning of that, or `latest`.
     #[arg(default_value = "latest")]
     snapshot: String,
+    /// The latest backup that was begun before this time, in UTC, as ids have it: 20261122 or 20261122-1433.
+    #[arg(long, value_name = "TIME", conflicts_with = "snapshot")]
+    before: Option<String>,
     /// Everything, into an empty store, with --offline.
     #[arg(long, required_unless_present_any = ["domain", "account"], conflicts_with_all = ["domain", "account"])]
     all: bool,
@@ -101,7 +107,7 @@ pub struct What {
     #[arg(long, value_name = "NAME", requires = "account", conflicts_with_all = ["domain", "all"])]
     prefix: Option<String>,
     /// With --all: what becomes of mail that waited to be sent.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with_all = ["domain", "account"])]
     queue: Queue,
 }
 
@@ -281,7 +287,8 @@ fn restore(what: What, dry_run: bool) -> BackupRestore {
         Queue::Send => BackupQueue::Send,
         Queue::Skip => BackupQueue::Skip,
     };
-    let What { snapshot, domain, account, mailbox, into, prefix, .. } = what;
+    let What { snapshot, before, domain, account, mailbox, into, prefix, .. } = what;
+    let snapshot = before.map_or(snapshot, |time| format!("before:{time}"));
     BackupRestore { snapshot: Some(snapshot), domain, account, mailbox, into, prefix, dry_run, queue }
 }
 
@@ -324,12 +331,26 @@ impl Told {
     }
 }
 
+/// Waits for the end of a job. It goes on when the process that is asked is replaced by another, as in an upgrade, so that is waited for.
 async fn wait(client: &Client, mut job: BackupJob) -> Outcome<BackupJob> {
     let mut told = Told::default();
+    let mut answered = Instant::now();
     while matches!(job.state, BackupJobState::Waiting | BackupJobState::Running) {
         tokio::time::sleep(POLL).await;
-        job = client.backup_job(job.id).await?;
-        told.tell(&job);
+        match client.backup_job(job.id).await {
+            Ok(now) => {
+                (job, answered) = (now, Instant::now());
+                told.tell(&job);
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                if failure.code != Code::Unreachable || answered.elapsed() >= PATIENCE {
+                    let message =
+                        format!("{}; the job {} goes on: see `ekitei backup jobs`", failure.message, job.id);
+                    return Err(Failure { message, ..failure });
+                }
+            }
+        }
     }
     Ok(job)
 }
@@ -360,5 +381,54 @@ fn show(format: Format, job: &BackupJob) -> Outcome {
             "{problems} problems: some of the backups cannot be restored in whole"
         ))),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn job(state: BackupJobState) -> BackupJob {
+        BackupJob {
+            id: 7,
+            action: "create".to_owned(),
+            state,
+            ordered: 1,
+            started: None,
+            ended: None,
+            host: String::new(),
+            progress: ekitei_api::BackupProgress::default(),
+            error: None,
+            snapshot: None,
+            report: None,
+            restored: None,
+            pruned: None,
+        }
+    }
+
+    /// A service that is replaced: one connection breaks off, the next is answered.
+    #[tokio::test]
+    async fn a_job_is_waited_for_while_the_service_is_replaced() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            drop(listener.accept().await.unwrap());
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await.unwrap();
+            let body = serde_json::to_string(&job(BackupJobState::Done)).unwrap();
+            let head =
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length:";
+            stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+        });
+        let client = Client::new(&format!("http://{address}"), None).unwrap();
+        let done = wait(&client, job(BackupJobState::Running)).await.unwrap();
+        assert_eq!((done.id, done.state), (7, BackupJobState::Done));
+        serving.await.unwrap();
     }
 }
