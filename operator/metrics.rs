@@ -14,6 +14,9 @@ pub use per_object::{First, Object, PerObject};
 /// How records can be. All are shown from the beginning: alerts look for those that should be 0.
 const STATES: [&str; 7] = ["Pending", "Published", "Verified", "Drifted", "Conflict", "Manual", "Failed"];
 
+/// How long before its end a certificate should be renewed whose time is for others to choose, in seconds.
+const RENEWED_BY_OTHERS: i64 = 10 * 86_400;
+
 /// All metrics of the operator.
 #[derive(Debug)]
 pub struct Metrics {
@@ -84,7 +87,7 @@ impl Metrics {
             certificate_renewal: PerObject::new(
                 registry.gauges(
                     "operator_certificate_renewal_timestamp_seconds",
-                    "When certificates are to be renewed, in seconds since 1970.",
+                    "When certificates are to be renewed, in seconds since 1970; of those that others renew, ten days before they end.",
                     &["name"],
                 ),
                 First::Smallest,
@@ -181,9 +184,12 @@ impl Metrics {
 
     /// The certificate that an object has under a name: when it ends, and when it is to be renewed.
     pub fn certificate(&self, object: &Object, name: &str, status: &CertificateStatus) {
-        let seconds = |time: &Option<Time>| time.as_ref().map(|time| ([name], time.0.as_second()));
-        self.certificate_expiry.show(object, seconds(&status.not_after));
-        self.certificate_renewal.show(object, seconds(&status.renewal));
+        let seconds = |time: &Option<Time>| time.as_ref().map(|time| time.0.as_second());
+        let end = seconds(&status.not_after);
+        let renewal =
+            seconds(&status.renewal).or_else(|| end.map(|end| end.saturating_sub(RENEWED_BY_OTHERS)));
+        self.certificate_expiry.show(object, end.map(|end| ([name], end)));
+        self.certificate_renewal.show(object, renewal.map(|renewal| ([name], renewal)));
     }
 
     fn count(&self, objects: &HashMap<Object, bool>, kind: &'static str) {
@@ -215,6 +221,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
     use super::*;
 
     fn domain(name: &str) -> Object {
@@ -247,6 +255,31 @@ mod tests {
         }
         metrics.gone(&domain("a"));
         assert!(metrics.registry.render().contains("ekitei_operator_dns_records{state=\"Verified\"} 1\n"));
+    }
+
+    #[test]
+    fn certificates_that_others_renew_are_late_ten_days_before_they_end() {
+        let metrics = Metrics::new(Registry::new());
+        let shown = |renewal: Option<i64>| {
+            let time = |second| Timestamp::from_second(second).ok().map(Time);
+            let status = CertificateStatus {
+                names: Vec::new(),
+                source: "secret".to_owned(),
+                secret: None,
+                not_after: time(1_000_000),
+                renewal: renewal.and_then(time),
+                fingerprint: None,
+                deployed: true,
+                rollover: None,
+                message: None,
+            };
+            metrics.certificate(&domain("a"), "a.test", &status);
+            let text = metrics.registry.render();
+            let name = "ekitei_operator_certificate_renewal_timestamp_seconds{name=\"a.test\"} ";
+            text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned)
+        };
+        assert_eq!(shown(Some(900_000)).as_deref(), Some("900000"));
+        assert_eq!(shown(None).as_deref(), Some("136000"));
     }
 
     #[test]

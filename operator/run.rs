@@ -22,7 +22,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     };
-    init_logs(&options.log, format, None)?;
+    init_logs(&options.log_filter(), format, None)?;
     // Fails only where there is one already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = Client::try_default().await.context("there is no cluster to talk to")?;

@@ -307,8 +307,8 @@ def operator():
                   f"min by (name) (ekitei_operator_certificate_expiry_timestamp_seconds{{{OPERATOR}}}) - time()", unit="s"),
             table("DKIM keys", "Their age.", f"max by (domain, selector) (ekitei_operator_dkim_key_age_seconds{{{OPERATOR}}})", unit="s"),
             table("DKIM keys to be replaced", "When each is due: less than nothing is overdue.", f"min by (domain, selector) (ekitei_operator_dkim_rotation_timestamp_seconds{{{OPERATOR}}}) - time()", unit="s"),
-            table("Certificates to be renewed", "When each is due: less than nothing is overdue. Of those that others renew, when they end.",
-                  f"min by (name) (ekitei_operator_certificate_renewal_timestamp_seconds{{{OPERATOR}}} or ekitei_operator_certificate_expiry_timestamp_seconds{{{OPERATOR}}}) - time()", unit="s"),
+            table("Certificates to be renewed", "When each is due: less than nothing is overdue.",
+                  f"min by (name) (ekitei_operator_certificate_renewal_timestamp_seconds{{{OPERATOR}}}) - time()", unit="s"),
         ]),
     ], metric="ekitei_operator_is_leader", labels=("namespace",))
 
