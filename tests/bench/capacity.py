@@ -11,7 +11,7 @@ PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/capacity.md"
 
 # Measured (docs/capacity.md says when and how).
 MEASURED = {
-    "service": 1400e-6,  # seconds of processor time of the service for a delivered message
+    "service": 1000e-6,  # seconds of processor time of the service for a delivered message
     "fdb": 900e-6,  # and of FoundationDB
     "metadata": 4500,  # octets of rows that stay for a stored message once its body is packed: at most what a delivery writes
     "puts": 0.01,  # objects written for a message: more than measured, for bodies that do not compress so well
