@@ -33,7 +33,7 @@ pub struct QueueFilter {
     /// The destination domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
-    /// The last failure: an enhanced status code or its beginning (`4.4.1`, `4.4.`), a reply code (`451`), or some of its text.
+    /// The last failure: an enhanced status code or its beginning (`4.4.1`, `4.4.`), a reply code (`451`), a category (`greylisted`), or some of its text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// In the queue for at least so many seconds.
@@ -59,6 +59,10 @@ pub struct QueueFailure {
     /// The reply code, if a server gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
+    /// What kind of failure it is, found from the codes and the words: `bad-mailbox`, `greylisted`, `tls`, ... Absent from older services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "connection")]
+    pub category: Option<String>,
     /// What the server said, or what went wrong.
     pub text: String,
     /// The server: `host [address]`.

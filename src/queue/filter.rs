@@ -5,7 +5,7 @@ use std::time::Duration;
 use ekitei_directory::AccountId;
 
 use crate::model::{EntryRow, MessageRow, Place, QueueId, RecipientState, Schedule};
-use crate::{Error, Result};
+use crate::{Category, Error, Result};
 
 /// What an entry has to be like; all that is given has to fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Filter {
     pub recipient: Option<String>,
     /// The destination domain, as A-labels.
     pub destination: Option<String>,
-    /// What the last failure of a recipient was: an enhanced status code or its beginning (`4.4.1`, `4.4.`), a reply code (`451`), or some of the text.
+    /// What the last failure of a recipient was: an enhanced status code or its beginning (`4.4.1`, `4.4.`), a reply code (`451`), a [`Category`], or some of the text.
     pub error: Option<String>,
     /// In the queue for at least so long.
     pub older_than: Option<Duration>,
@@ -126,7 +126,8 @@ fn error_fits(wanted: &str, state: &RecipientState) -> bool {
             || (wanted.ends_with('.') && status.starts_with(wanted))
             || code.as_deref() == Some(wanted);
     }
-    failure.text.to_lowercase().contains(&wanted.to_lowercase())
+    let wanted = wanted.to_lowercase();
+    Category::of(failure).as_str() == wanted || failure.text.to_lowercase().contains(&wanted)
 }
 
 #[cfg(test)]
@@ -162,6 +163,14 @@ mod tests {
             assert!(!error_fits(wanted, &state), "{wanted}");
         }
         assert!(!error_fits("4.4.10", &RecipientState::Waiting { last: None }));
+        let failure = Failure {
+            kind: FailureKind::Tls,
+            status: Status(4, 7, 5),
+            code: None,
+            text: "the certificate expired".to_owned(),
+            remote: None,
+        };
+        assert!(error_fits("TLS", &RecipientState::Waiting { last: Some(failure) }), "by its category");
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub struct FilterOptions {
     /// The destination domain.
     #[arg(long)]
     destination: Option<String>,
-    /// The last failure: an enhanced status code or its beginning (4.4.), a reply code, or some of its text.
+    /// The last failure: an enhanced status code or its beginning (4.4.), a reply code, a category (greylisted), or some of its text.
     #[arg(long)]
     error: Option<String>,
     /// In the queue for at least so long, as 30m or 2d.
@@ -298,7 +298,8 @@ fn show(format: Format, message: &QueuedMessage) -> Outcome {
             if let Some(failure) = &recipient.failure {
                 let code = failure.code.map_or_else(String::new, |code| format!("{code} "));
                 let remote = failure.remote.as_deref().map_or_else(String::new, |r| format!(" ({r})"));
-                text.push_str(&format!("    {code}{} {}{remote}\n", failure.status, failure.text));
+                let category = failure.category.as_deref().map_or_else(String::new, |c| format!("{c}: "));
+                text.push_str(&format!("    {category}{code}{} {}{remote}\n", failure.status, failure.text));
             }
             if let Some(reply) = &recipient.reply {
                 text.push_str(&format!("    {reply}\n"));

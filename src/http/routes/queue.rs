@@ -43,7 +43,7 @@ pub(crate) struct QueueQuery {
     recipient: Option<String>,
     /// The destination domain.
     destination: Option<String>,
-    /// The last failure: an enhanced status code or its beginning (`4.4.`), a reply code, or some of its text.
+    /// The last failure: an enhanced status code or its beginning (`4.4.`), a reply code, a category, or some of its text.
     error: Option<String>,
     /// In the queue for at least so many seconds.
     older_than: Option<u64>,
@@ -373,6 +373,7 @@ fn failure(failure: &queue::Failure) -> QueueFailure {
     QueueFailure {
         status: failure.status.to_string(),
         code: failure.code,
+        category: Some(queue::Category::of(failure).as_str().to_owned()),
         text: failure.text.clone(),
         remote: failure.remote.clone(),
     }
