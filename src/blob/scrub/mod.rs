@@ -132,14 +132,15 @@ impl Scrubber {
     /// Tells of what a store that is there does not give.
     ///
     /// # Errors
-    /// The same error if the store is away, or refuses all: then the step is done again.
+    /// One of the store if that is away, or refuses all: then the step is done again.
     async fn unreadable(
         &self,
         step: &mut Step,
         name: impl std::fmt::Display,
         error: ObjectError,
     ) -> Result<()> {
-        if self.blobs.inner.objects.is_away() || (is_refusal(error.kind()) && self.is_refused().await?) {
+        // Requests may be given up before it is sure that the store is away.
+        if self.blobs.inner.objects.is_away() || self.is_refused().await? {
             return Err(error.into());
         }
         step.find(FindingKind::Damaged, name, format!("it cannot be read: {error}"));

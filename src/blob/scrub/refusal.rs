@@ -22,7 +22,10 @@ pub(super) fn is_refusal(kind: ObjectErrorKind) -> bool {
 }
 
 impl Scrubber {
-    /// Whether the store, which refused an object, refuses others, too: an object that was never written is missing where that may be known.
+    /// Whether the store, which did not give an object, refuses others, too: an object that was never written is missing where that may be known.
+    ///
+    /// # Errors
+    /// It does not answer.
     pub(super) async fn is_refused(&self) -> Result<bool> {
         match self.blobs.inner.objects.head(PROBE).await {
             Ok(_) => Ok(false),

@@ -116,3 +116,15 @@ async fn an_object_that_is_refused_does_not_keep_the_others_from_being_checked()
     while !matches!(scrubber.step(&lease).await.unwrap(), Scrubbed::Finished(_)) {}
     assert_eq!(scrub::findings(&world).await, [(FindingKind::Damaged, one)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_found_of_a_store_that_is_away_before_anybody_is_sure_of_that() {
+    let world = scrub::full().await;
+    let lease = scrub::lease(&world.database).await;
+    let scrubber = Scrubber::new(world.blobs.clone(), Duration::from_secs(100_000));
+    world.objects.set_away(true);
+    assert!(scrubber.step(&lease).await.is_err(), "it is done again");
+    world.objects.set_away(false);
+    while !matches!(scrubber.step(&lease).await.unwrap(), Scrubbed::Finished(_)) {}
+    assert_eq!(scrub::findings(&world).await, []);
+}
