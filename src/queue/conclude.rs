@@ -46,6 +46,29 @@ pub(crate) struct Conclusion {
     pub(crate) failed: Vec<Told>,
 }
 
+impl Conclusion {
+    /// What follows while nobody can be told: who has the message has it, which nobody hears of; all others wait, at least until `again` if nothing else
+    /// is waited for.
+    pub(crate) fn untold(&self, entry: &EntryRow, again: Duration) -> Self {
+        let states =
+            self.recipients.iter().zip(&entry.recipients).map(|(state, row)| match (state, &row.state) {
+                (RecipientState::Failed { failure, .. }, RecipientState::Waiting { .. }) => {
+                    RecipientState::Waiting { last: Some(failure.clone()) }
+                }
+                (state, _) => state.clone(),
+            });
+        let recipients: Vec<RecipientState> = states.collect();
+        let waits = recipients.iter().any(|state| matches!(state, RecipientState::Waiting { .. }));
+        Self {
+            recipients,
+            next: if self.next == Next::Remove && waits { Next::At(again) } else { self.next },
+            delay_notified: entry.delay_notified,
+            told: Vec::new(),
+            failed: Vec::new(),
+        }
+    }
+}
+
 impl Attempt<'_> {
     /// What follows from the attempt.
     pub(crate) fn conclude(self, schedule: &RetrySchedule) -> Conclusion {

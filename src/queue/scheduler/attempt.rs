@@ -28,6 +28,8 @@ use crate::{Error, Result};
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often a notification is tried to be made with what it returns of the message.
 const NOTIFICATION_ATTEMPTS: u32 = 3;
+/// When those are tried again who would have failed, had the sender been told.
+const UNTOLD: Duration = Duration::from_secs(2 * 60);
 /// Octets of a message in which its header is looked for.
 const MAX_HEADER: u64 = 64 << 10;
 /// For so long the entries of a destination come back after the first of them, so that one finds out for all.
@@ -303,25 +305,23 @@ impl Work {
         places.iter().map(|&place| (place, results.next().unwrap_or_else(unknown))).collect()
     }
 
-    /// Writes what follows, with its notifications, for as long as the shard is ours.
-    async fn settle(&self, loaded: Box<Loaded>, mut conclusion: Conclusion, attempted: bool) -> Fate {
-        let Some(notifications) = self.notifications(&loaded, &conclusion).await else {
-            return self.unsettled(&loaded, &conclusion.recipients);
-        };
+    /// Writes what follows, with its notifications, for as long as the shard is ours. While they cannot be made, those who would be told of wait for another
+    /// attempt: nothing is given up untold, and nobody else's mail waits for that.
+    async fn settle(&self, loaded: Box<Loaded>, conclusion: Conclusion, attempted: bool) -> Fate {
         let told = conclusion.told.iter().map(|told| told.action).min();
-        let mut settlement = Settlement {
-            entry: loaded.id,
-            revision: loaded.entry.revision,
-            recipients: std::mem::take(&mut conclusion.recipients),
-            next: conclusion.next,
-            attempted,
-            delay_notified: conclusion.delay_notified,
-            notifications,
-        };
+        let mut notifications = self.notifications(&loaded, &conclusion).await;
         loop {
-            match self.context.spool.settle(&self.fence, settlement.clone()).await {
+            let settlement = match &notifications {
+                Some(notifications) => settlement(&loaded, &conclusion, attempted, notifications.clone()),
+                None => {
+                    let again = self.context.clock.now() + UNTOLD;
+                    settlement(&loaded, &conclusion.untold(&loaded.entry, again), attempted, Vec::new())
+                }
+            };
+            let is_telling = !settlement.notifications.is_empty();
+            match self.context.spool.settle(&self.fence, settlement).await {
                 Ok(settled) => {
-                    if let Some(action) = told.filter(|_| !settlement.notifications.is_empty()) {
+                    if let Some(action) = told.filter(|_| is_telling) {
                         self.context.metrics.notification(action);
                     }
                     return Fate::Settled(settled, loaded);
@@ -329,20 +329,20 @@ impl Work {
                 Err(Error::Fenced) => break,
                 Err(error) if is_stale(&error) => {
                     tracing::warn!(%error, entry = %loaded.id, "a notification is made anew");
-                    match self.notifications(&loaded, &conclusion).await {
-                        Some(notifications) => settlement.notifications = notifications,
-                        None => break,
-                    }
+                    notifications = self.notifications(&loaded, &conclusion).await;
                 }
                 Err(error) if is_lasting(&error) => {
                     tracing::error!(%error, entry = %loaded.id, "the result of an attempt can never be written like this");
-                    if settlement.notifications.is_empty() {
+                    if !is_telling {
                         return Fate::Void;
                     }
-                    settlement.notifications.clear();
+                    notifications = Some(Vec::new());
                 }
                 Err(error) => {
                     tracing::warn!(%error, entry = %loaded.id, "the result of an attempt cannot be written");
+                    if notifications.is_none() {
+                        notifications = self.notifications(&loaded, &conclusion).await;
+                    }
                 }
             }
             if self.fence.lease.is_lost() {
@@ -350,28 +350,20 @@ impl Work {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        self.unsettled(&loaded, &settlement.recipients)
-    }
-
-    /// The result of an attempt was not written before the shard was another's.
-    fn unsettled(&self, loaded: &Loaded, recipients: &[RecipientState]) -> Fate {
         self.context.metrics.fenced.inc();
-        if recipients.iter().any(|state| matches!(state, RecipientState::Sent { .. })) {
+        if conclusion.recipients.iter().any(|state| matches!(state, RecipientState::Sent { .. })) {
             tracing::warn!(entry = %loaded.id, "a message was sent, and that could not be written: it will be sent again");
         }
         Fate::Unsettled
     }
 
-    /// What the sender is told, made for as long as the shard is ours: a message is not given up before somebody can be told of it. `None` when the
-    /// shard is another's before that.
+    /// What the sender is told; `None` while that cannot be made.
     async fn notifications(&self, loaded: &Loaded, conclusion: &Conclusion) -> Option<Vec<Notification>> {
         let config = self.context.live.load();
         let about = About { id: self.context.spool.inner.new_id(), now: self.context.clock.now() };
         let make = |bare| notify::notifications(&self.context, &config, loaded, conclusion, about, bare);
-        let mut full = NOTIFICATION_ATTEMPTS;
-        loop {
-            let bare = full == 0;
-            full = full.saturating_sub(1);
+        for attempt in 1..=NOTIFICATION_ATTEMPTS + 1 {
+            let bare = attempt > NOTIFICATION_ATTEMPTS;
             let made: Result<Vec<Notification>> = make(bare).await;
             match made {
                 Ok(notifications) => return Some(notifications),
@@ -383,11 +375,28 @@ impl Work {
                     tracing::warn!(%error, entry = %loaded.id, bare, "a notification cannot be made");
                 }
             }
-            if self.fence.lease.is_lost() {
-                return None;
+            if !bare {
+                tokio::time::sleep(PAUSE).await;
             }
-            tokio::time::sleep(PAUSE).await;
         }
+        None
+    }
+}
+
+fn settlement(
+    loaded: &Loaded,
+    conclusion: &Conclusion,
+    attempted: bool,
+    notifications: Vec<Notification>,
+) -> Settlement {
+    Settlement {
+        entry: loaded.id,
+        revision: loaded.entry.revision,
+        recipients: conclusion.recipients.clone(),
+        next: conclusion.next,
+        attempted,
+        delay_notified: conclusion.delay_notified,
+        notifications,
     }
 }
 
