@@ -138,8 +138,12 @@ fn bucket_settings(blobs: &Blobs) -> anyhow::Result<ekitei_s3::Settings> {
         },
         part_size: blobs.part_size.get(),
         part_uploads: usize::try_from(blobs.part_uploads).unwrap_or(usize::MAX),
+        // Parts that are on their way at the same time share the link.
         part_timeout: blobs.timeouts.attempt.get()
-            + Duration::from_secs(blobs.part_size.get() / blobs.timeouts.min_throughput.get().max(1)),
+            + Duration::from_secs(
+                blobs.part_size.get().saturating_mul(blobs.part_uploads.into())
+                    / blobs.timeouts.min_throughput.get().max(1),
+            ),
     })
 }
 
