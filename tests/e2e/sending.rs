@@ -235,7 +235,8 @@ fn what_was_promised_before_a_crash_arrives() {
         unseen += ids.len() - seen.len();
         let known =
             seen.iter().filter(|&&at| kills.iter().all(|&kill| !is_under_way(&log, at, kill))).count();
-        assert_eq!(known, 1, "{subject} came as {ids:?}, and was known to be sent already");
+        // None may be known for sure: the last copy may have been written down right before a process died.
+        assert!(known <= 1, "{subject} came as {ids:?}, and was known to be sent already");
     }
     println!("{twice} messages came twice; of {unseen} copies the reply was not seen");
     assert!(twice <= 100, "{twice} messages came twice");
