@@ -58,6 +58,8 @@ impl Visit for Line {
         // Writing into memory cannot fail.
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
+            // What a clock of this machine measured is another thing in each run.
+            "elapsed" => Ok(()),
             name => write!(self.fields, " {name}={value:?}"),
         };
     }
