@@ -75,7 +75,7 @@ fn row(rows: &mut String, key: &str, node: &Schema, place: &str) {
     }
     let reload = match shape {
         Shape::Section(_) | Shape::Tagged(_) => "see below",
-        _ if is_live(place.split('[').next().unwrap_or(place)) => "yes",
+        _ if is_live(&place.replace("[]", "")) => "yes",
         _ => "restart",
     };
     let _ = writeln!(

@@ -42,6 +42,7 @@ const LIVE: &[&str] = &[
     "encryption.kms.credentials",
     "encryption.maintenanceInterval",
     "encryption.masterKey",
+    "encryption.previousKms.credentials",
     "encryption.previousMasterKeys",
     "encryption.rotateAfter",
     "mailstore.defaultQuota",

@@ -17,7 +17,7 @@ section! {
         max_request_size: ByteSize = ByteSize::mib(1),
         /// The largest message that is imported.
         max_import_size: ByteSize = ByteSize::mib(100),
-        /// The longest time of one request, except for imports and exports; of an import, the longest pause of the client.
+        /// The longest time of one request, except for imports and exports, counting again, the deletion of accounts and work on data keys; of an import, the longest pause of the client.
         request_timeout: Duration = Duration::seconds(30),
         /// Whether `/metrics` needs the token too.
         protect_metrics: bool = false,
