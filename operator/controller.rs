@@ -92,18 +92,24 @@ pub async fn run(context: Arc<Context>, shutdown: Stop) {
             () = context.leadership.wait(true) => {}
         }
         context.metrics.is_leader.set(1);
-        let mut controllers = std::pin::pin!(all(&context, &shutdown));
-        tokio::select! {
-            () = &mut controllers => {}
-            // What is under way is dropped at its next step: it could not write anyway.
-            () = context.leadership.wait(false) => {}
-            () = shutdown.clone() => {
-                if tokio::time::timeout(GRACE, &mut controllers).await.is_err() {
-                    tracing::warn!("some work did not end in time; it is continued by the next leader");
-                }
+        lead(&context, &shutdown).await;
+        // After the controllers have been dropped, or one of them would show what it was about to.
+        context.metrics.leads_no_more();
+    }
+}
+
+/// Runs all controllers until this process leads no more, or is to end.
+async fn lead(context: &Arc<Context>, shutdown: &Stop) {
+    let mut controllers = std::pin::pin!(all(context, shutdown));
+    tokio::select! {
+        () = &mut controllers => {}
+        // What is under way is dropped at its next step: it could not write anyway.
+        () = context.leadership.wait(false) => {}
+        () = shutdown.clone() => {
+            if tokio::time::timeout(GRACE, &mut controllers).await.is_err() {
+                tracing::warn!("some work did not end in time; it is continued by the next leader");
             }
         }
-        context.metrics.leads_no_more();
     }
 }
 
@@ -145,7 +151,8 @@ async fn one<R: Reconciler>(
     let key = (R::KIND, seen.uid().unwrap_or_default());
     if seen.annotations().get(PAUSED).is_some_and(|value| value == "true") {
         tracing::debug!(kind = R::KIND, name = seen.name_any(), "is paused");
-        return Ok(Action::await_change());
+        // Not for good: only who asks for it again is told that it is gone, where it has no finalizer.
+        return Ok(Action::requeue(context.backoff.spread(context.options.resync)));
     }
     if let Some(rest) = context.backoff.rest(&key, seen.meta().generation) {
         return Ok(Action::requeue(rest));
@@ -310,6 +317,16 @@ mod tests {
     fn objects(context: &Context, ready: bool) -> bool {
         let line = format!("ekitei_operator_objects{{kind=\"MailRegion\",ready=\"{ready}\"}} 1\n");
         context.metrics.registry.render().contains(&line)
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_paused_is_looked_for_again() {
+        let (context, permits) = (context().await, Semaphore::new(1));
+        let mut paused = region("paused", "p", "1");
+        paused["metadata"]["annotations"] = json!({PAUSED: "true"});
+        let paused = Arc::new(serde_json::from_value(paused).unwrap());
+        let action = one::<Noting>(paused, Arc::clone(&context), &permits).await.unwrap();
+        assert_ne!(action, Action::await_change(), "nobody would notice that it is gone");
     }
 
     #[tokio::test]

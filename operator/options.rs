@@ -16,8 +16,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// What `ekitei-operator run` is told.
+/// What `ekitei-operator run` is told. What is said twice holds as it was said last, so that a chart's own arguments can be followed by others.
 #[derive(Clone, Debug, Args)]
+#[command(args_override_self = true)]
 pub struct Options {
     /// The namespace of the operator: MailRegions, their pods, and the lease of the leader are in it.
     #[arg(long, env = "EKITEI_OPERATOR_NAMESPACE", default_value = "ekitei")]
@@ -148,6 +149,13 @@ mod tests {
         assert_eq!(options.resync, Duration::from_secs(600));
         assert_eq!(options.listen, "[::]:8080".parse().unwrap());
         assert_ne!(options.identity(), options.identity(), "two processes of one pod name are told apart");
+    }
+
+    #[test]
+    fn what_is_said_last_holds() {
+        let said = ["operator", "--resync=10m", "--concurrency=4", "--concurrency=8", "--resync=1h"];
+        let options = Command::try_parse_from(said).unwrap().options;
+        assert_eq!((options.resync, options.concurrency), (Duration::from_secs(3600), 8));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Facts<'a> {
     pub has_caa: bool,
     /// The ACME directory of the operator's default authority, if it has one.
     pub default_authority: Option<&'a str>,
+    /// Whether cert-manager is installed.
+    pub cert_manager: bool,
     /// The SHA-256 of the public keys whose TLSA records the domain's own client host has.
     pub host_keys: &'a [[u8; 32]],
 }
@@ -169,16 +171,41 @@ impl Facts<'_> {
         }
     }
 
+    /// Whether authorities are to be named, and nobody says which the certificate is from, though one is wanted.
+    pub fn issuer_is_unknown(&self) -> bool {
+        self.issuers().is_some_and(|issuers| issuers.is_empty()) && self.issuer() == Issuer::Unknown
+    }
+
     /// The authorities that may issue certificates for the domain, if that is to be said; none where the one of its certificate is not known.
-    pub fn issuers(&self) -> Option<Vec<String>> {
+    fn issuers(&self) -> Option<Vec<String>> {
         let spec = &self.domain.spec.caa;
         let wanted = match spec.mode {
             CaaMode::Disabled => false,
             CaaMode::Enforce => true,
             CaaMode::Merge => self.has_caa,
         };
-        let known = || known_issuer(self.domain, self.default_authority).into_iter().collect();
+        let known = || match self.issuer() {
+            Issuer::Known(name) => vec![name.to_owned()],
+            Issuer::Unknown | Issuer::Nobody => Vec::new(),
+        };
         wanted.then(|| if spec.issuers.is_empty() { known() } else { spec.issuers.clone() })
+    }
+
+    /// Who issues the certificate, by the rule of [`Source::find`](crate::certificate_objects::source::Source::find). Whom cert-manager asks is not known.
+    fn issuer(&self) -> Issuer {
+        let spec = &self.domain.spec.certificate;
+        let directory = spec.acme.as_ref().map(|acme| acme.directory.as_str()).or(self.default_authority);
+        let cert_manager = self.cert_manager && spec.cert_manager.is_some();
+        match (spec.issuer, directory) {
+            (IssuerKind::None, _) => Issuer::Nobody,
+            (IssuerKind::Secret | IssuerKind::CertManager, _) => Issuer::Unknown,
+            (IssuerKind::Auto, _) if cert_manager => Issuer::Unknown,
+            (IssuerKind::Auto | IssuerKind::Acme, Some(directory)) => {
+                caa_name(directory).map_or(Issuer::Unknown, Issuer::Known)
+            }
+            (IssuerKind::Auto, None) if spec.secret_ref.is_none() => Issuer::Nobody,
+            (IssuerKind::Auto | IssuerKind::Acme, None) => Issuer::Unknown,
+        }
     }
 
     fn caa(&self) -> Option<Caa> {
@@ -273,14 +300,19 @@ impl Facts<'_> {
     }
 }
 
-/// The CAA name of the authority that the certificate comes from, where it is known. Whom cert-manager asks is not.
-fn known_issuer(domain: &MailDomain, default_authority: Option<&str>) -> Option<String> {
-    let spec = &domain.spec.certificate;
-    let directory = match (&spec.acme, spec.issuer, &spec.cert_manager) {
-        (Some(acme), ..) => acme.directory.as_str(),
-        (None, IssuerKind::Acme, _) | (None, IssuerKind::Auto, None) => default_authority?,
-        _ => return None,
-    };
+/// Who issues the certificate of a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Issuer {
+    /// Nobody is asked for one.
+    Nobody,
+    /// Somebody, whom CAA records cannot name.
+    Unknown,
+    /// The authority of this CAA name.
+    Known(&'static str),
+}
+
+/// The CAA name of the authority with an ACME directory, where it is known.
+fn caa_name(directory: &str) -> Option<&'static str> {
     let known = [
         ("letsencrypt.org", "letsencrypt.org"),
         ("pki.goog", "pki.goog"),
@@ -291,7 +323,7 @@ fn known_issuer(domain: &MailDomain, default_authority: Option<&str>) -> Option<
     let host = directory.strip_prefix("https://")?.split(['/', ':']).next()?;
     let is_of =
         |suffix: &str| host.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    known.iter().find(|(suffix, _)| is_of(suffix)).map(|(_, name)| (*name).to_owned())
+    known.into_iter().find(|(suffix, _)| is_of(suffix)).map(|(_, name)| name)
 }
 
 #[cfg(test)]

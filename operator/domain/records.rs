@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use ekitei_api::Client;
 use ekitei_operator_api::{
-    AdoptionPolicy, CaaMode, ConditionStatus, Conditions as _, DaneMode, IssuerKind, MailDomain, MailRegion,
-    RecordState,
+    AdoptionPolicy, CaaMode, ConditionStatus, Conditions as _, DaneMode, MailDomain, MailRegion, RecordState,
 };
 use ekitei_operator_dns::provider::ProviderError;
 use ekitei_operator_dns::{Key, Name, Owner, RecordType};
@@ -75,6 +74,9 @@ pub async fn step(
     let domain = work.domain.clone();
     let host_keys: Vec<[u8; 32]> =
         certificate::published(&work.status)?.iter().map(|key| *key.as_bytes()).collect();
+    // Asked only where it makes a difference.
+    let cert_manager = domain.spec.certificate.cert_manager.is_some()
+        && work.context.certificates.cert_manager.is_installed(&work.context.client).await?;
     let facts = Facts {
         domain: &domain,
         regions,
@@ -83,9 +85,10 @@ pub async fn step(
         signed: dns.signed,
         has_caa,
         default_authority: work.context.options.acme_directory.as_deref(),
+        cert_manager,
         host_keys: &host_keys,
     };
-    let issuer_is_unknown = facts.issuers().is_some_and(|issuers| issuers.is_empty());
+    let issuer_is_unknown = facts.issuer_is_unknown();
     let desired = facts.records().map_err(|error| Error::invalid("RecordsInvalid", error))?;
     let publication = Publication {
         provider: dns.open.provider.as_ref(),
@@ -101,7 +104,7 @@ pub async fn step(
     work.status.inventory = inventory_status(&published.inventory);
     work.status.records = statuses(&published.records);
     tell(work, &published).await;
-    if issuer_is_unknown && domain.spec.certificate.issuer != IssuerKind::None {
+    if issuer_is_unknown {
         work.warn("CAAIssuerUnknown", "the CAA records do not name the authority of the certificate, since nobody says which it is: spec.caa.issuers").await;
     }
     conditions(work, dns, &published);

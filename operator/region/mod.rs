@@ -106,6 +106,14 @@ impl Reconciler for Regions {
     }
 }
 
+/// How many pods there should be. Of those that someone else keeps only that is known how many there are, which are all to be ready, and that none is too few.
+fn desired_replicas(region: &MailRegion, status: &MailRegionStatus) -> i32 {
+    match region.spec.placement.existing_service {
+        Some(_) => status.replicas.max(1),
+        None => region.spec.replicas,
+    }
+}
+
 /// The regions that a rule applies to.
 fn of(store: &Store<MailRegion>, rule: impl Fn(&MailRegion) -> bool) -> Vec<ObjectRef<MailRegion>> {
     let regions = store.state();
@@ -213,7 +221,7 @@ impl<'a> Work<'a> {
     fn measure(&self) {
         let (name, status) = (self.region.name_any(), &self.status);
         let states = [
-            ("desired", self.region.spec.replicas),
+            ("desired", desired_replicas(self.region, status)),
             ("there", status.replicas),
             ("ready", status.ready_replicas),
         ];
@@ -224,5 +232,22 @@ impl<'a> Work<'a> {
     /// The region, as metrics know it.
     fn object(&self) -> Object {
         Object::of(Regions::KIND, self.region)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_that_someone_else_keeps_are_as_many_as_there_are() {
+        let found = |replicas| MailRegionStatus { replicas, ..MailRegionStatus::default() };
+        let own = testing::region("{host: mx.tokyo.example.net, replicas: 3}");
+        assert_eq!(desired_replicas(&own, &found(1)), 3);
+        let foreign =
+            testing::region("{host: mx.tokyo.example.net, placement: {existingService: {name: ekitei-all}}}");
+        assert_eq!(desired_replicas(&foreign, &found(1)), 1);
+        assert_eq!(desired_replicas(&foreign, &found(4)), 4);
+        assert_eq!(desired_replicas(&foreign, &found(0)), 1, "nobody takes mail");
     }
 }

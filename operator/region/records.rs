@@ -56,13 +56,13 @@ impl Hosts<'_> {
             signed: self.signed,
         }
         .records()?;
-        self.egress(&mut records)?;
         records.extend(self.egress_records(&host, dns)?);
+        self.egress(&mut records)?;
         records.extend(self.clients(&host, dns)?);
         Ok(records)
     }
 
-    /// Notifications leave from the egress addresses, too.
+    /// Notifications leave from the egress addresses, too, and pods that leave by several have one name to greet with: SPF of either host has all of them.
     fn egress(&self, records: &mut [Desired]) -> Result<(), InvalidInput> {
         if self.spec.egress_addresses.is_empty() {
             return Ok(());
@@ -81,13 +81,13 @@ impl Hosts<'_> {
         Ok(())
     }
 
-    /// The host of addresses that mail leaves from, and that are not the MX host's.
+    /// The host of the addresses that mail leaves from, where some are not the MX host's.
     fn egress_records(&self, host: &Name, dns: &RegionDns) -> Result<Vec<Desired>, InvalidInput> {
-        let addresses: Vec<IpAddr> =
-            addresses::written(&self.spec.egress_addresses).difference(self.addresses).copied().collect();
-        if addresses.is_empty() {
+        let addresses = addresses::written(&self.spec.egress_addresses);
+        if addresses.is_subset(self.addresses) {
             return Ok(Vec::new());
         }
+        let addresses = addresses.into_iter().collect();
         let host = egress_host(host)?;
         MailHost { host, ttl: dns.ttl, addresses, spf: true, tlsa: Vec::new(), signed: self.signed }.records()
     }
@@ -199,7 +199,21 @@ mod tests {
             found[3..],
             [
                 "out.mx.tokyo.example.net. 300 IN A 198.51.100.7",
-                "out.mx.tokyo.example.net. 300 IN TXT \"v=spf1 a -all\""
+                "out.mx.tokyo.example.net. 300 IN TXT \"v=spf1 ip4:198.51.100.7 ip6:2001:db8:7::/64 a -all\""
+            ]
+        );
+    }
+
+    #[test]
+    fn the_name_that_pods_greet_with_has_all_addresses_that_mail_leaves_from() {
+        let spec = "{host: mx.tokyo.example.net, egressAddresses: [192.0.2.5, 198.51.100.7],
+            dns: {provider: {name: knot}, dane: {mode: Disabled}}}";
+        let found = lines(spec, Route53Routing::Simple);
+        assert_eq!(
+            found[3..],
+            [
+                "out.mx.tokyo.example.net. 300 IN A 192.0.2.5 & out.mx.tokyo.example.net. 300 IN A 198.51.100.7",
+                "out.mx.tokyo.example.net. 300 IN TXT \"v=spf1 ip4:192.0.2.5 ip4:198.51.100.7 a -all\""
             ]
         );
     }

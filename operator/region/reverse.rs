@@ -38,14 +38,15 @@ pub fn is_public(address: &IpAddr) -> bool {
     }
 }
 
-/// The names that addresses should lead to: the host for those that it has, and the name of the others that mail leaves from.
+/// The names that addresses should lead to: the host for those that it has, and the name of the others that mail leaves from, if it is published.
 pub fn expected(
     host: &Name,
     own: &BTreeSet<IpAddr>,
     egress: &BTreeSet<IpAddr>,
+    is_published: bool,
 ) -> Vec<(Name, BTreeSet<IpAddr>)> {
     let (of_host, others): (BTreeSet<_>, BTreeSet<_>) =
-        egress.iter().partition(|address| own.contains(*address));
+        egress.iter().partition(|address| !is_published || own.contains(*address));
     let all = [(Some(host.clone()), of_host), (egress_host(host).ok(), others)];
     all.into_iter().filter_map(|(name, addresses)| Some((name?, addresses))).collect()
 }
@@ -170,9 +171,16 @@ mod tests {
     fn an_address_leads_to_a_name_that_leads_back() {
         let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         let host: Name = "mx.example.net".parse().unwrap();
-        let found = expected(&host, &addresses(&["192.0.2.5"]), &addresses(&["192.0.2.5", "198.51.100.7"]));
+        let (own, egress) = (addresses(&["192.0.2.5"]), addresses(&["192.0.2.5", "198.51.100.7"]));
         let out: Name = "out.mx.example.net".parse().unwrap();
-        assert_eq!(found, [(host, addresses(&["192.0.2.5"])), (out, addresses(&["198.51.100.7"]))]);
+        let found = expected(&host, &own, &egress, true);
+        assert_eq!(found, [(host.clone(), own.clone()), (out.clone(), addresses(&["198.51.100.7"]))]);
+        let found = expected(&host, &own, &egress, false);
+        assert_eq!(
+            found,
+            [(host, egress), (out, addresses(&[]))],
+            "whoever has the zone knows of the host only"
+        );
     }
 
     #[test]

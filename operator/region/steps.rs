@@ -206,9 +206,9 @@ impl Work<'_> {
         let resolvers = self.context.options.resolvers.clone();
         let verifier = Verifier::new(Settings { resolvers, ..Settings::default() });
         let mut found = Vec::new();
-        for (host, addresses) in
-            reverse::expected(&host, &addresses::written(&self.status.addresses), &addresses)
-        {
+        let own = addresses::written(&self.status.addresses);
+        let is_published = self.region.spec.dns.is_some();
+        for (host, addresses) in reverse::expected(&host, &own, &addresses, is_published) {
             found.extend(reverse::look(&verifier, &host, &addresses).await);
         }
         self.status.reverse_dns = reverse::instructions(&found);

@@ -20,6 +20,7 @@ fn lines(domain: &MailDomain, all: &[MailRegion], has_caa: bool) -> Vec<String> 
         signed: true,
         has_caa,
         default_authority: Some("https://acme-v02.api.letsencrypt.org/directory"),
+        cert_manager: true,
         host_keys: &[[1; 32]],
     };
     facts.records().unwrap().iter().flat_map(|record| record.set.lines()).collect()
@@ -87,6 +88,41 @@ fn the_authority_that_is_asked_is_among_those_of_others() {
     assert_eq!(found(acme("https://acme.notzerossl.com/v2")), [""; 0], "another's name that ends so");
     assert_eq!(found(json!({"certManager": {"name": "a"}})), [""; 0], "nobody says whom it asks");
     assert_eq!(found(json!({"issuer": "None"})), [""; 0]);
+}
+
+#[test]
+fn an_authority_that_nobody_names_is_told_of_where_one_is_asked() {
+    let facts = |certificate: serde_json::Value, default_authority, cert_manager, has_caa| {
+        let mut domain = domain("example.org");
+        domain.spec.certificate = serde_json::from_value(certificate).unwrap();
+        let (regions, statuses, keys, host_keys) = (&[], &[], &[], &[]);
+        let signed = true;
+        let domain = &domain;
+        let facts = Facts {
+            domain,
+            regions,
+            statuses,
+            keys,
+            signed,
+            has_caa,
+            default_authority,
+            cert_manager,
+            host_keys,
+        };
+        (facts.issuer_is_unknown(), facts.issuer())
+    };
+    let default = Some("https://acme-v02.api.letsencrypt.org/directory");
+    let own = Some("https://ca.example/directory");
+    assert_eq!(facts(json!({}), None, true, true), (false, Issuer::Nobody));
+    assert_eq!(facts(json!({"issuer": "None"}), default, true, true), (false, Issuer::Nobody));
+    assert_eq!(facts(json!({}), own, false, true), (true, Issuer::Unknown));
+    assert_eq!(facts(json!({}), own, false, false), (false, Issuer::Unknown), "no CAA records are wanted");
+    assert_eq!(facts(json!({"secretRef": {"name": "a"}}), None, false, true), (true, Issuer::Unknown));
+    let cert_manager = json!({"certManager": {"name": "a"}});
+    assert_eq!(facts(cert_manager.clone(), default, true, true), (true, Issuer::Unknown));
+    let known = Issuer::Known("letsencrypt.org");
+    assert_eq!(facts(cert_manager.clone(), default, false, true), (false, known), "it is not installed");
+    assert_eq!(facts(cert_manager, None, false, true), (false, Issuer::Nobody));
 }
 
 #[test]
@@ -174,6 +210,7 @@ fn spf_keeps_where_mail_leaves_from_however_many_addresses_there_are() {
         signed: true,
         has_caa: false,
         default_authority: None,
+        cert_manager: false,
         host_keys: &[],
     };
     assert!(facts.records().unwrap_err().to_string().contains("11 lookups"));
