@@ -377,6 +377,22 @@ mod tests {
     }
 
     #[test]
+    fn while_nobody_can_be_told_nobody_fails_and_who_has_the_message_keeps_it() {
+        let loaded = loaded(&[None, None]);
+        let again = RECEIVED + 2 * MINUTE;
+        let untold = conclude(&loaded, vec![sent(false), failed()], MINUTE).untold(&loaded.entry, again);
+        assert!(matches!(untold.recipients[0], RecipientState::Sent { .. }));
+        assert!(matches!(untold.recipients[1], RecipientState::Waiting { last: Some(_) }));
+        assert_eq!(untold.next, Next::At(again));
+        let late = conclude(&loaded, vec![sent(false), deferred()], 5 * 60 * MINUTE);
+        assert!(late.delay_notified);
+        let untold = late.untold(&loaded.entry, again);
+        assert_eq!((untold.next, untold.delay_notified), (late.next, false), "it is told of the next time");
+        let gone = conclude(&loaded, vec![sent(false), sent(false)], MINUTE).untold(&loaded.entry, again);
+        assert_eq!(gone.next, Next::Remove);
+    }
+
+    #[test]
     fn recipients_go_different_ways_and_the_rest_waits() {
         let success = Some(Notify { success: true, failure: false, delay: false });
         let loaded = loaded(&[success, success, None, None]);
