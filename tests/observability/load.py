@@ -193,7 +193,7 @@ class Load:
             # What is asked about a sender is given up with the transaction, and awaited at its end.
             try:
                 smtp.sendmail("somebody@broken.test", [f"alice@{DOMAIN}"], "Subject: broken\r\n\r\nx\r\n")
-            except smtplib.SMTPResponseException:
+            except smtplib.SMTPException:
                 pass
             smtp.rset()
             smtp.mail(STRANGER)
